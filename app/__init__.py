@@ -1,0 +1,1 @@
+"""Placet: governed execution on Open Policy Agent."""

@@ -1,0 +1,67 @@
+"""Batches of records and the decisions in them. The raw bytes lie in the object store."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import JSON, BigInteger, Index, Integer, UniqueConstraint
+from sqlmodel import Field
+
+from app.control.store.columns import Instant, now
+from app.control.store.table import Table
+
+#: SQLite numbers rows by itself only when the key's type is exactly INTEGER.
+_RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Batch(Table, table=True):
+    """Bytes [first, last) of one record file of one sidecar, as they were received."""
+
+    __tablename__ = "batch"
+    __table_args__ = (UniqueConstraint("system", "sidecar", "instance", "file", "first"),)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=_RowId)  # type: ignore[call-overload]
+    system: str = Field(foreign_key="system.name", max_length=63)
+    sidecar: str = Field(max_length=63)
+    instance: str = Field(max_length=128)
+    file: str = Field(max_length=128)
+    first: int = Field(sa_type=BigInteger)
+    last: int = Field(sa_type=BigInteger)
+    sha256: str = Field(max_length=64)
+    #: Where the bytes lie in the object store.
+    object: str
+    received_at: datetime = Field(default_factory=now, sa_type=Instant)
+
+
+class Decision(Table, table=True):
+    """The searchable part of one record; the record itself is `length` bytes of the batch's object."""
+
+    __tablename__ = "decision"
+    __table_args__ = (
+        Index(None, "time_ns", "id"),
+        Index(None, "system", "time_ns", "id"),
+        Index(None, "outcome", "time_ns", "id"),
+        Index(None, "system", "outcome", "time_ns", "id"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=_RowId)  # type: ignore[call-overload]
+    batch: int = Field(foreign_key="batch.id", sa_type=BigInteger)
+    system: str = Field(max_length=63)
+    sidecar: str = Field(max_length=63)
+    decision_id: str = Field(max_length=128, index=True)
+    #: Nanoseconds since 1970, UTC: the record's own time, or the time of receipt when that is absurd.
+    time_ns: int = Field(sa_type=BigInteger)
+    #: allow, deny, other (a query that was not for a decision) or unreadable.
+    outcome: str = Field(max_length=10)
+    reasons: list[str] = Field(sa_type=JSON)
+    subject_issuer: str | None = None
+    subject_id: str | None = None
+    action: str | None = None
+    resource_type: str | None = None
+    resource_id: str | None = None
+    policy: str | None = None
+    library: str | None = None
+    #: Lower-cased words for the text filter, bounded.
+    text: str
+    offset: int = Field(sa_type=BigInteger)
+    length: int = Field(sa_type=BigInteger)

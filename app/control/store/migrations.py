@@ -1,0 +1,51 @@
+"""Bring a database to the schema that this version needs, and tell whether it has it."""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+
+from app.control.store.engine import Store
+from app.core.errors import PlacetError
+from app.core.shipped import shipped
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(shipped("migrations")).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(store: Store) -> None:
+    """Run every missing migration, in one transaction: all of them or none."""
+    with _writer(store.engine).begin() as connection:
+        command.upgrade(_config(connection), "head")
+
+
+def undo(store: Store) -> None:
+    """Drop everything that the migrations made."""
+    with _writer(store.engine).begin() as connection:
+        command.downgrade(_config(connection), "base")
+
+
+def current(store: Store) -> str | None:
+    """The revision that the database is at; None for an empty one."""
+    with store.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def require_current(store: Store, directory: str) -> None:
+    """Fail, saying what to do, unless the database has exactly the schema of this version."""
+    have, need = current(store), ScriptDirectory.from_config(_config()).get_current_head()
+    if have is None:
+        raise PlacetError(f"the database is empty; run: placet server init --dir {directory}")
+    if have != need:
+        raise PlacetError(f"the database is at schema {have}, this version needs {need}; run: placet server migrate")
+
+
+def _writer(engine: Engine) -> Engine:
+    return engine.execution_options(placet_writes=True)

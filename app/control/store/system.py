@@ -1,0 +1,48 @@
+"""Systems, the releases that they carry, and the pointers of their channels."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import JSON
+from sqlmodel import Field
+
+from app.control.store.columns import Instant, now
+from app.control.store.table import Table
+
+
+class System(Table, table=True):
+    """A set of OPAs that take the same policy, and who may sign for it."""
+
+    __tablename__ = "system"
+
+    name: str = Field(primary_key=True, max_length=63)
+    #: [{"identity": …, "issuer": …}]
+    identities: list[dict[str, str]] = Field(sa_type=JSON)
+    required_predicates: list[str] = Field(default_factory=list, sa_type=JSON)
+    horizon_seconds: int
+    created_at: datetime = Field(default_factory=now, sa_type=Instant)
+
+
+class Carried(Table, table=True):
+    """A system carries a release: its evidence satisfied this system's verification policy."""
+
+    __tablename__ = "carried"
+
+    system: str = Field(primary_key=True, foreign_key="system.name", max_length=63)
+    digest: str = Field(primary_key=True, foreign_key="release.digest", max_length=71)
+    published_at: datetime = Field(default_factory=now, sa_type=Instant)
+    published_by: str = Field(max_length=12)
+
+
+class Pointer(Table, table=True):
+    """One position of a channel. Positions are only added; the highest sequence is the current one."""
+
+    __tablename__ = "pointer"
+
+    system: str = Field(primary_key=True, foreign_key="system.name", max_length=63)
+    channel: str = Field(primary_key=True, max_length=63)
+    sequence: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    release: str = Field(foreign_key="release.digest", max_length=71)
+    set_at: datetime = Field(default_factory=now, sa_type=Instant)
+    set_by: str = Field(max_length=12)

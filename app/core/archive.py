@@ -1,0 +1,109 @@
+"""Reading and writing the `.tar.gz` of a bundle, strictly.
+
+Reading is bounded on the bytes that come out, not on what the header claims, and refuses whatever two readers
+could understand differently: links, special files, repeated paths, and paths that are not already normal.
+Writing is reproducible: the same files give the same bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import tarfile
+import zlib
+from collections.abc import Mapping
+
+from app.core.errors import Denied
+from app.core.reason_codes import Reason
+
+#: Bytes of the compressed archive.
+MAX_COMPRESSED = 64 * 1024 * 1024
+#: Bytes after decompression.
+MAX_DECOMPRESSED = 256 * 1024 * 1024
+MAX_MEMBERS = 10_000
+MAX_PATH = 512
+
+_SEGMENT = re.compile(r"[A-Za-z0-9._@+=, -]+")
+
+
+def read_archive(raw: bytes) -> dict[str, bytes]:
+    """The regular files of a gzipped tar by path, in the archive's order. Raises `Denied`."""
+    unpacked = _decompress(raw)
+    files: dict[str, bytes] = {}
+    seen: set[str] = set()
+    try:
+        with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:", errorlevel=2) as tar:
+            for member in tar:
+                path = _checked_path(member)
+                if path in seen:
+                    raise Denied(Reason.ARCHIVE_DUPLICATE, f"{path!r} stands twice", field=path)
+                seen.add(path)
+                if len(seen) > MAX_MEMBERS:
+                    raise Denied(Reason.ARCHIVE_TOO_LARGE, f"more than {MAX_MEMBERS} entries")
+                if member.isdir():
+                    continue
+                content = tar.extractfile(member)
+                assert content is not None  # regular files always have content
+                files[path] = content.read()
+                if len(files[path]) != member.size:
+                    raise Denied(Reason.ARCHIVE_MALFORMED, f"{path!r} is cut short", field=path)
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
+        raise Denied(Reason.ARCHIVE_MALFORMED, f"not a tar archive: {error}") from error
+    return files
+
+
+def write_archive(files: Mapping[str, bytes]) -> bytes:
+    """A gzipped tar of `files`: sorted by path, no times, no owners, fixed modes."""
+    unpacked = io.BytesIO()
+    with tarfile.open(fileobj=unpacked, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for path in sorted(files):
+            member = tarfile.TarInfo(path)
+            member.size = len(files[path])
+            member.mode = 0o644
+            tar.addfile(member, io.BytesIO(files[path]))
+    packed = io.BytesIO()
+    with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=9, mtime=0) as stream:
+        stream.write(unpacked.getvalue())
+    return packed.getvalue()
+
+
+def check_path(path: str) -> None:
+    """Refuse a path that is absolute, leaves the bundle, or has more than one spelling."""
+    segments = path.split("/")
+    plain = all(_SEGMENT.fullmatch(segment) and segment not in {".", ".."} for segment in segments)
+    if not plain or len(path) > MAX_PATH or any(segment.strip() != segment for segment in segments):
+        raise Denied(
+            Reason.ARCHIVE_PATH,
+            f"{path[:MAX_PATH]!r} is not a plain relative path; build the bundle with `placet bundle build`",
+            field=path[:MAX_PATH],
+        )
+    if any(segment.startswith("._") or segment in {".DS_Store", "__MACOSX"} for segment in segments):
+        raise Denied(Reason.ARCHIVE_STRAY, f"{path!r} was added by macOS; remove it", field=path)
+
+
+def _checked_path(member: tarfile.TarInfo) -> str:
+    if member.issym() or member.islnk():
+        raise Denied(Reason.ARCHIVE_LINK, f"{member.name!r} is a link", field=member.name)
+    if not (member.isreg() or member.isdir()) or member.issparse():
+        raise Denied(Reason.ARCHIVE_SPECIAL, f"{member.name!r} is not a regular file", field=member.name)
+    path = member.name.removesuffix("/") if member.isdir() else member.name
+    check_path(path)
+    return path
+
+
+def _decompress(raw: bytes) -> bytes:
+    if len(raw) > MAX_COMPRESSED:
+        raise Denied(Reason.ARCHIVE_TOO_LARGE, f"larger than {MAX_COMPRESSED} bytes")
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = stream.decompress(raw, MAX_DECOMPRESSED + 1)
+    except zlib.error as error:
+        raise Denied(Reason.ARCHIVE_MALFORMED, f"not gzip: {error}") from error
+    if len(unpacked) > MAX_DECOMPRESSED:
+        raise Denied(Reason.ARCHIVE_TOO_LARGE, f"decompresses to more than {MAX_DECOMPRESSED} bytes")
+    if not stream.eof:
+        raise Denied(Reason.ARCHIVE_MALFORMED, "the gzip stream is cut short")
+    if stream.unused_data:
+        raise Denied(Reason.ARCHIVE_MALFORMED, "bytes follow the gzip stream")
+    return unpacked

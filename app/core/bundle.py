@@ -1,0 +1,213 @@
+"""An OPA bundle as Placet accepts it: a manifest, Rego modules and JSON data, all inside the bundle's roots."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.core import archive, strict_json
+from app.core.errors import Denied, UsageError
+from app.core.reason_codes import Reason
+
+MANIFEST = ".manifest"
+
+#: Files beside the policy that a bundle directory may hold and that `build` leaves out.
+IGNORED_BY_BUILD = ("_test.rego", "README.md", "placet.yaml", ".gitignore")
+
+_ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(/[A-Za-z_][A-Za-z0-9_-]*)*")
+_MEMBERS = {"roots", "revision", "metadata", "rego_version"}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself."""
+
+    roots: tuple[str, ...]
+    #: Rule path of the decision, such as `payments/authz/decision`.
+    entrypoint: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that has the right form. Nothing is said yet about who made it."""
+
+    digest: str
+    manifest: Manifest
+    #: Rego source by path.
+    modules: Mapping[str, bytes]
+    #: `data.json` documents by path.
+    data: Mapping[str, bytes]
+
+
+def digest_of(raw: bytes) -> str:
+    """The SHA-256 of some bytes, as `sha256:…`."""
+    return "sha256:" + hashlib.sha256(raw).hexdigest()
+
+
+def parse_bundle(raw: bytes) -> Bundle:
+    """Read a bundle and check its form. Raises `Denied`."""
+    files = archive.read_archive(raw)
+    if MANIFEST not in files:
+        raise Denied(Reason.MANIFEST_MISSING, f"there is no {MANIFEST}; build with `placet bundle build`")
+    manifest = _parse_manifest(files.pop(MANIFEST))
+    modules = {path: content for path, content in files.items() if path.endswith(".rego")}
+    data = {path: content for path, content in files.items() if path.rsplit("/", 1)[-1] == "data.json"}
+    for path in files:
+        if path not in modules and path not in data:
+            raise Denied(
+                Reason.ARCHIVE_STRAY,
+                f"{path!r} is neither Rego nor data.json; a bundle holds nothing else",
+                field=path,
+            )
+    if not modules:
+        raise Denied(Reason.ARCHIVE_EMPTY, "the bundle holds no Rego module")
+    _check_data(data, manifest.roots)
+    return Bundle(digest_of(raw), manifest, modules, data)
+
+
+def build_bundle(directory: Path) -> bytes:
+    """Pack `directory` into a bundle. The same files give the same bytes. Raises `Denied` or `UsageError`."""
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is not a directory")
+    files: dict[str, bytes] = {}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_dir() and not path.is_symlink():
+            continue
+        if name.endswith(IGNORED_BY_BUILD):
+            continue
+        archive.check_path(name)
+        if path.is_symlink():
+            raise Denied(Reason.ARCHIVE_LINK, f"{path} is a link; put the file itself there", field=name)
+        if not path.is_file():
+            raise Denied(Reason.ARCHIVE_SPECIAL, f"{path} is not a regular file", field=name)
+        if path.stat().st_size > archive.MAX_DECOMPRESSED:
+            raise Denied(Reason.ARCHIVE_TOO_LARGE, f"{path} is too large", field=name)
+        files[name] = path.read_bytes()
+    if not files:
+        raise Denied(Reason.ARCHIVE_EMPTY, f"{directory} holds no policy")
+    if MANIFEST in files:
+        files[MANIFEST] = _completed_manifest(files)
+    raw = archive.write_archive(files)
+    parse_bundle(raw)
+    return raw
+
+
+def _completed_manifest(files: Mapping[str, bytes]) -> bytes:
+    """The manifest as it is packed: with a revision that names the content, where the author gave none."""
+    try:
+        manifest = strict_json.load_object(files[MANIFEST])
+    except strict_json.StrictJSONError as error:
+        raise Denied(Reason.MANIFEST_MALFORMED, str(error), field=MANIFEST) from error
+    if "revision" not in manifest:
+        content = hashlib.sha256()
+        for path in sorted(files):
+            content.update(f"{path}\0{digest_of(files[path])}\n".encode())
+        manifest["revision"] = content.hexdigest()[:16]
+    return strict_json.canonical(manifest)
+
+
+def _parse_manifest(raw: bytes) -> Manifest:
+    try:
+        document = strict_json.load_object(raw)
+    except strict_json.StrictJSONError as error:
+        raise Denied(Reason.MANIFEST_MALFORMED, str(error), field=MANIFEST) from error
+    if unknown := sorted(set(document) - _MEMBERS):
+        raise Denied(Reason.MANIFEST_MALFORMED, f"unknown member {unknown[0]!r}", field=unknown[0])
+    if document.get("rego_version", 1) != 1:
+        raise Denied(Reason.MANIFEST_MALFORMED, "only Rego v1 is accepted", field="rego_version")
+    revision = document.get("revision", "")
+    if not isinstance(revision, str) or len(revision) > 256:
+        raise Denied(Reason.MANIFEST_MALFORMED, "revision must be a short string", field="revision")
+    roots = _checked_roots(document.get("roots"))
+    metadata = document.get("metadata", {})
+    placet = metadata.get("placet", {}) if isinstance(metadata, dict) else None
+    entrypoint = placet.get("entrypoint") if isinstance(placet, dict) else None
+    if not isinstance(entrypoint, str) or not _ROOT.fullmatch(entrypoint):
+        raise Denied(
+            Reason.MANIFEST_ENTRYPOINT,
+            'name the rule that decides, such as {"metadata": {"placet": {"entrypoint": "app/authz/decision"}}}',
+            field="metadata.placet.entrypoint",
+        )
+    if not _covered(entrypoint, roots):
+        raise Denied(
+            Reason.MANIFEST_ENTRYPOINT,
+            f"{entrypoint!r} lies outside the roots",
+            field="metadata.placet.entrypoint",
+        )
+    return Manifest(roots, entrypoint, revision)
+
+
+def _checked_roots(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise Denied(Reason.MANIFEST_ROOTS, 'name the roots, such as {"roots": ["app"]}', field="roots")
+    roots: list[str] = []
+    for root in value:
+        if not isinstance(root, str) or not _ROOT.fullmatch(root):
+            raise Denied(Reason.MANIFEST_ROOTS, f"{root!r} is not a root such as 'app' or 'app/authz'", field="roots")
+        if is_reserved(root):
+            raise Denied(Reason.MANIFEST_ROOTS_RESERVED, f"{root!r} is reserved; choose another name", field="roots")
+        roots.append(root)
+    for one in roots:
+        if roots.count(one) > 1 or any(other != one and _under(one, other) for other in roots):
+            raise Denied(Reason.MANIFEST_ROOTS, f"{one!r} overlaps another root", field="roots")
+    return tuple(roots)
+
+
+def is_reserved(path: str) -> bool:
+    """Whether a root or package path belongs to Placet or to OPA itself."""
+    first = path.split("/", 1)[0]
+    return first == "system" or first.startswith("placet")
+
+
+def _under(path: str, root: str) -> bool:
+    return path == root or path.startswith(root + "/")
+
+
+def _covered(path: str, roots: tuple[str, ...]) -> bool:
+    return any(_under(path, root) for root in roots)
+
+
+def _check_data(data: Mapping[str, bytes], roots: tuple[str, ...]) -> None:
+    """Every document lies under a root, and no value is given twice."""
+    merged: dict[str, Any] = {}
+    for path, raw in data.items():
+        try:
+            document: Any = strict_json.load_object(raw)
+        except strict_json.StrictJSONError as error:
+            raise Denied(Reason.DATA_MALFORMED, f"{path}: {error}", field=path) from error
+        for segment in reversed(path.split("/")[:-1]):
+            document = {segment: document}
+        _check_under_roots(document, "", roots, path)
+        _merge(merged, document, path)
+
+
+def _check_under_roots(value: Any, at: str, roots: tuple[str, ...], file: str) -> None:
+    if at and _covered(at, roots):
+        return
+    leads_to_root = not at or any(root.startswith(at + "/") for root in roots)
+    if not leads_to_root or not isinstance(value, dict):
+        raise Denied(Reason.DATA_OUTSIDE_ROOTS, f"{file} defines data.{at.replace('/', '.')}", field=file)
+    for name, below in value.items():
+        if "/" in name:
+            raise Denied(Reason.DATA_OUTSIDE_ROOTS, f"{file} has {name!r} above the roots", field=file)
+        _check_under_roots(below, f"{at}/{name}" if at else name, roots, file)
+
+
+def _merge(into: dict[str, Any], document: dict[str, Any], file: str) -> None:
+    for name, value in document.items():
+        if name not in into:
+            into[name] = value
+        elif isinstance(into[name], dict) and isinstance(value, dict):
+            _merge(into[name], value, file)
+        else:
+            raise Denied(
+                Reason.DATA_MALFORMED,
+                f"{file} gives {name!r} a value that another file gives too",
+                field=file,
+            )

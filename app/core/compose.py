@@ -1,0 +1,83 @@
+"""What OPA loads is one bundle: the governance library, the verified policy, and glue for its entrypoint.
+
+The rule is fixed and the bytes are reproducible, so that replay composes the same bundle. No part can shadow
+another: library modules lie under `placet/`, the policy's under `policy/`, and the policy's data stays where it is,
+inside roots that the verifier has kept clear of ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.core import archive, strict_json
+from app.core.bundle import Bundle
+from app.core.shipped import shipped
+
+#: Roots of the composed bundle besides the policy's own.
+OUR_ROOTS = ("placet", "placet_glue", "placet_log")
+
+
+@dataclass(frozen=True)
+class Library:
+    """The governance library: its modules by file name, and the digest over all of them."""
+
+    digest: str
+    modules: Mapping[str, bytes]
+
+    @classmethod
+    def shipped(cls) -> Library:
+        """The library that came with this distribution."""
+        directory = shipped("rego") / "placet"
+        modules = {
+            path.name: path.read_bytes()
+            for path in sorted(directory.glob("*.rego"))
+            if not path.name.endswith("_test.rego")
+        }
+        content = hashlib.sha256()
+        for name, source in modules.items():
+            content.update(f"{name}\0{hashlib.sha256(source).hexdigest()}\n".encode())
+        return cls("sha256:" + content.hexdigest(), modules)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """The bundle that OPA activates, and the revision by which it is known."""
+
+    revision: str
+    raw: bytes
+
+
+def revision(policy_digest: str, library_digest: str) -> str:
+    """The revision of a composed bundle: the digests of its parts."""
+    return f"policy={policy_digest} library={library_digest}"
+
+
+def compose(policy: Bundle, library: Library) -> Composed:
+    """Compose the one bundle from verified parts."""
+    name = revision(policy.digest, library.digest)
+    manifest = {"revision": name, "roots": sorted([*OUR_ROOTS, *policy.manifest.roots]), "rego_version": 1}
+    files = {
+        ".manifest": strict_json.canonical(manifest),
+        "placet/glue.rego": _glue(policy, library),
+        **{f"placet/library/{path}": source for path, source in library.modules.items()},
+        **{f"policy/{path}": source for path, source in policy.modules.items()},
+        **policy.data,
+    }
+    return Composed(name, archive.write_archive(files))
+
+
+def _glue(policy: Bundle, library: Library) -> bytes:
+    """Names the entrypoint, which Rego cannot do from data.
+
+    `object.get` over an object hides the rule's type: OPA infers types across modules, and would refuse a policy
+    that answers with a plain boolean where the library asks for an object.
+    """
+    reference = "data" + "".join(f'["{segment}"]' for segment in policy.manifest.entrypoint.split("/"))
+    return f"""package placet_glue
+
+value := object.get({{"v": {reference}}}, "v", null)
+
+bundles := {{"library": "{library.digest}", "policy": "{policy.digest}"}}
+""".encode()

@@ -1,0 +1,209 @@
+"""One piece of evidence: a Sigstore bundle that carries a signed in-toto statement, verified strictly.
+
+sigstore-python does the cryptography. What it lets pass is refused here as well: each check that is ours says
+so. Steps are numbered as in docs/verification.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography.x509 import Certificate, PrecertificateSignedCertificateTimestamps, SubjectAlternativeName
+from sigstore.errors import VerificationError
+from sigstore.models import Bundle
+from sigstore.verify import policy as sigstore_policy
+
+from app.core import statements, strict_json
+from app.core.errors import Denied
+from app.core.evidence_form import checked_form, deny, members
+from app.core.reason_codes import Reason
+from app.core.trust import TrustConfig, Window
+from app.core.verification_policy import SignerIdentity, VerificationPolicy
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class VerifiedStatement:
+    """A statement whose signer, time and place in the log are proved."""
+
+    predicate_type: str
+    statement: dict[str, Any]
+    signer: SignerIdentity
+    #: When the timestamp authority saw the signature, UTC.
+    signed_at: datetime
+    #: The Sigstore bundle as it was given.
+    raw: bytes
+
+
+class _AllowedSigners:
+    """A sigstore-python policy: the certificate is of one of the listed identities. Remembers which."""
+
+    def __init__(self, policy: VerificationPolicy) -> None:
+        self._identities = policy.identities
+        self.matched: SignerIdentity | None = None
+        self.refused = False
+
+    def verify(self, cert: Certificate) -> None:
+        for allowed in self._identities:
+            try:
+                sigstore_policy.Identity(identity=allowed.identity, issuer=allowed.issuer).verify(cert)
+            except VerificationError:
+                continue
+            self.matched = allowed
+            return
+        self.refused = True
+        raise VerificationError("the certificate's identity is not one that may sign")
+
+
+def verify_evidence(
+    raw: bytes, *, subject: str, policy: VerificationPolicy, trust: TrustConfig, step: str
+) -> VerifiedStatement:
+    """Verify one Sigstore bundle about the artifact with digest `subject`. Raises `Denied`."""
+    policy.require_somebody()
+
+    # (1) The JSON is of one reading and has the members it must have, and no others.
+    document = checked_form(raw, step)
+
+    # (2) Certificate chain, SCT, timestamp, log inclusion, checkpoint, signature, log entry: sigstore-python;
+    #     the identity: one of the policy's.
+    signers = _AllowedSigners(policy)
+    try:
+        bundle = Bundle.from_json(raw)
+        payload_type, payload = trust.verifier.verify_dsse(bundle, signers)
+    except Exception as error:
+        if signers.refused:
+            allowed = ", ".join(f"{one.identity} (by {one.issuer})" for one in policy.identities)
+            raise Denied(
+                Reason.EVIDENCE_IDENTITY,
+                f"signed by {_names(bundle.signing_certificate)}; allowed: {allowed}",
+                step=step,
+            ) from error
+        raise Denied(Reason.EVIDENCE_INVALID, _first_line(error), step=step) from error
+    if signers.matched is None:
+        raise Denied(Reason.EVIDENCE_IDENTITY, "the signer was not compared with the policy", step=step)
+
+    # (3) What sigstore-python lets pass.
+    signed_at = _strict_log_entry(document, bundle, trust, step)
+    _strict_validity(bundle, trust, signed_at, step)
+
+    # (4) The payload is an in-toto statement about this artifact.
+    statement = _checked_statement(payload_type, payload, subject, step)
+    return VerifiedStatement(statement["predicateType"], statement, signers.matched, signed_at, raw)
+
+
+def _names(certificate: Certificate) -> str:
+    try:
+        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+        return ", ".join(str(name.value) for name in names) or "nobody"
+    except (ValueError, LookupError):
+        return "an unreadable certificate"
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]
+
+
+def _strict_log_entry(document: dict[str, Any], bundle: Bundle, trust: TrustConfig, step: str) -> datetime:
+    """Ours: one time source, and an entry, a proof and a checkpoint that agree with each other."""
+    material = document["verificationMaterial"]
+    entry = material["tlogEntries"][0]
+    proof = entry["inclusionProof"]
+    kind = (entry["kindVersion"]["kind"], entry["kindVersion"]["version"])
+    promised = entry.get("inclusionPromise") is not None
+    integrated = str(entry.get("integratedTime", "0")) != "0"
+    data = bundle.verification_material.timestamp_verification_data
+    timestamps = data.rfc3161_timestamps if data else []
+
+    if kind == ("hashedrekord", "0.0.2"):  # Rekor v2: the timestamp authority alone says when
+        if promised or integrated:
+            raise deny(Reason.EVIDENCE_INVALID, "a Rekor v2 entry has no promise and no time of its own", step)
+        if len(timestamps) != 1:
+            raise deny(Reason.EVIDENCE_INVALID, "there must be exactly one timestamp", step, "rfc3161Timestamps")
+        if str(entry["logIndex"]) != str(proof.get("logIndex", "0")):
+            raise deny(Reason.EVIDENCE_INVALID, "logIndex is not the proof's", step, "logIndex")
+    elif kind == ("dsse", "0.0.1"):  # Rekor v1: a time of its own counts only under its promise
+        if promised != integrated or len(timestamps) > 1:
+            raise deny(Reason.EVIDENCE_INVALID, "the times of the entry do not fit together", step, "integratedTime")
+    else:
+        raise deny(Reason.EVIDENCE_INVALID, f"an entry of kind {kind[0]}/{kind[1]}", step, "kindVersion")
+
+    log = trust.log(base64.b64decode(entry["logId"]["keyId"]))
+    if log is None:
+        raise deny(Reason.EVIDENCE_INVALID, "the log is not one of the trusted root's", step, "logId.keyId")
+    _strict_checkpoint(proof, log.host, step)
+    signed_at: datetime = (
+        timestamps[0].tst_info.gen_time if timestamps else datetime.fromtimestamp(int(entry["integratedTime"]), tz=UTC)
+    )
+    _within(log.valid, signed_at, "the log's key", step)
+    return signed_at
+
+
+def _strict_checkpoint(proof: dict[str, Any], host: str, step: str) -> None:
+    """Ours: origin, size and root of the signed checkpoint are those of the log and of the proof."""
+    lines = proof["checkpoint"]["envelope"].split("\n")
+    if len(lines) < 4:
+        raise deny(Reason.EVIDENCE_INVALID, "the checkpoint is cut short", step, "checkpoint")
+    origin, size, root = lines[:3]
+    if not host or not (origin == host or origin.startswith(f"{host} - ")):
+        raise deny(
+            Reason.EVIDENCE_INVALID,
+            f"the checkpoint is of another log: {origin!r}",
+            step,
+            "checkpoint.origin",
+        )
+    if size != str(proof["treeSize"]):
+        raise deny(Reason.EVIDENCE_INVALID, "treeSize is not the checkpoint's", step, "inclusionProof.treeSize")
+    if root != proof["rootHash"]:
+        raise deny(Reason.EVIDENCE_INVALID, "rootHash is not the checkpoint's", step, "inclusionProof.rootHash")
+
+
+def _strict_validity(bundle: Bundle, trust: TrustConfig, signed_at: datetime, step: str) -> None:
+    """Ours: the CA and the CT log were still trusted when the signature was made."""
+    certificate = bundle.signing_certificate
+    if not any(window.covers(signed_at) for window in trust.authorities_of(certificate)):
+        raise deny(Reason.EVIDENCE_INVALID, "the certificate authority was not trusted at that time", step)
+    stamps = certificate.extensions.get_extension_for_class(PrecertificateSignedCertificateTimestamps)
+    for stamp in stamps.value:
+        window = trust.ct_log(stamp.log_id)
+        if window is None:
+            raise deny(Reason.EVIDENCE_INVALID, "the CT log is not one of the trusted root's", step)
+        _within(window, signed_at, "the CT log's key", step)
+
+
+def _within(window: Window, at: datetime, what: str, step: str) -> None:
+    if not window.covers(at):
+        raise deny(Reason.EVIDENCE_INVALID, f"{what} was not trusted at that time", step)
+
+
+def _checked_statement(payload_type: str, payload: bytes, subject: str, step: str) -> dict[str, Any]:
+    """Ours: sigstore-python compares neither the payload's type nor its subject."""
+    if payload_type != statements.PAYLOAD_TYPE:
+        raise deny(Reason.EVIDENCE_PREDICATE, f"the payload is a {payload_type!r}", step, "payloadType")
+    try:
+        statement = strict_json.load_object(payload)
+    except strict_json.StrictJSONError as error:
+        raise deny(Reason.EVIDENCE_MALFORMED, f"the statement: {error}", step, "payload") from error
+    members(statement, "statement", {"_type", "subject", "predicateType", "predicate"}, set(), step)
+    if statement["_type"] != statements.STATEMENT:
+        raise deny(Reason.EVIDENCE_PREDICATE, f"the statement is a {statement['_type']!r}", step, "_type")
+    if not isinstance(statement["predicateType"], str) or not isinstance(statement["predicate"], dict):
+        raise deny(Reason.EVIDENCE_MALFORMED, "the predicate is not of the expected form", step, "predicate")
+    subjects = statement["subject"]
+    if not isinstance(subjects, list) or not subjects:
+        raise deny(Reason.EVIDENCE_MALFORMED, "the statement names no subject", step, "subject")
+    digests = []
+    for one in subjects:
+        digests_of = one.get("digest") if isinstance(one, dict) else None
+        digest = digests_of.get("sha256") if isinstance(digests_of, dict) else None
+        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            raise deny(Reason.EVIDENCE_MALFORMED, "a subject has no SHA-256", step, "subject")
+        digests.append(digest)
+    if subject.removeprefix("sha256:") not in digests:
+        raise deny(Reason.EVIDENCE_SUBJECT, f"about {digests[0][:12]}…, not about this artifact", step, "subject")
+    return statement

@@ -1,0 +1,48 @@
+"""Files that are whole or not there: written beside their place, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from app.core.errors import PlacetError, UsageError
+
+
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise PlacetError(f"cannot write {path}: {error.strerror}") from error
+    scratch = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise PlacetError(f"cannot write {path}: {error.strerror}") from error
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def read_bounded(path: Path, limit: int, what: str) -> bytes:
+    """The content of a file that a person named. Raises `UsageError` when it is missing or beyond `limit` bytes."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {what} {path}: {error.strerror}") from error
+    if len(content) > limit:
+        raise UsageError(f"{path} is larger than {limit} bytes; it cannot be {what}")
+    return content

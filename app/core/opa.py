@@ -1,0 +1,231 @@
+"""The OPA binary as a tool: check, inspect and rehearse policies with the very program that will run them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+from app.core.errors import Denied, PlacetError
+from app.core.reason_codes import Reason
+
+#: Seconds that one call of OPA may take: checking 10,000 rules takes about two on a busy core.
+TIMEOUT = 120
+
+#: Builtins that a policy may not call. Their answer depends on something else than bundle, data, input and the
+#: one clock reading (http, net, opa.runtime, rand, uuid, signing), or they verify tokens and certificates at a
+#: time of their own, share a cache that answers wrongly, or can be made to stop OPA by what a caller sends.
+FORBIDDEN_BUILTINS = frozenset(
+    {
+        "crypto.x509.parse_and_verify_certificates",
+        "http.send",
+        "io.jwt.decode",
+        "io.jwt.encode_sign",
+        "io.jwt.encode_sign_raw",
+        "json.match_schema",
+        "json.verify_schema",
+        "net.lookup_ip_addr",
+        "opa.runtime",
+        "rand.intn",
+        "uuid.rfc4122",
+    }
+    | {f"io.jwt.verify_{family}{bits}" for family in ("hs", "rs", "ps", "es") for bits in (256, 384, 512)}
+    | {"io.jwt.verify_eddsa"}
+)
+
+#: Packages and rule heads of every module in the input, in one process for all of them.
+_INSPECT = """[{"file": file, "package": module["package"].path, "heads": heads} |
+  some file, source in input
+  module := rego.parse_module(file, source)
+  heads := [rule.head.ref | some rule in object.get(module, "rules", [])]
+]"""
+
+
+@dataclass(frozen=True)
+class Module:
+    """What one Rego module defines: its package, and the rules' paths as far as they are constant."""
+
+    file: str
+    package: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What activating a composed bundle takes, measured in an OPA of its own."""
+
+    #: Seconds of parsing and compiling.
+    activation_seconds: float
+
+
+class Opa:
+    """One OPA binary, identified by its digest."""
+
+    def __init__(self, binary: Path) -> None:
+        self.binary = binary
+        if not binary.is_file():
+            raise PlacetError(f"there is no OPA at {binary}; run `placet tools install`, or give --opa PATH")
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the binary, as `sha256:…`."""
+        with self.binary.open("rb") as file:
+            return "sha256:" + file_digest(file, "sha256").hexdigest()
+
+    @cached_property
+    def version(self) -> str:
+        """The version that the binary gives, such as `1.22.2`."""
+        first = self._run(["version"]).stdout.decode(errors="replace").splitlines()[0]
+        return first.removeprefix("Version: ")
+
+    @cached_property
+    def _capabilities(self) -> bytes:
+        answer = self._run(["capabilities", "--current"])
+        capabilities = json.loads(answer.stdout)
+        capabilities["builtins"] = [b for b in capabilities["builtins"] if b["name"] not in FORBIDDEN_BUILTINS]
+        capabilities["allow_net"] = []
+        return json.dumps(capabilities).encode()
+
+    def check(self, modules: Mapping[str, bytes], *, strict: bool = False) -> None:
+        """Compile the modules without the forbidden builtins. Raises `Denied` with OPA's first error."""
+        with tempfile.TemporaryDirectory(prefix="placet-check-") as scratch:
+            root = Path(scratch)
+            (root / "capabilities.json").write_bytes(self._capabilities)
+            policy = root / "policy"
+            _write(policy, modules)
+            options = ["--strict"] if strict else []
+            command = [
+                "check",
+                *options,
+                "--capabilities",
+                str(root / "capabilities.json"),
+                "--format",
+                "json",
+                str(policy),
+            ]
+            answer = self._run(command, accept_failure=True)
+            if answer.returncode != 0:
+                raise Denied(Reason.REGO_COMPILE, _first_error(answer, policy))
+
+    def inspect(self, modules: Mapping[str, bytes]) -> list[Module]:
+        """Packages and rules of the modules. Raises `Denied` when one does not parse or is not UTF-8."""
+        try:
+            source = {path: content.decode() for path, content in modules.items()}
+        except UnicodeDecodeError as error:
+            raise Denied(Reason.REGO_COMPILE, f"a module is not UTF-8: {error.reason}") from error
+        answer = self._run(
+            ["eval", "--format", "json", "--stdin-input", _INSPECT],
+            stdin=json.dumps(source).encode(),
+            accept_failure=True,
+        )
+        if answer.returncode != 0:
+            raise Denied(Reason.REGO_COMPILE, _first_error(answer, Path()))
+        found = json.loads(answer.stdout)["result"][0]["expressions"][0]["value"]
+        if len(found) != len(modules):
+            raise Denied(Reason.REGO_COMPILE, "a module does not parse")
+        return [_module(one) for one in found]
+
+    def rehearse(self, composed: bytes) -> Rehearsal:
+        """Load a composed bundle in a scratch OPA: it must compile, and must deny an empty request.
+
+        Raises `Denied` when it does not.
+        """
+        with tempfile.TemporaryDirectory(prefix="placet-rehearse-") as scratch:
+            bundle = Path(scratch) / "bundle.tar.gz"
+            bundle.write_bytes(composed)
+            began = time.monotonic()
+            answer = self._run(
+                [
+                    "eval",
+                    "--bundle",
+                    str(bundle),
+                    "--format",
+                    "json",
+                    "--metrics",
+                    "--stdin-input",
+                    "data.placet.decision",
+                ],
+                stdin=b"{}",
+                accept_failure=True,
+            )
+            took = time.monotonic() - began
+        if answer.returncode != 0:
+            raise Denied(Reason.ACTIVATION_FAILED, _first_error(answer, Path()))
+        document = json.loads(answer.stdout)
+        try:
+            decision = document["result"][0]["expressions"][0]["value"]
+        except (KeyError, IndexError) as error:
+            raise Denied(Reason.ACTIVATION_FAILED, "the composed bundle gives no decision") from error
+        if decision.get("allow") is not False:
+            raise Denied(Reason.ACTIVATION_FAILED, "the composed bundle does not deny an empty request")
+        metrics = document.get("metrics", {})
+        spent = sum(metrics.get(name, 0) for name in ("timer_rego_load_bundles_ns", "timer_rego_module_compile_ns"))
+        return Rehearsal(min(spent / 1e9, took) if spent else took)
+
+    def _run(
+        self, arguments: Sequence[str], *, stdin: bytes = b"", accept_failure: bool = False
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run OPA with an empty environment: nothing but its arguments may change what it does."""
+        try:
+            answer = subprocess.run(
+                [str(self.binary), *arguments],
+                input=stdin,
+                capture_output=True,
+                timeout=TIMEOUT,
+                env={},
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise PlacetError(f"opa {arguments[0]} took more than {TIMEOUT} s") from error
+        except OSError as error:
+            raise PlacetError(f"cannot run {self.binary}: {error.strerror}") from error
+        if answer.returncode != 0 and not accept_failure:
+            raise PlacetError(f"opa {arguments[0]} failed: {_first_error(answer, Path())}")
+        return answer
+
+
+def _write(directory: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        target = directory / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+
+def _first_error(answer: subprocess.CompletedProcess[bytes], base: Path) -> str:
+    """OPA's first error as one line, `file:line:column: message`, with paths as the author knows them."""
+    for stream in (answer.stderr, answer.stdout):
+        try:
+            errors = json.loads(stream)["errors"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if errors:
+            return _error_line(errors[0], base)
+    text = (answer.stderr or answer.stdout).decode(errors="replace").strip() or f"exit code {answer.returncode}"
+    return text.splitlines()[0][:500]
+
+
+def _error_line(error: dict[str, Any], base: Path) -> str:
+    location = error.get("location") or {}
+    file = str(location.get("file", "")).removeprefix(f"{base}/")
+    where = f"{file}:{location['row']}:{location['col']}: " if file and "row" in location else ""
+    return f"{where}{error.get('message', 'unknown error')}".splitlines()[0][:500]
+
+
+def _module(found: dict[str, Any]) -> Module:
+    package = "/".join(str(term["value"]) for term in found["package"][1:])
+    rules = []
+    for ref in found["heads"]:
+        path = [package]
+        for position, term in enumerate(ref or []):
+            if position and term["type"] != "string":
+                break  # from here on the path depends on a variable
+            path.append(str(term["value"]))
+        rules.append("/".join(path))
+    return Module(found["file"], package, tuple(rules))

@@ -1,0 +1,107 @@
+"""Signing in-toto statements with Sigstore: a short-lived certificate for an identity, a timestamp, a log entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from sigstore.dsse import Statement
+from sigstore.errors import Error as SigstoreError
+from sigstore.oidc import ExpiredIdentity, IdentityError, IdentityToken, Issuer, IssuerError, detect_credential
+from sigstore.sign import Signer, SigningContext
+
+from app.core.errors import PlacetError, UsageError
+from app.core.files import read_bounded
+from app.core.trust import TrustConfig
+
+#: Seconds: to connect, and to wait for bytes. Rekor v2 answers after its next checkpoint, about a second.
+TIMEOUT = (10, 60)
+
+_MAX_TOKEN = 64 * 1024
+
+
+class SigningSession:
+    """One certificate of one identity, with which several statements are signed. Valid for about ten minutes."""
+
+    def __init__(self, trust: TrustConfig, token: str) -> None:
+        """Ask the certificate authority for a certificate. Raises `PlacetError` or `UsageError`."""
+        try:
+            identity = IdentityToken(token)
+        except (IdentityError, ValueError) as error:
+            raise UsageError(f"the identity token cannot be used: {_cause(error)}") from error
+        self.identity = identity.identity
+        self.issuer = identity.federated_issuer
+        self._wanted_timestamps = len(trust.config.signing_config.get_tsas())
+        try:
+            context = SigningContext.from_trust_config(trust.config)
+            _bound(context)
+            self._signer = Signer(identity, context)
+        except ExpiredIdentity as error:
+            raise UsageError("the identity token has expired; get a new one") from error
+        except (SigstoreError, requests.RequestException) as error:
+            raise PlacetError(f"cannot get a signing certificate: {_cause(error)}") from error
+
+    def sign(self, statement: bytes) -> bytes:
+        """Sign a statement. Returns the Sigstore bundle (v0.3) as JSON without line breaks."""
+        try:
+            bundle = self._signer.sign_dsse(Statement(statement))
+        except (SigstoreError, requests.RequestException) as error:
+            raise PlacetError(f"cannot sign: {_cause(error)}") from error
+        # sigstore-python only warns when an authority does not answer, and the signature could never verify.
+        data = bundle.verification_material.timestamp_verification_data
+        if self._wanted_timestamps and not (data and data.rfc3161_timestamps):
+            raise PlacetError("cannot sign: the timestamp authority did not answer; try again")
+        return bundle.to_json().encode()
+
+
+def identity_token(trust: TrustConfig, file: Path | None, environment: str | None) -> str:
+    """The identity to sign with: a file, a variable, the ambient identity of a CI job, or a person's browser.
+
+    A token in the arguments would be visible to every process of the machine, so none is taken there.
+    """
+    if file:
+        return read_bounded(file, _MAX_TOKEN, "the identity token").decode(errors="replace").strip()
+    if environment:
+        return environment.strip()
+    try:
+        ambient = detect_credential()
+        if ambient:
+            return ambient
+        return str(Issuer(trust.config.signing_config.get_oidc_url()).identity_token())
+    except (IdentityError, IssuerError, SigstoreError, requests.RequestException) as error:
+        raise PlacetError(f"cannot get an identity token: {_cause(error)}; give --identity-token FILE") from error
+
+
+def _cause(error: BaseException) -> str:
+    """One line; sigstore-python hides some messages in the cause."""
+    text = str(error) or str(error.__cause__ or "") or type(error).__name__
+    return text.splitlines()[0][:300]
+
+
+class _Bounded(HTTPAdapter):
+    """Gives every request a time limit: sigstore-python sets none."""
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        return super().send(request, stream, timeout or TIMEOUT, verify, cert, proxies)
+
+
+def _bound(context: SigningContext) -> None:
+    for client in (context._fulcio, context._rekor):
+        session = getattr(client, "session", None) or getattr(client, "_session", None)
+        if not isinstance(session, requests.Session):
+            raise PlacetError(
+                f"this version of sigstore-python is not supported: {type(client).__name__} has no session"
+            )
+        session.mount("http://", _Bounded())
+        session.mount("https://", _Bounded())

@@ -1,0 +1,88 @@
+"""The in-toto statements that Placet writes: https://github.com/in-toto/attestation/tree/main/spec/v1.
+
+Statements are RFC 8785 bytes. Their predicates hold strings, not numbers beyond 2^53.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from app.core import strict_json
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+#: SLSA provenance: https://slsa.dev/spec/v1.0/provenance
+PROVENANCE = "https://slsa.dev/provenance/v1"
+#: Link: https://github.com/in-toto/attestation/blob/main/spec/predicates/link.md
+LINK = "https://in-toto.io/attestation/link/v0.3"
+
+#: The one prefix under which Placet names what no standard names.
+PLACET = "https://placet.dev"
+BUILD_TYPE = f"{PLACET}/build/bundle/v1"
+BUILDER = f"{PLACET}/builder/cli"
+
+Resource = dict[str, Any]
+
+
+def resource(name: str, digest: str) -> Resource:
+    """An in-toto ResourceDescriptor of something with a `sha256:…` digest."""
+    return {"name": name, "digest": {"sha256": digest.removeprefix("sha256:")}}
+
+
+def statement(subject: Sequence[Resource], predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
+    """A statement, as the bytes that are signed."""
+    return strict_json.canonical(
+        {
+            "_type": STATEMENT,
+            "subject": list(subject),
+            "predicateType": predicate_type,
+            "predicate": dict(predicate),
+        }
+    )
+
+
+def provenance(
+    bundle: Resource, *, sources: Sequence[Resource], manifest: Mapping[str, Any], started: str, finished: str
+) -> bytes:
+    """SLSA provenance of a bundle. `started` and `finished` are RFC 3339 times."""
+    return statement(
+        [bundle],
+        PROVENANCE,
+        {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {"manifest": dict(manifest)},
+                "internalParameters": {},
+                "resolvedDependencies": list(sources),
+            },
+            "runDetails": {
+                "builder": {"id": BUILDER, "version": {"placet": version("placet")}},
+                "metadata": {"startedOn": started, "finishedOn": finished},
+            },
+        },
+    )
+
+
+def link(
+    name: str,
+    *,
+    command: Sequence[str],
+    materials: Sequence[Resource],
+    products: Sequence[Resource],
+    byproducts: Mapping[str, str] | None = None,
+) -> bytes:
+    """An in-toto link: the step `name` made `products` (the statement's subject) out of `materials`."""
+    return statement(
+        products,
+        LINK,
+        {
+            "name": name,
+            "command": list(command),
+            "materials": list(materials),
+            "byproducts": dict(byproducts or {}),
+            "environment": {},
+        },
+    )

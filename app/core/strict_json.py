@@ -1,0 +1,75 @@
+"""JSON as Placet accepts and writes it.
+
+`loads` refuses what parsers disagree about: duplicate member names, NaN and infinities, invalid UTF-8, byte
+order marks. `canonical` writes RFC 8785 bytes, for documents of our own.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import rfc8785
+
+#: Deeper documents than this are refused before anything recurses over them.
+MAX_DEPTH = 64
+
+
+class StrictJSONError(ValueError):
+    """The text is not JSON that everyone reads in the same way."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise StrictJSONError(f"the member {name!r} stands twice in one object")
+        members[name] = value
+    return members
+
+
+def _refuse_constant(text: str) -> Any:
+    raise StrictJSONError(f"{text} is not JSON")
+
+
+def _check_depth(value: Any) -> None:
+    layer, depth = [value], 0
+    while layer:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise StrictJSONError(f"nested more than {MAX_DEPTH} deep")
+        below: list[Any] = []
+        for item in layer:
+            if isinstance(item, dict):
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+        layer = below
+
+
+def loads(raw: bytes) -> Any:
+    """Parse `raw` strictly. Raises `StrictJSONError` with one line that says why not."""
+    try:
+        text = raw.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except StrictJSONError:
+        raise
+    except RecursionError as error:
+        raise StrictJSONError(f"nested more than {MAX_DEPTH} deep") from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise StrictJSONError(f"not JSON: {error}") from error
+    _check_depth(value)
+    return value
+
+
+def load_object(raw: bytes) -> dict[str, Any]:
+    """Parse `raw` strictly and require an object."""
+    value = loads(raw)
+    if not isinstance(value, dict):
+        raise StrictJSONError("not a JSON object")
+    return value
+
+
+def canonical(value: Any) -> bytes:
+    """The RFC 8785 bytes of a document of our own. Integers beyond 2^53 must be strings already."""
+    return rfc8785.dumps(value)

@@ -1,0 +1,128 @@
+"""The Sigstore instance that is trusted: a ClientTrustConfig, and what the verifier reads out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509 import Certificate, load_der_x509_certificate
+from sigstore.errors import Error as SigstoreError
+from sigstore.models import ClientTrustConfig
+from sigstore.verify import Verifier
+
+from app.core import strict_json
+from app.core.errors import PlacetError, UsageError
+from app.core.files import read_bounded
+
+_MAX_CONFIG = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Window:
+    """The time for which a key or an authority is trusted, both ends included."""
+
+    start: datetime | None
+    end: datetime | None
+
+    def covers(self, at: datetime) -> bool:
+        """Whether `at` lies inside."""
+        return (self.start is None or self.start <= at) and (self.end is None or at <= self.end)
+
+
+@dataclass(frozen=True)
+class Log:
+    """A transparency log of the trusted root."""
+
+    host: str
+    valid: Window
+
+
+class TrustConfig:
+    """One Sigstore instance: whom to ask for signatures, and which keys vouch for them."""
+
+    def __init__(self, config: ClientTrustConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def from_file(cls, path: Path) -> TrustConfig:
+        """Read a ClientTrustConfig (`application/vnd.dev.sigstore.clienttrustconfig.v0.1+json`)."""
+        raw = read_bounded(path, _MAX_CONFIG, "the trust config")
+        try:
+            strict_json.load_object(raw)
+            trust = cls(ClientTrustConfig.from_json(raw.decode()))
+            trust.verifier  # noqa: B018 - built now, so that a bad file is refused here and not at the first release
+        except (SigstoreError, ValueError) as error:
+            raise UsageError(f"{path} is not a Sigstore ClientTrustConfig: {error}") from error
+        return trust
+
+    @classmethod
+    def production(cls) -> TrustConfig:
+        """The public-good instance. Refreshes its root over the network."""
+        return cls._public(staging=False)
+
+    @classmethod
+    def staging(cls) -> TrustConfig:
+        """Sigstore's staging instance. Refreshes its root over the network."""
+        return cls._public(staging=True)
+
+    @classmethod
+    def choose(cls, file: Path | None, *, staging: bool = False) -> TrustConfig:
+        """What the options `--trust-config` and `--staging` mean; by default the public-good instance."""
+        if file and staging:
+            raise UsageError("give --trust-config or --staging, not both")
+        return cls.from_file(file) if file else cls._public(staging=staging)
+
+    @classmethod
+    def _public(cls, *, staging: bool) -> TrustConfig:
+        try:
+            return cls(ClientTrustConfig.staging() if staging else ClientTrustConfig.production())
+        except SigstoreError as error:
+            raise PlacetError(
+                f"cannot refresh the trust root of Sigstore's public instance: {error}; "
+                "check the network, or name your own instance with --trust-config"
+            ) from error
+
+    @cached_property
+    def verifier(self) -> Verifier:
+        """sigstore-python's verifier for this instance."""
+        return Verifier(trusted_root=self.config.trusted_root)
+
+    # sigstore-python keeps the parts of a trusted root to itself, and checks the validity of the timestamp
+    # authority alone. What follows reads the other validity windows, for the checks that are ours.
+
+    @cached_property
+    def _root(self) -> Any:
+        return self.config.trusted_root._inner
+
+    def log(self, key_id: bytes) -> Log | None:
+        """The transparency log with this id; None when there is not exactly one."""
+        found = [log for log in self._root.tlogs if log.log_id.key_id == key_id]
+        if len(found) != 1:
+            return None
+        return Log(urlsplit(found[0].base_url).hostname or "", _window(found[0].public_key.valid_for))
+
+    def ct_log(self, key_id: bytes) -> Window | None:
+        """When the CT log with this id is trusted; None when there is not exactly one."""
+        found = [log for log in self._root.ctlogs if log.log_id.key_id == key_id]
+        return _window(found[0].public_key.valid_for) if len(found) == 1 else None
+
+    def authorities_of(self, certificate: Certificate) -> list[Window]:
+        """When each of the certificate authorities that issued `certificate` directly is trusted."""
+        windows = []
+        for authority in self._root.certificate_authorities:
+            for link in authority.cert_chain.certificates:
+                try:
+                    certificate.verify_directly_issued_by(load_der_x509_certificate(link.raw_bytes))
+                except (ValueError, TypeError, InvalidSignature):
+                    continue
+                windows.append(_window(authority.valid_for))
+        return windows
+
+
+def _window(valid_for: Any) -> Window:
+    return Window(None, None) if valid_for is None else Window(valid_for.start, valid_for.end)

@@ -1,0 +1,5 @@
+"""A real Sigstore on loopback, for development and tests: Fulcio, a CT log, a timestamp authority and Rekor v2."""
+
+from app.local.sigstore.stack import LocalSigstore, Ports
+
+__all__ = ["LocalSigstore", "Ports"]

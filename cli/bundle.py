@@ -1,0 +1,215 @@
+"""`placet bundle`: from a directory of Rego to a signed release on a channel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.core.errors import UsageError
+from app.core.files import read_bounded, write_atomically
+from cli import client
+from cli.output import Output, OutputOption, emit, messages
+
+if TYPE_CHECKING:
+    from app.core.signing import SigningSession
+    from app.core.trust import TrustConfig
+
+app = typer.Typer()
+
+BundleArgument = Annotated[Path, typer.Argument(help="The bundle, a .tar.gz.", show_default=False)]
+TrustConfigOption = Annotated[
+    Path | None, typer.Option("--trust-config", help="A Sigstore ClientTrustConfig. Default: the public-good instance.")
+]
+StagingOption = Annotated[bool, typer.Option("--staging", help="Use Sigstore's staging instance.")]
+TokenOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity-token",
+        help="A file that holds an OIDC identity token; or set PLACET_IDENTITY_TOKEN. "
+        "Default: the CI job's own identity, else a browser.",
+    ),
+]
+IdentityOption = Annotated[str | None, typer.Option("--certificate-identity", help="The identity that may sign.")]
+IssuerOption = Annotated[str | None, typer.Option("--certificate-oidc-issuer", help="The issuer of that identity.")]
+PolicyOption = Annotated[
+    Path | None, typer.Option("--policy", help="A verification policy (YAML), in place of the two options above.")
+]
+OpaOption = Annotated[Path | None, typer.Option("--opa", help="Another OPA than the pinned build.")]
+
+
+@app.command(epilog="Example: placet bundle build bundles/payments -o payments.tar.gz")
+def build(
+    directory: Annotated[Path, typer.Argument(help="A directory with a .manifest, Rego and data.json files.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the bundle.")],
+    opa: OpaOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check and pack a policy. The same files give the same bytes.
+
+    Beside the bundle, OUT.build.json keeps what went into it, for the provenance that `sign` signs.
+    """
+    from app.core import building
+
+    built = building.build(directory, _opa(opa))
+    write_atomically(out, built.bundle)
+    write_atomically(_beside(out, ".build.json"), built.notes)
+    emit({"bundle": str(out), "digest": built.digest, "bytes": len(built.bundle)}, output)
+
+
+@app.command(
+    epilog="Example: placet bundle sign payments.tar.gz --trust-config trust-config.json --identity-token t.jwt"
+)
+def sign(
+    bundle: BundleArgument,
+    trust_config: TrustConfigOption = None,
+    staging: StagingOption = False,
+    identity_token: TokenOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Sign a bundle with Sigstore: SLSA provenance, and in-toto links for the steps build and sign.
+
+    Writes BUNDLE.sigstore.json and BUNDLE.attestations.jsonl, which cosign and sigstore-python verify as they are.
+    """
+    from app.core import archive, building
+
+    raw = read_bounded(bundle, archive.MAX_COMPRESSED, "the bundle")
+    notes = _beside(bundle, ".build.json")
+    found = read_bounded(notes, archive.MAX_COMPRESSED, "the build notes") if notes.exists() else None
+    unsigned = building.release_statements(raw, found, bundle.name)
+    session = _session(_trust(trust_config, staging), identity_token)
+    with messages.status("signing"):
+        signature = session.sign(unsigned.provenance)
+        attestations = [session.sign(link) for link in unsigned.links(signature)]
+    write_atomically(_beside(bundle, ".attestations.jsonl"), b"".join(line + b"\n" for line in attestations))
+    write_atomically(_beside(bundle, ".sigstore.json"), signature)
+    emit(
+        {"digest": unsigned.digest, "identity": session.identity, "issuer": session.issuer, "links": len(attestations)},
+        output,
+    )
+
+
+@app.command(
+    epilog="Example: placet bundle verify payments.tar.gz --certificate-identity dev@example.org "
+    "--certificate-oidc-issuer https://accounts.example.org"
+)
+def verify(
+    bundle: BundleArgument,
+    certificate_identity: IdentityOption = None,
+    certificate_oidc_issuer: IssuerOption = None,
+    policy: PolicyOption = None,
+    trust_config: TrustConfigOption = None,
+    staging: StagingOption = False,
+    opa: OpaOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Verify a bundle and its evidence as the control plane and the sidecars do. Exit code 3 when it is denied."""
+    from app.core.errors import Denied
+    from app.core.verification import split_attestations, verify_release
+    from app.core.verification_policy import VerificationPolicy
+
+    files = _release_files(bundle)
+    rules = VerificationPolicy.of(certificate_identity, certificate_oidc_issuer, policy)
+    try:
+        release = verify_release(
+            files["bundle"],
+            files["signature"],
+            split_attestations(files["attestations"]),
+            policy=rules,
+            trust=_trust(trust_config, staging),
+            opa=_opa(opa),
+        )
+    except Denied as denied:
+        if output is Output.JSON:
+            emit({"verified": False, **denied.as_dict()}, output)
+        raise
+    emit(
+        {
+            "verified": True,
+            "digest": release.digest,
+            "identity": release.signer.identity,
+            "issuer": release.signer.issuer,
+            "signed_at": release.signed_at.isoformat(),
+            "entrypoint": release.manifest.entrypoint,
+            "attestations": [one.predicate_type for one in release.attestations],
+        },
+        output,
+    )
+
+
+@app.command(epilog="Example: placet bundle publish payments.tar.gz --system payments --channel prod")
+def publish(
+    bundle: BundleArgument,
+    system: Annotated[str, typer.Option("--system", help="The system that takes the policy.")],
+    channel: Annotated[str, typer.Option("--channel", help="The channel to point at it, such as prod.")],
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    trust_config: TrustConfigOption = None,
+    staging: StagingOption = False,
+    identity_token: TokenOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Send a signed bundle to the control plane and point a channel at it. Safe to repeat.
+
+    Leaves a signed in-toto link for the step publish with the release.
+    """
+    from app.core import building
+
+    files = _release_files(bundle)
+    plane = client.connect(server, token_file)
+    session = _session(_trust(trust_config, staging), identity_token)
+    with messages.status("publishing"):
+        link = session.sign(building.publish_link(files["bundle"], files["signature"], bundle.name, system, channel))
+        release: dict[str, Any] = plane.upload(
+            f"/api/v1/systems/{system}/releases",
+            {
+                "bundle": files["bundle"],
+                "signature": files["signature"],
+                "attestations": files["attestations"] + link + b"\n",
+            },
+        )
+        pointer = plane.put(f"/api/v1/systems/{system}/channels/{channel}", json={"release": release["digest"]})
+    emit(pointer, output)
+
+
+def _beside(bundle: Path, suffix: str) -> Path:
+    return bundle.with_name(bundle.name + suffix)
+
+
+def _release_files(bundle: Path) -> dict[str, bytes]:
+    """A bundle and the evidence that lies beside it, empty where there is none: the verifier says what is missing."""
+    from app.core import archive
+    from app.core.evidence_form import MAX_EVIDENCE
+    from app.core.verification import MAX_ATTESTATIONS
+
+    signature, attestations = _beside(bundle, ".sigstore.json"), _beside(bundle, ".attestations.jsonl")
+    many = MAX_EVIDENCE * MAX_ATTESTATIONS
+    return {
+        "bundle": read_bounded(bundle, archive.MAX_COMPRESSED, "the bundle"),
+        "signature": read_bounded(signature, MAX_EVIDENCE, "the signature") if signature.exists() else b"",
+        "attestations": read_bounded(attestations, many, "the attestations") if attestations.exists() else b"",
+    }
+
+
+def _opa(chosen: Path | None) -> Any:
+    """The pinned OPA, or the one that was named: never whatever is on the PATH."""
+    from app.core.opa import Opa
+    from app.local import tools
+
+    return Opa(chosen or tools.installed("opa"))
+
+
+def _trust(file: Path | None, staging: bool) -> TrustConfig:
+    from app.core.trust import TrustConfig
+
+    return TrustConfig.choose(file, staging=staging)
+
+
+def _session(trust: TrustConfig, token_file: Path | None) -> SigningSession:
+    from app.core.signing import SigningSession, identity_token
+
+    if token_file and str(token_file).count(".") == 2 and str(token_file).startswith("ey"):
+        raise UsageError("--identity-token takes a file: a token in the arguments is visible to the whole machine")
+    return SigningSession(trust, identity_token(trust, token_file, os.environ.get("PLACET_IDENTITY_TOKEN")))

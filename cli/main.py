@@ -1,0 +1,71 @@
+"""The entry point of `placet`: the nouns, and how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from app.core.errors import Denied, PlacetError
+
+#: noun -> (module that holds its Typer `app`, one line of help).
+NOUNS: dict[str, tuple[str, str]] = {
+    "bundle": ("cli.bundle", "Build, sign, verify and publish policy bundles."),
+    "demo": ("cli.demo", "Run the whole system on this machine and show that it holds."),
+    "issuer": ("cli.issuer", "Trust issuers of workload identities."),
+    "quarantine": ("cli.quarantine", "Deny a subject everywhere."),
+    "server": ("cli.server", "Set up and run the control plane."),
+    "sidecar": ("cli.sidecar", "Run OPA under governance beside a service."),
+    "sigstore": ("cli.sigstore", "Run a local Sigstore, for development."),
+    "system": ("cli.system", "Systems: sets of OPAs that take the same policy."),
+    "token": ("cli.token", "API tokens of the control plane."),
+    "tools": ("cli.tools", "Build the pinned OPA and Sigstore servers."),
+}
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The command tree. Only the noun that `arguments` name is imported, so that `--help` answers at once."""
+    root = typer.Typer(
+        name="placet",
+        help="Governed execution on Open Policy Agent: nothing runs without a placet.",
+        epilog="Start with: placet demo  ·  exit codes: 0 done, 1 failed, 2 wrong usage, 3 denied",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    completing = "_PLACET_COMPLETE" in os.environ
+    used = next((word for word in arguments if not word.startswith("-")), None)
+    for noun, (module, text) in NOUNS.items():
+        wanted = completing or noun == used
+        group = importlib.import_module(module).app if wanted else typer.Typer()
+        root.add_typer(group, name=noun, help=text, no_args_is_help=True)
+    return root
+
+
+def main() -> None:
+    """Run `placet`. Every error that a person can cause ends in one line on stderr."""
+    try:
+        build(sys.argv[1:])()
+    except Denied as denied:
+        _say(f"denied: {denied}")
+        sys.exit(denied.exit_code)
+    except PlacetError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away; Python would complain again while it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("PLACET_DEBUG"):
+            raise
+        _say(f"internal error: {type(error).__name__}: {error} (PLACET_DEBUG=1 shows where)")
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write("placet: " + " ".join(text.split()) + "\n")

@@ -1,0 +1,60 @@
+"""How commands print: one document on stdout, messages on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+#: For messages and progress; stdout is for the result alone.
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Output(StrEnum):
+    """The forms in which a command prints its result."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("--output", help="How to print the result.")]
+
+
+def emit(document: Any, output: Output, *, columns: Sequence[str] | None = None) -> None:
+    """Print a result: `document` as JSON, or as a table.
+
+    A list of objects becomes one row each, with `columns` (default: the keys of the first); an object becomes
+    one row a key.
+    """
+    if output is Output.JSON:
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    if isinstance(document, list):
+        names = list(columns or (document[0] if document else []))
+        if not document:
+            messages.print("none")
+            return
+        table = Table(*names, box=None, pad_edge=False)
+        for row in document:
+            table.add_row(*(_cell(row.get(name)) for name in names))
+        console.print(table)
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in document.items():
+        table.add_row(name, _cell(value))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
