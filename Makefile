@@ -60,7 +60,7 @@ setup: .venv/.complete ## Make .venv from the hashed lock; instant when nothing 
 
 .PHONY: tools
 tools: setup ## Build the pinned OPA and Sigstore servers into a per-user cache (minutes, once).
-	@$(BIN)/placet tools install
+	@$(BIN)/placet tools install >/dev/null
 
 # ---- what people run -------------------------------------------------------------------------------------
 

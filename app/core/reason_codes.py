@@ -71,6 +71,7 @@ class Reason(StrEnum):
     CLOCK_BEHIND = "clock.behind"
     CLOCK_JUMP = "clock.jump"
     AGENT_PAUSED = "agent.paused"
+    AGENT_FAILED = "agent.failed"
     OPA_STOPPED = "opa.stopped"
     OPA_API_OPEN = "opa.api_open"
     OPA_REVISION = "opa.revision"

@@ -94,15 +94,9 @@ def test_there_is_one_lock() -> None:
 
 
 def test_modules_are_short() -> None:
-    code = (
-        path
-        for top in ("app", "cli", "bench", "migrations", "rego", "sdk")
-        for path in (ROOT / top).rglob("*.*")
-    )
+    code = (path for top in ("app", "cli", "bench", "migrations", "rego", "sdk") for path in (ROOT / top).rglob("*.*"))
     long = {
-        relative(path)
-        for path in code
-        if path.suffix in (".py", ".rego") and len(text_of(path).splitlines()) >= 300
+        relative(path) for path in code if path.suffix in (".py", ".rego") and len(text_of(path).splitlines()) >= 300
     }
     assert long == set(LONGER)
 
@@ -158,9 +152,7 @@ def test_text_files_end_in_one_newline_and_have_no_trailing_spaces() -> None:
 
 def test_every_command_of_the_makefile_has_its_line_of_help() -> None:
     makefile = text_of(ROOT / "Makefile")
-    helped = subprocess.run(
-        ["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
-    ).stdout
+    helped = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout
     phony = set(re.findall(r"^\.PHONY: (\S+)$", makefile, re.MULTILINE))
     parts = {"test-rego", "test-python", "lint-python", "lint-rego"}
     assert phony - parts == set(re.findall(r"^  make (\S+)", helped, re.MULTILINE))
@@ -207,9 +199,7 @@ def test_commands_in_documents_exist_with_their_options(page: Path) -> None:
             assert words, f"{relative(page)}: placet {noun} is not a whole command"
             assert words[0] in command.commands, f"{relative(page)}: placet {noun} {words[0]}"
             command = command.commands[words.pop(0)]
-        options = {
-            option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]
-        }
+        options = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
         for word in words:
             name = word.split("=")[0]
             if name.startswith("-") and len(name) > 1:

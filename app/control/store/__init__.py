@@ -2,7 +2,7 @@
 
 from app.control.store.access import ApiToken
 from app.control.store.decision import Batch, Decision
-from app.control.store.engine import Store, is_outage
+from app.control.store.engine import Store, first_line, is_outage
 from app.control.store.release import Evidence, Release
 from app.control.store.sidecar import Sidecar
 from app.control.store.system import Carried, Pointer, System
@@ -23,5 +23,6 @@ __all__ = [
     "Store",
     "System",
     "TufMetadata",
+    "first_line",
     "is_outage",
 ]

@@ -12,9 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
+
+from app.control.problems import Unavailable
 
 #: Seconds to wait for the database to accept a connection, for a lock, and for a statement.
 CONNECT_TIMEOUT = 5
@@ -51,6 +53,16 @@ class Store:
         with Session(self._publisher, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Turn an outage inside the block into one clear line. Raises `Unavailable`."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            if is_outage(error):
+                raise Unavailable(f"the database does not answer: {first_line(error)}") from error
+            raise
+
     def close(self) -> None:
         """Close the pooled connections."""
         self.engine.dispose()
@@ -61,6 +73,12 @@ def is_outage(error: Exception) -> bool:
     if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
         return True
     return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def first_line(error: Exception) -> str:
+    """What the driver says, without SQLAlchemy's statement and its parameters."""
+    said = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    return said.splitlines()[0][:300]
 
 
 def _sqlite(url: URL) -> Engine:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.x509.oid import NameOID
 
 from app.local.sigstore.keys import Keys, PublicKey, public_key
 
@@ -70,7 +71,7 @@ def _authority(url: str, chain: bytes, since: dict[str, str]) -> dict[str, Any]:
     certificates = x509.load_pem_x509_certificates(chain)
     root = certificates[-1].subject
     organization, name = (
-        root.get_attributes_for_oid(oid)[0].value for oid in (x509.NameOID.ORGANIZATION_NAME, x509.NameOID.COMMON_NAME)
+        root.get_attributes_for_oid(oid)[0].value for oid in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME)
     )
     return {
         "subject": {"organization": organization, "commonName": name},

@@ -1,0 +1,54 @@
+"""Errors as problem documents (RFC 9457). A denial also carries `reason`, `step` and `field`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.control.problems import Problem
+from app.core.errors import Denied, PlacetError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def response(error: Exception, headers: Mapping[str, str] | None = None) -> Response:
+    """The problem document of an error."""
+    status, detail, members = describe(error)
+    return document(status, detail, members, headers)
+
+
+def document(
+    status: int, detail: str, members: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A problem document. Non-ASCII is escaped: a detail may quote what no encoder takes."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **(members or {}),
+    }
+    return Response(json.dumps(body), status, headers, MEDIA_TYPE)
+
+
+def describe(error: Exception) -> tuple[int, str, dict[str, Any]]:
+    """Status, detail and further members of an error. What we did not foresee is told to nobody."""
+    if isinstance(error, Denied):
+        return 422, error.detail, error.as_dict() | {"detail": error.detail}
+    if isinstance(error, Problem):
+        return error.status, str(error), dict(error.members)
+    if isinstance(error, PlacetError):
+        return 422, str(error), {}
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        return 422, f"{at}: {first['msg']}", {"field": at}
+    if isinstance(error, HTTPException):
+        return error.status_code, str(error.detail), {}
+    return 500, "internal error", {}

@@ -1,0 +1,133 @@
+"""`/api/v1/systems/{system}/sidecars`: status and records from sidecars."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from fastapi import APIRouter, Query, Request
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+
+from app.control import records, sidecars
+from app.control.api.access import PlaneOf, by
+from app.control.api.forms import Body, Digest, Name, line
+from app.control.problems import Invalid
+from app.control.store import Sidecar
+from app.control.tokens import Access, Scope
+
+router = APIRouter(prefix="/api/v1/systems/{system}/sidecars", tags=["sidecars"])
+
+#: A batch is at most 16 MiB and each holds a database connection: this many at a time.
+_INGESTS = CapacityLimiter(4)
+
+#: The name of an instance or of a record file.
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Offset = Annotated[int, Query(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Trouble(Body):
+    """Why a sidecar is not healthy."""
+
+    code: Annotated[str, StringConstraints(max_length=100), AfterValidator(line)]
+    detail: Annotated[str, StringConstraints(max_length=1000)] = ""
+
+
+class RecordCounts(Body):
+    """Bytes or records that OPA wrote, and how many of them the control plane has acknowledged."""
+
+    written: Count
+    shipped: Count
+
+
+class Status(Body):
+    """What a sidecar says about itself."""
+
+    instance: FileName
+    channel: Name
+    at: AwareDatetime
+    healthy: bool
+    reasons: Annotated[list[Trouble], Field(max_length=32)] = []
+    release: Digest | None = None
+    sequence: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    library: Digest | None = None
+    opa_digest: Digest | None = None
+    lease_ttl_seconds: Annotated[float, Field(ge=0, le=86400)]
+    records: RecordCounts
+
+
+def show(sidecar: Sidecar) -> dict[str, Any]:
+    """A sidecar as the API shows it."""
+    return {
+        "system": sidecar.system,
+        "sidecar": sidecar.name,
+        "condition": sidecars.condition(sidecar),
+        "age_seconds": round(sidecars.age(sidecar).total_seconds(), 3),
+        "instance": sidecar.instance,
+        "channel": sidecar.channel,
+        "at": sidecar.reported_at.isoformat(),
+        "healthy": sidecar.healthy,
+        "reasons": sidecar.reasons,
+        "release": sidecar.release,
+        "sequence": sidecar.sequence,
+        "library": sidecar.library,
+        "opa_digest": sidecar.opa_digest,
+        "lease_ttl_seconds": sidecar.lease_ttl_seconds,
+        "records": {"written": sidecar.records_written, "shipped": sidecar.records_shipped},
+    }
+
+
+@router.get("")
+def list_sidecars(
+    plane: PlaneOf, system: Name, _: Annotated[Access, by(Scope.SYSTEM_READ)]
+) -> list[dict[str, Any]]:
+    """The sidecars of a system, as they last reported."""
+    with plane.store.read() as session:
+        return [show(sidecar) for sidecar in sidecars.listed(session, system)]
+
+
+@router.post("/{sidecar}/status")
+def report_status(
+    plane: PlaneOf, system: Name, sidecar: Name, body: Status, _: Annotated[Access, by(Scope.RECORD_WRITE)]
+) -> dict[str, Any]:
+    """Keep what a sidecar says about itself."""
+    row = Sidecar(
+        system=system,
+        name=sidecar,
+        reported_at=body.at.astimezone(UTC),
+        received_at=datetime.now(UTC),
+        reasons=[{"code": one.code, "detail": one.detail.replace("\0", "\ufffd")} for one in body.reasons],
+        records_written=body.records.written,
+        records_shipped=body.records.shipped,
+        **body.model_dump(exclude={"at", "reasons", "records"}),
+    )
+    with plane.store.write() as session:
+        sidecars.report(session, row)
+    return {"received_at": row.received_at.isoformat()}
+
+
+@router.post("/{sidecar}/records")
+async def take_records(
+    request: Request,
+    plane: PlaneOf,
+    system: Name,
+    sidecar: Name,
+    instance: FileName,
+    file: FileName,
+    first: Offset,
+    last: Offset,
+    _: Annotated[Access, by(Scope.RECORD_WRITE)],
+) -> dict[str, int]:
+    """Store whole record lines, bytes [first, last) of a file. What is acknowledged is durable."""
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in {"identity", "gzip"}:
+        raise Invalid(f"the content encoding {encoding!r} is not known; send gzip or none")
+    body = await request.body()
+    span = records.Span(system, sidecar, instance, file, first, last)
+
+    def work() -> int:
+        return records.ingest(plane, span, records.decompress(body) if encoding == "gzip" else body)
+
+    return {"acknowledged": await anyio.to_thread.run_sync(work, limiter=_INGESTS)}

@@ -1,0 +1,115 @@
+"""The ASGI application of the control plane."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.responses import Response
+
+from app.control import web
+from app.control.api import (
+    channels,
+    decisions,
+    health,
+    issuers,
+    problem_json,
+    quarantine,
+    releases,
+    sidecars,
+    systems,
+    tokens,
+    tuf,
+)
+from app.control.counting import RequestCount
+from app.control.freshness import DEFAULT_INTERVAL, Freshness
+from app.control.gate import Gate, is_for_programs
+from app.control.limits import BodyLimit
+from app.control.objects import is_private
+from app.control.plane import Plane
+from app.control.problems import Unavailable
+from app.control.store import is_outage
+from app.core.errors import PlacetError
+
+log = logging.getLogger("placet.control")
+
+#: Seconds that a login lasts.
+SESSION_LIFETIME = 12 * 3600
+
+
+def create_app(plane: Plane, *, freshness_interval: float = DEFAULT_INTERVAL, secure_cookies: bool = False) -> FastAPI:
+    """The app over an opened control plane. `secure_cookies` when it is served with TLS."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        freshness = Freshness(plane, freshness_interval)
+        await run_in_threadpool(freshness.start)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(freshness.stop)
+            plane.close()
+
+    app = FastAPI(
+        title="Placet control plane",
+        version=version("placet"),
+        lifespan=lifespan,
+        # The document is served behind the gate, see `api.health`; nothing is loaded from elsewhere.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.plane = plane
+    for module in (systems, releases, channels, quarantine, issuers, tokens, sidecars, decisions, tuf, health):
+        app.include_router(module.router)
+    web.install(app)
+    for kind in (PlacetError, SQLAlchemyError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _answer)
+
+    # The last one added is the outermost: count, then bound the body, then sessions, then the gate.
+    app.add_middleware(Gate, plane=plane)
+    app.add_middleware(
+        SessionMiddleware,
+        secret_key=_session_key(plane),
+        session_cookie="placet_session",
+        max_age=SESSION_LIFETIME,
+        same_site="strict",
+        https_only=secure_cookies,
+    )
+    app.add_middleware(BodyLimit)
+    app.add_middleware(RequestCount, metrics=plane.metrics)
+    return app
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    """Every error is a problem document for programs and a page for people."""
+    if isinstance(error, SQLAlchemyError) and is_outage(error):
+        error = Unavailable("the database does not answer; nothing was changed")
+    status, detail, members = problem_json.describe(error)
+    if status >= 500:
+        log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error if status == 500 else None)
+    if is_for_programs(request.url.path) or web.is_machine(request):
+        headers = getattr(error, "headers", None)
+        return problem_json.document(status, detail, members, headers)
+    return web.error_page(request, status, detail)
+
+
+def _session_key(plane: Plane) -> str:
+    file = plane.settings.session_key
+    try:
+        if not is_private(file):
+            raise PlacetError(f"others can read {file}; run: chmod 600 {file}")
+        key = file.read_text().strip()
+    except OSError as error:
+        raise PlacetError(f"cannot read {file}: {error.strerror}") from error
+    if len(key) < 32:
+        raise PlacetError(f"{file} is damaged; restore it from a backup")
+    return key

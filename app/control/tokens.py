@@ -1,0 +1,138 @@
+"""API tokens: `placet_ID_SECRET`, with scopes, hashed at rest, perhaps bound to one system."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+
+from sqlmodel import Session, col, select
+
+from app.control.problems import Conflict, Forbidden, Invalid, NotFound
+from app.control.store import ApiToken, System
+from app.control.store.columns import now
+
+_PREFIX = "placet"
+_NOBODY = "0" * 64
+
+
+class Scope(StrEnum):
+    """What a token may do. `admin` is all of them."""
+
+    ADMIN = "admin"
+    SYSTEM_READ = "system:read"
+    SYSTEM_WRITE = "system:write"
+    RELEASE_WRITE = "release:write"
+    CHANNEL_WRITE = "channel:write"
+    QUARANTINE_WRITE = "quarantine:write"
+    ISSUER_WRITE = "issuer:write"
+    TOKEN_WRITE = "token:write"  # noqa: S105 - the name of a scope
+    DECISION_READ = "decision:read"
+    RECORD_WRITE = "record:write"
+    METRICS_READ = "metrics:read"
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who is asking, by their token."""
+
+    id: str
+    name: str
+    scopes: frozenset[Scope]
+    system: str | None
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the token has `scope`."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def require(self, scope: Scope, system: str | None = None) -> None:
+        """Fail unless the token has `scope` and, when it is bound to a system, acts for that one."""
+        if not self.may(scope):
+            raise Forbidden(f"this token lacks the scope {scope}")
+        if self.system is not None and self.system != system:
+            raise Forbidden(f"this token is bound to the system {self.system}")
+
+
+def authenticate(session: Session, presented: str) -> Access | None:
+    """Whose token this is; None when it is malformed, unknown, wrong or revoked."""
+    prefix, _, rest = presented.partition("_")
+    identifier, _, secret = rest.partition("_")
+    token = session.get(ApiToken, identifier) if prefix == _PREFIX and identifier.isascii() else None
+    expected = token.secret_sha256 if token else _NOBODY
+    right = hmac.compare_digest(expected, _hash(secret))
+    return _access(token) if token and right else None
+
+
+def recall(session: Session, identifier: str) -> Access | None:
+    """The access of a token that was authenticated before; None once it is revoked."""
+    token = session.get(ApiToken, identifier)
+    return _access(token) if token else None
+
+
+def create(
+    session: Session, by: Access | None, name: str, scopes: Sequence[Scope], system: str | None = None
+) -> tuple[ApiToken, str]:
+    """A new token and its secret, which exists nowhere else. `by` None is the set-up of the server itself."""
+    if not scopes:
+        raise Invalid("a token needs at least one scope")
+    if by is not None:
+        if lacking := [str(scope) for scope in scopes if not by.may(scope)]:
+            raise Forbidden(f"a token cannot give what it does not have: {', '.join(lacking)}")
+        if by.system is not None and by.system != system:
+            raise Forbidden(f"this token is bound to the system {by.system}; so must be the one that it creates")
+    if system is not None and session.get(System, system) is None:
+        raise NotFound(f"there is no system {system}")
+    secret = secrets.token_urlsafe(32)
+    token = ApiToken(
+        id=secrets.token_hex(6),
+        name=name,
+        secret_sha256=_hash(secret),
+        scopes=sorted({str(scope) for scope in scopes}),
+        system=system,
+        created_by=by.id if by else None,
+    )
+    session.add(token)
+    session.flush()
+    return token, f"{_PREFIX}_{token.id}_{secret}"
+
+
+def revoke(session: Session, by: Access, identifier: str) -> ApiToken:
+    """Revoke a token from now on. One cannot revoke what has more power than oneself, nor the last administrator."""
+    token = session.get(ApiToken, identifier)
+    access = _access(token) if token else None
+    if token is None or access is None:
+        raise NotFound(f"there is no token {identifier}")
+    if any(not by.may(scope) for scope in access.scopes) or (by.system is not None and by.system != access.system):
+        raise Forbidden("a token cannot revoke one that may do more than itself")
+    if Scope.ADMIN in access.scopes and access.system is None and _administrators(session) == [token.id]:
+        raise Conflict("this is the last administrator's token; create another one first")
+    token.revoked_at = now()
+    session.add(token)
+    return token
+
+
+def listed(session: Session, by: Access) -> list[ApiToken]:
+    """The tokens that are in force; a bound token sees those of its system."""
+    query = select(ApiToken).where(col(ApiToken.revoked_at).is_(None)).order_by(col(ApiToken.created_at))
+    if by.system is not None:
+        query = query.where(ApiToken.system == by.system)
+    return list(session.exec(query))
+
+
+def _administrators(session: Session) -> list[str]:
+    query = select(ApiToken).where(col(ApiToken.revoked_at).is_(None), col(ApiToken.system).is_(None))
+    return [token.id for token in session.exec(query) if Scope.ADMIN in token.scopes]
+
+
+def _access(token: ApiToken) -> Access | None:
+    if token.revoked_at is not None:
+        return None
+    known = {str(scope) for scope in Scope}
+    return Access(token.id, token.name, frozenset(Scope(scope) for scope in token.scopes if scope in known), token.system)
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,7 @@
+"""The Go programs that Placet runs, pinned by version and checksum in `tools/` and built into a per-user cache."""
+
+from app.local.tools.build import Progress, install
+from app.local.tools.cache import installed
+from app.local.tools.pins import TOOLS, Tool
+
+__all__ = ["TOOLS", "Progress", "Tool", "install", "installed"]

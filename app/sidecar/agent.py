@@ -1,0 +1,225 @@
+"""The agent: puts the parts together, and takes them apart in the right order.
+
+    metadata ──► rollout ──► bundle server ──► OPA ──► records ──► shipper ──► control plane
+        └──────────────► lease ───────────────►┘
+
+Each part is a loop of its own. They meet in `Doubts`: the lease is renewed only while every one of them vouches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from app.core.compose import Library
+from app.core.errors import PlacetError
+from app.core.files import write_atomically
+from app.core.opa import Opa
+from app.core.reason_codes import Reason
+from app.core.strict_json import canonical
+from app.core.trust import TrustConfig
+from app.sidecar import metadata_watcher, opa_keeper, opa_process, record_keeper
+from app.sidecar.bundle_server import BundleServer
+from app.sidecar.clock import Clock
+from app.sidecar.config import SidecarConfig
+from app.sidecar.control_plane import ControlPlane, NotAccepted
+from app.sidecar.doubts import Doubts
+from app.sidecar.lease import LeaseKeeper
+from app.sidecar.loop import Loop
+from app.sidecar.metadata import Repository, Snapshot
+from app.sidecar.metadata_watcher import MetadataWatcher
+from app.sidecar.opa_api import OpaApi
+from app.sidecar.opa_keeper import OpaKeeper
+from app.sidecar.opa_process import OpaProcess
+from app.sidecar.pki import SidecarCA
+from app.sidecar.record_keeper import RecordKeeper
+from app.sidecar.releases import Releases
+from app.sidecar.rollout import Rollout
+from app.sidecar.shipper import Shipper
+
+log = logging.getLogger("placet.sidecar")
+
+#: Seconds between two reports of the status.
+_REPORT_EVERY = 2.0
+#: Seconds to go on shipping what is left when the agent ends.
+_LAST_SHIPMENT = 5.0
+
+
+class Agent:
+    """One sidecar's agent. `run` returns when `stop` was asked for."""
+
+    def __init__(self, config: SidecarConfig, trust: TrustConfig, opa: Opa, root: bytes, token: str) -> None:
+        """`root`: the pinned TUF root. `token`: for the control plane's API."""
+        files = config.files
+        self._config = config
+        self._opa = opa
+        self._library = Library.shipped()
+        self._stopping = threading.Event()
+        self._clock = Clock(files.private / "clock")
+        # A vouch outlives two of its checks, and never a lease.
+        ttl = config.lease_ttl
+        self._doubts = Doubts(
+            {
+                metadata_watcher.CONCERN: max(ttl, 3 * config.refresh_interval + 10),
+                opa_keeper.CONCERN: max(ttl / 2, 3.0),
+                record_keeper.CONCERN: max(ttl / 2, 3.0),
+            },
+            self._on_doubt,
+        )
+        ca = SidecarCA.open(files.private / "ca.key", files.ca)
+        ca.server_leaf(files.run / "agent.pem", files.run / "agent.key")
+        self._server = BundleServer(files.run / "agent.pem", files.run / "agent.key", files.ca)
+        self._keeper = OpaKeeper(config, opa, ca, self._server.port, self._doubts, self._on_opa_started)
+        repository = Repository(config, root)
+        self._metadata = MetadataWatcher(config, repository, self._clock, self._doubts, self._on_metadata)
+        releases = Releases(config, trust, opa, self._library)
+        self._rollout = Rollout(releases, repository, self._server, self._keeper, files.private / "enforced.json")
+        self._records = RecordKeeper(config, self._keeper, self._doubts)
+        self._plane = ControlPlane(config, token, files.instance())
+        self._shipper = Shipper(files.records, self._plane, self._records.freed)
+        self._lease = LeaseKeeper(config, self._clock, self._doubts, self._api, lambda: self._metadata.known)
+        self._lease_loop = Loop("lease", self._lease.step, self._on_part_failed("lease"), retry=0.2)
+        self._loops = [
+            Loop("metadata", self._metadata.step, self._on_concern_failed(metadata_watcher.CONCERN)),
+            Loop("opa", self._keeper.step, self._on_concern_failed(opa_keeper.CONCERN), retry=0.2),
+            Loop("records", self._records.step, self._on_concern_failed(record_keeper.CONCERN), retry=0.2),
+            Loop("rollout", self._rollout.step, self._on_part_failed("rollout")),
+            Loop("shipping", self._ship, self._on_part_failed("shipping")),
+            Loop("status", self._report, self._on_part_failed("status")),
+            self._lease_loop,
+        ]
+        self._last_failure: dict[str, str] = {}
+
+    def stop(self) -> None:
+        """Ask the agent to end."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Govern OPA until `stop`. Raises `PlacetError` when it cannot begin."""
+        with _only_agent(self._config.files.private / "lock"):
+            orphan = opa_process.end_orphan(self._config)
+            if orphan:
+                log.warning("ended process %d, the OPA of an earlier agent", orphan)
+            opa_process.require_free_port(self._config.port)
+            self._metadata.start_from_cache()
+            self._server.start()
+            for loop in self._loops:
+                loop.start()
+            try:
+                self._stopping.wait()
+            finally:
+                self._end()
+
+    def _end(self) -> None:
+        log.info("ending: the lease is withdrawn and OPA stopped")
+        for loop in self._loops:
+            loop.stop()
+        with contextlib.suppress(PlacetError):  # OPA may be gone already; without a renewal its lease ends anyway
+            self._lease.withdraw()
+        self._keeper.shut_down()
+        self._server.stop()
+        deadline = time.monotonic() + _LAST_SHIPMENT
+        try:
+            while self._shipper.ship(ended=True) and time.monotonic() < deadline:
+                pass
+            self._report()
+        except PlacetError as error:
+            log.warning("some records wait for the next start: %s", error)
+
+    # What the parts tell each other.
+
+    def _on_metadata(self, snapshot: Snapshot) -> None:
+        self._rollout.wanted = snapshot.pointer
+        self._lease_loop.wake()
+
+    def _on_opa_started(self, process: OpaProcess) -> None:
+        self._records.follow(process)
+        self._lease_loop.wake()
+
+    def _on_doubt(self) -> None:
+        self._lease_loop.wake()
+
+    def _on_concern_failed(self, concern: str) -> Any:
+        def failed(reason: Reason, detail: str) -> None:
+            self._doubts.doubt(concern, reason, detail)
+
+        return failed
+
+    def _on_part_failed(self, part: str) -> Any:
+        def failed(reason: Reason, detail: str) -> None:
+            if self._last_failure.get(part) != detail:
+                log.warning("%s: %s: %s", part, reason, detail)
+            self._last_failure[part] = detail
+
+        return failed
+
+    def _api(self) -> OpaApi | None:
+        process = self._keeper.process
+        return process.api if process is not None else None
+
+    # Shipping and reporting.
+
+    def _ship(self) -> float:
+        more = self._shipper.ship()
+        self._last_failure.pop("shipping", None)
+        return 0.0 if more else 0.2
+
+    def _report(self) -> float:
+        status = self.status()
+        write_atomically(self._config.files.root / "status.json", canonical(status) + b"\n", mode=0o644)
+        with contextlib.suppress(NotAccepted):  # the control plane may be down; the file above tells all the same
+            self._plane.report(status)
+        return _REPORT_EVERY
+
+    def status(self) -> dict[str, Any]:
+        """How this sidecar stands, as it is reported to the control plane."""
+        against = self._lease.against or []
+        reasons = [{"code": str(doubt.reason), "detail": doubt.detail} for doubt in against]
+        if failure := self._rollout.failure:
+            reasons.append({"code": str(failure.reason), "detail": failure.detail})
+        if trouble := self._metadata.failure:
+            code = getattr(trouble, "reason", Reason.METADATA_INVALID)
+            reasons.append({"code": str(code), "detail": str(trouble)})
+        enforced = self._rollout.enforced
+        process, file = self._keeper.process, self._records.file
+        return {
+            "channel": self._config.channel,
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "healthy": self._lease.valid_until > time.time(),
+            "reasons": reasons,
+            "release": enforced.release.digest if enforced else None,
+            "sequence": enforced.pointer.sequence if enforced else None,
+            "library": self._library.digest,
+            "opa_digest": self._opa.digest,
+            "opa_pid": process.pid if process else None,
+            "lease_ttl_seconds": self._config.lease_ttl,
+            "records": {
+                "written": file.tally.decisions if file else 0,
+                "noise": file.tally.noise if file else 0,
+                "panics": file.tally.panics if file else 0,
+                "shipped": self._shipper.acknowledged(file.path) if file else 0,
+            },
+        }
+
+
+@contextlib.contextmanager
+def _only_agent(path: Path) -> Iterator[None]:
+    """Hold the directory's lock: two agents on one directory would fight over OPA."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise PlacetError(f"another agent uses {path.parent.parent}; end it, or give another --dir") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,56 @@
+"""The clock, distrusted: set back, it would extend every lease and horizon; set ahead, it ends them early."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.core.errors import Denied
+from app.core.files import write_atomically
+from app.core.reason_codes import Reason
+from app.sidecar.doubts import boot_seconds
+
+#: Seconds by which the wall clock may move against the boot clock between two checks, or stand behind a time seen.
+TOLERANCE = 2.0
+
+#: Seconds between two writes of the greatest time seen.
+_SAVE_EVERY = 10.0
+
+
+class Clock:
+    """Compares the wall clock with the boot clock and with the greatest time ever seen."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._greatest = float(path.read_text()) if path.exists() else 0.0
+        self._saved = self._greatest
+        self._offset = time.time() - boot_seconds()
+        self._jumped = False
+
+    def check(self) -> None:
+        """Raise `Denied` when the clock cannot be relied on."""
+        now = time.time()
+        offset = now - boot_seconds()
+        if abs(offset - self._offset) > TOLERANCE:
+            self._jumped = True
+        self._offset = offset
+        if now < self._greatest - TOLERANCE:
+            seen = datetime.fromtimestamp(self._greatest, tz=UTC).isoformat(timespec="seconds")
+            raise Denied(Reason.CLOCK_BEHIND, f"it was {seen} before")
+        if self._jumped:
+            raise Denied(Reason.CLOCK_JUMP, "waiting for a signed time that agrees")
+        self._see(now)
+
+    def compare(self, issued_at: float) -> None:
+        """Compare with a signed time of issue, in seconds since the epoch. Agreement heals a jump."""
+        now = time.time()
+        if issued_at > now + TOLERANCE:
+            raise Denied(Reason.CLOCK_BEHIND, f"metadata was issued {issued_at - now:.1f} s in the future")
+        self._jumped = False
+
+    def _see(self, now: float) -> None:
+        self._greatest = max(self._greatest, now)
+        if self._greatest - self._saved >= _SAVE_EVERY:
+            write_atomically(self._path, f"{self._greatest:.3f}".encode(), mode=0o600)
+            self._saved = self._greatest

@@ -1,0 +1,105 @@
+"""What a sidecar is told when it starts, and where it keeps its files."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.core.errors import PlacetError
+from app.core.files import write_atomically
+from app.core.verification_policy import VerificationPolicy
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class SidecarConfig:
+    """The settings of one sidecar. Times are in seconds, sizes in bytes."""
+
+    system: str
+    channel: str
+    name: str
+    server: str
+    policy: VerificationPolicy
+    files: SidecarFiles
+    #: Where services reach OPA, on loopback.
+    port: int = 8181
+    #: How long a lease holds; it is renewed every third of this.
+    lease_ttl: float = 10.0
+    #: How often the metadata is refreshed.
+    refresh_interval: float = 2.0
+    #: A pointer of a lower sequence is refused even on the first start.
+    minimum_sequence: int = 1
+    #: Space kept free for records; without all of it no lease is renewed.
+    reserve: int = 256 * MIB
+    #: How much all record files and the reserve may take together.
+    record_space: int = 4096 * MIB
+    server_ca: Path | None = None
+
+
+@dataclass(frozen=True)
+class SidecarFiles:
+    """The sidecar's directory. Only `ca.pem` is for other users: services pin OPA's certificate with it."""
+
+    root: Path
+
+    @property
+    def ca(self) -> Path:
+        """The certificate of the sidecar's own CA."""
+        return self.root / "ca.pem"
+
+    @property
+    def socket(self) -> Path:
+        """OPA's unix socket, in a directory of mode 0700."""
+        return self.run / "opa.sock"
+
+    @property
+    def run(self) -> Path:
+        """What belongs to one start of OPA: configuration, certificates, socket."""
+        return self.root / "run"
+
+    @property
+    def private(self) -> Path:
+        """What outlives a start and is secret or must not be forged: the CA's key, what was seen before."""
+        return self.root / "private"
+
+    @property
+    def records(self) -> Path:
+        """OPA's records, one file for each OPA process."""
+        return self.root / "records"
+
+    @property
+    def metadata(self) -> Path:
+        """TUF metadata, as last verified."""
+        return self.root / "metadata"
+
+    @property
+    def targets(self) -> Path:
+        """Downloaded targets. They are verified again whenever they are read."""
+        return self.root / "targets"
+
+    @property
+    def states(self) -> Path:
+        """Every trust state that was ever in force, by digest."""
+        return self.root / "states"
+
+    def prepare(self) -> None:
+        """Make the directories. Existing ones must belong to this user."""
+        try:
+            self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
+            for directory in (self.run, self.private, self.records, self.metadata, self.targets, self.states):
+                directory.mkdir(mode=0o700, exist_ok=True)
+            for directory in (self.root, self.run, self.private, self.records):
+                if directory.stat().st_uid != os.geteuid():
+                    raise PlacetError(f"{directory} belongs to another user")
+        except OSError as error:
+            raise PlacetError(f"cannot use {self.root}: {error.strerror}") from error
+
+    def instance(self) -> str:
+        """This sidecar's instance id: made on the first start, and so new after a wiped disk."""
+        path = self.private / "instance"
+        if not path.exists():
+            write_atomically(path, uuid.uuid4().hex.encode(), mode=0o600)
+        return path.read_text().strip()

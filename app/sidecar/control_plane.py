@@ -1,0 +1,74 @@
+"""The sidecar's calls to the control plane's API: ship records, report status. It believes nothing of the answers
+but that records were kept."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.core.errors import PlacetError
+from app.sidecar.config import SidecarConfig
+
+#: Seconds for one call.
+TIMEOUT = 15.0
+_MAX_ANSWER = 64 * 1024
+
+
+class NotAccepted(PlacetError):
+    """The control plane did not take what was sent. `expected` is the offset that it wants next, if it said so."""
+
+    def __init__(self, text: str, expected: int | None = None) -> None:
+        super().__init__(text)
+        self.expected = expected
+
+
+class ControlPlane:
+    """The API of one control plane, as one sidecar uses it. Safe to use from several threads."""
+
+    def __init__(self, config: SidecarConfig, token: str, instance: str) -> None:
+        self._http = httpx.Client(
+            base_url=f"{config.server.rstrip('/')}/api/v1/systems/{config.system}/sidecars/{config.name}",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=TIMEOUT,
+            trust_env=False,
+            verify=str(config.server_ca) if config.server_ca else True,
+        )
+        self._instance = instance
+
+    def ship(self, file: Path, first: int, last: int, raw: bytes) -> None:
+        """Send the bytes `[first, last)` of a record file. Returns when the control plane holds them durably."""
+        answer = self._post(
+            "/records",
+            params={"instance": self._instance, "file": file.name, "first": first, "last": last},
+            content=gzip.compress(raw, compresslevel=1),
+            headers={"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"},
+        )
+        if answer.get("acknowledged") != last:
+            raise NotAccepted(f"acknowledged {answer.get('acknowledged')!r}, not {last}")
+
+    def report(self, status: Mapping[str, Any]) -> None:
+        """Send the sidecar's status."""
+        self._post("/status", json={"instance": self._instance, **status})
+
+    def _post(self, path: str, **request: Any) -> dict[str, Any]:
+        try:
+            with self._http.stream("POST", path, **request) as answer:
+                body = b""
+                for chunk in answer.iter_bytes():
+                    body += chunk
+                    if len(body) > _MAX_ANSWER:
+                        raise NotAccepted("the control plane's answer is too large")
+            document = httpx.Response(answer.status_code, content=body).json() if body else {}
+        except (httpx.HTTPError, ValueError) as error:
+            raise NotAccepted(f"the control plane does not answer: {error or type(error).__name__}") from error
+        if not isinstance(document, dict):
+            document = {}
+        if answer.is_success:
+            return document
+        expected = document.get("expected")
+        detail = document.get("detail") or document.get("title") or "no detail"
+        raise NotAccepted(f"status {answer.status_code}: {detail}", expected if isinstance(expected, int) else None)

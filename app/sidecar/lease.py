@@ -1,0 +1,101 @@
+"""The lease: the short-lived state in OPA without which every decision is a denial.
+
+Every third of its TTL the agent asks itself whether anything speaks against it. If nothing does, the lease is
+renewed. If anything does, the lease is taken away at once; and if the agent cannot even do that, it runs out.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from app.core.errors import Denied
+from app.core.reason_codes import Reason
+from app.sidecar.clock import Clock
+from app.sidecar.config import SidecarConfig
+from app.sidecar.doubts import Doubt, Doubts
+from app.sidecar.metadata import Snapshot
+from app.sidecar.opa_api import OpaApi, OpaUnavailable
+from app.sidecar.trust_state import TrustState
+
+log = logging.getLogger("placet.sidecar")
+
+#: Seconds before another try when OPA did not take the state, such as while it activates a bundle.
+_RETRY = 0.2
+
+
+class LeaseKeeper:
+    """Writes the whole of OPA's state: the lease, if it may be held, and the trust state."""
+
+    def __init__(
+        self,
+        config: SidecarConfig,
+        clock: Clock,
+        doubts: Doubts,
+        api: Callable[[], OpaApi | None],
+        known: Callable[[], tuple[Snapshot, TrustState] | None],
+    ) -> None:
+        """`api`: of the OPA that runs now. `known`: the newest verified metadata."""
+        self._config = config
+        self._clock = clock
+        self._doubts = doubts
+        self._api = api
+        self._known = known
+        #: What spoke against the lease at the last check; None before the first.
+        self.against: list[Doubt] | None = None
+        #: Until when OPA holds a lease, in seconds since the epoch; 0 when it holds none.
+        self.valid_until = 0.0
+
+    def step(self) -> float:
+        """Renew the lease or take it away. Returns the seconds until the next time."""
+        against = self.doubts()
+        self._say(against)
+        known, api = self._known(), self._api()
+        if known is None or api is None:
+            self.valid_until = 0.0
+            return _RETRY
+        snapshot, state = known
+        issued = time.time_ns()
+        horizon = int((snapshot.issued_at + snapshot.pointer.horizon_seconds) * 1e9)
+        until = min(issued + int(self._config.lease_ttl * 1e9), horizon)
+        lease = None if against else {"issued_at_ns": issued, "valid_until_ns": until}
+        try:
+            api.put_state({"lease": lease, "trust": state.trust, "digest": state.digest})
+        except OpaUnavailable:
+            return _RETRY
+        self.valid_until = 0.0 if against else until / 1e9
+        return self._config.lease_ttl / 3
+
+    def withdraw(self) -> None:
+        """Take the lease away, because the agent ends."""
+        api, known = self._api(), self._known()
+        self.valid_until = 0.0
+        if api is not None and known is not None:
+            api.put_state({"lease": None, "trust": known[1].trust, "digest": known[1].digest})
+
+    def doubts(self) -> list[Doubt]:
+        """Everything that speaks against a lease now."""
+        against = self._doubts.current()
+        try:
+            self._clock.check()
+        except Denied as denied:
+            against.append(Doubt("clock", denied.reason, denied.detail))
+        known = self._known()
+        if known is not None:
+            snapshot, _ = known
+            age, horizon = time.time() - snapshot.issued_at, snapshot.pointer.horizon_seconds
+            if age > horizon:
+                detail = f"issued {age:.0f} s ago; the horizon is {horizon} s"
+                against.append(Doubt("horizon", Reason.METADATA_STALE, detail))
+        return against
+
+    def _say(self, against: list[Doubt]) -> None:
+        before = None if self.against is None else {doubt.reason for doubt in self.against}
+        self.against = against
+        if before == {doubt.reason for doubt in against}:
+            return
+        if against:
+            log.warning("no lease: %s", "; ".join(f"{doubt.reason} ({doubt.detail})" for doubt in against))
+        else:
+            log.info("lease held, renewed every %.1f s", self._config.lease_ttl / 3)

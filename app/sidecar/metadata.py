@@ -1,0 +1,202 @@
+"""The sidecar's view of the control plane's TUF repository.
+
+Everything here is verified by python-tuf from the pinned root, and then by what TUF does not know: the signed
+time of issue, and the channel's sequence. A failed refresh never extends the horizon.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+from pydantic import ValidationError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
+from tuf.api.metadata import Metadata, Timestamp  # type: ignore[attr-defined]
+from tuf.ngclient import FetcherInterface, Updater  # type: ignore[attr-defined]
+
+from app.core.errors import Denied, PlacetError
+from app.core.files import write_atomically
+from app.core.reason_codes import Reason
+from app.core.targets import ISSUED_AT, STATE_TARGET, ChannelPointer, PublishedState, channel_target
+from app.sidecar.config import SidecarConfig
+
+#: Seconds without a byte before a download is given up.
+TIMEOUT = 5.0
+
+_CHUNK = 64 * 1024
+
+_Document = TypeVar("_Document", ChannelPointer, PublishedState)
+
+
+class Unreachable(PlacetError):
+    """The control plane did not answer. What was verified before stands until the horizon."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One consistent, verified state of the repository."""
+
+    pointer: ChannelPointer
+    state: PublishedState
+    #: The signed time of issue, in seconds since the epoch.
+    issued_at: float
+
+
+class Repository:
+    """Refreshes and downloads. Safe to use from several threads, one at a time inside."""
+
+    def __init__(self, config: SidecarConfig, root: bytes) -> None:
+        """`root`: the pinned TUF root, as the control plane's operator handed it over."""
+        self._config = config
+        self._root = root
+        self._floor = _Floor(config.files.private / "pointer.json", config.minimum_sequence)
+        self._http = httpx.Client(
+            timeout=TIMEOUT,
+            trust_env=False,
+            verify=str(config.server_ca) if config.server_ca else True,
+        )
+        self._updater: Updater | None = None
+        self._lock = threading.RLock()
+
+    def refresh(self) -> Snapshot:
+        """Fetch and verify the newest metadata. Raises `Unreachable` or `Denied`."""
+        with self._lock:
+            return self._load(_HttpFetcher(self._http))
+
+    def cached(self) -> Snapshot | None:
+        """What was verified last, verified again; None on a first start."""
+        if not (self._config.files.metadata / "timestamp.json").exists():
+            return None
+        try:
+            with self._lock:
+                return self._load(_CacheFetcher(self._config.files.metadata))
+        except Unreachable:
+            return None
+
+    def download(self, target: str) -> bytes | None:
+        """A target's bytes, as its metadata describes them; None when there is no such target."""
+        try:
+            with self._lock:
+                assert self._updater is not None, "refresh first"
+                info = self._updater.get_targetinfo(target)
+                if info is None:
+                    return None
+                path = self._updater.find_cached_target(info) or self._updater.download_target(info)
+                return Path(path).read_bytes()
+        except DownloadError as error:
+            raise Unreachable(f"cannot download {target}: {_line(error)}") from error
+        except (RepositoryError, OSError, ValueError) as error:
+            raise Denied(Reason.METADATA_INVALID, f"{target}: {_line(error)}") from error
+
+    def _load(self, fetcher: FetcherInterface) -> Snapshot:
+        base = self._config.server.rstrip("/")
+        files = self._config.files
+        try:
+            # A new Updater each time: python-tuf reads its clock once, and refreshes once.
+            updater = Updater(
+                metadata_dir=str(files.metadata),
+                metadata_base_url=f"{base}/tuf/metadata/",
+                target_dir=str(files.targets),
+                target_base_url=f"{base}/tuf/targets/",
+                fetcher=fetcher,
+                bootstrap=self._root,
+            )
+            updater.refresh()
+        except DownloadError as error:
+            raise Unreachable(f"cannot refresh: {_line(error)}") from error
+        except (RepositoryError, OSError, ValueError) as error:
+            raise Denied(Reason.METADATA_INVALID, _line(error)) from error
+        self._updater = updater
+        pointer = self._pointer()
+        state = self._document(STATE_TARGET, PublishedState)
+        issued_at = _issued_at(files.metadata / "timestamp.json")
+        self._floor.pass_over(pointer)
+        return Snapshot(pointer, state, issued_at)
+
+    def _pointer(self) -> ChannelPointer:
+        system, channel = self._config.system, self._config.channel
+        pointer = self._document(channel_target(system, channel), ChannelPointer)
+        if (pointer.system, pointer.channel) != (system, channel):
+            raise Denied(Reason.METADATA_INVALID, f"the pointer is of {pointer.system}/{pointer.channel}")
+        return pointer
+
+    def _document(self, target: str, form: type[_Document]) -> _Document:
+        raw = self.download(target)
+        if raw is None:
+            raise Denied(Reason.METADATA_MISSING, f"the control plane publishes no {target}")
+        try:
+            return form.model_validate_json(raw)
+        except ValidationError as error:
+            raise Denied(Reason.METADATA_INVALID, f"{target}: {error.errors()[0]['msg']}") from error
+
+
+class _Floor:
+    """The highest pointer seen, kept across restarts: TUF alone cannot tell a rollback by its own server."""
+
+    def __init__(self, path: Path, minimum: int) -> None:
+        self._path = path
+        self._minimum = minimum
+        self._seen = ChannelPointer.model_validate_json(path.read_bytes()) if path.exists() else None
+
+    def pass_over(self, pointer: ChannelPointer) -> None:
+        """Refuse a pointer that is older than one already seen, or another one of the same sequence."""
+        if pointer.sequence < self._minimum:
+            raise Denied(Reason.RELEASE_ROLLBACK, f"sequence {pointer.sequence} is below {self._minimum}")
+        if self._seen == pointer:
+            return
+        if self._seen and pointer.sequence < self._seen.sequence:
+            raise Denied(Reason.RELEASE_ROLLBACK, f"sequence {pointer.sequence} after {self._seen.sequence}")
+        if self._seen and pointer.sequence == self._seen.sequence and pointer.release != self._seen.release:
+            raise Denied(Reason.RELEASE_ROLLBACK, f"sequence {pointer.sequence} names two releases")
+        write_atomically(self._path, pointer.encode(), mode=0o600)
+        self._seen = pointer
+
+
+class _HttpFetcher(FetcherInterface):
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        try:
+            with self._http.stream("GET", url) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    raise DownloadHTTPError(f"{url}: status {answer.status_code}", answer.status_code)
+                yield from answer.iter_raw(_CHUNK)
+        except httpx.HTTPError as error:
+            raise DownloadError(f"{url}: {error or type(error).__name__}") from error
+
+
+class _CacheFetcher(FetcherInterface):
+    """Serves what was stored, so that python-tuf verifies it again from the root, expiry and all."""
+
+    def __init__(self, metadata: Path) -> None:
+        self._metadata = metadata
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        name = url.rsplit("/", 1)[-1]
+        role = name.removesuffix(".json").rsplit(".", 1)[-1]
+        path = self._metadata / f"{role}.json"
+        if role == "root" or "/tuf/metadata/" not in url or not path.exists():
+            raise DownloadHTTPError(f"{name} is not stored", 404)
+        yield path.read_bytes()
+
+
+def _issued_at(path: Path) -> float:
+    """The signed time of issue. The file was just verified and stored by python-tuf."""
+    try:
+        text = Metadata[Timestamp].from_file(str(path)).signed.unrecognized_fields[ISSUED_AT]
+        issued = datetime.fromisoformat(text)
+        if issued.tzinfo is None:
+            raise ValueError("no time zone")
+    except (KeyError, TypeError, ValueError, OSError, RepositoryError) as error:
+        raise Denied(Reason.METADATA_INVALID, f"the timestamp says no time of issue: {_line(error)}") from error
+    return issued.timestamp()
+
+
+def _line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:300]

@@ -1,0 +1,80 @@
+"""Refreshes the metadata, and vouches for having tried: what was verified holds until its horizon, and no longer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from app.core.errors import Denied
+from app.sidecar.clock import Clock
+from app.sidecar.config import SidecarConfig
+from app.sidecar.doubts import Doubts
+from app.sidecar.metadata import Repository, Snapshot, Unreachable
+from app.sidecar.trust_state import TrustState, from_published
+
+log = logging.getLogger("placet.sidecar")
+
+CONCERN = "metadata"
+
+
+class MetadataWatcher:
+    """Keeps the newest verified metadata."""
+
+    def __init__(
+        self,
+        config: SidecarConfig,
+        repository: Repository,
+        clock: Clock,
+        doubts: Doubts,
+        changed: Callable[[Snapshot], None],
+    ) -> None:
+        """`changed` is told each snapshot that differs from the one before in more than its time of issue."""
+        self._config = config
+        self._repository = repository
+        self._clock = clock
+        self._doubts = doubts
+        self._changed = changed
+        #: The newest verified metadata, with the trust state made from it.
+        self.known: tuple[Snapshot, TrustState] | None = None
+        #: Why the last refresh failed, if it did.
+        self.failure: Denied | Unreachable | None = None
+
+    def start_from_cache(self) -> None:
+        """Begin with what was verified before this start, if it still verifies."""
+        try:
+            snapshot = self._repository.cached()
+            if snapshot is not None:
+                self._accept(snapshot)
+        except Denied as denied:
+            log.warning("the metadata of the last start is not usable: %s", denied)
+
+    def step(self) -> float:
+        """Refresh once. Returns the seconds until the next time."""
+        try:
+            self._accept(self._repository.refresh())
+            self._note(None)
+        except (Denied, Unreachable) as failure:
+            self._note(failure)
+            if self.known is None:
+                raise
+        # Vouched for even now: an old snapshot ends by its horizon, and a bad one was not accepted.
+        self._doubts.vouch(CONCERN)
+        return self._config.refresh_interval
+
+    def _accept(self, snapshot: Snapshot) -> None:
+        self._clock.compare(snapshot.issued_at)
+        before = self.known
+        state = before[1] if before and before[0].state == snapshot.state else from_published(snapshot.state)
+        if before is None or before[1] is not state:
+            state.archive(self._config.files.states)
+        self.known = (snapshot, state)
+        if before is None or before[0].pointer != snapshot.pointer or before[1] is not state:
+            self._changed(snapshot)
+
+    def _note(self, failure: Denied | Unreachable | None) -> None:
+        if str(failure) != str(self.failure):
+            if failure is None:
+                log.info("metadata is fresh again")
+            else:
+                log.warning("metadata was not refreshed: %s", failure)
+        self.failure = failure

@@ -1,0 +1,85 @@
+"""Vouches for the records: all of them are there, nothing strange among them, and space for more is allocated."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from app.core.errors import Denied
+from app.core.reason_codes import Reason
+from app.sidecar.config import SidecarConfig
+from app.sidecar.doubts import Doubts
+from app.sidecar.opa_keeper import OpaKeeper
+from app.sidecar.opa_process import OpaProcess
+from app.sidecar.records import RecordFile
+from app.sidecar.reserve import Reserve
+
+CONCERN = "records"
+
+_INTERVAL = 0.5
+
+
+class RecordKeeper:
+    """Watches the record file of the OPA that runs now."""
+
+    def __init__(self, config: SidecarConfig, keeper: OpaKeeper, doubts: Doubts) -> None:
+        self._config = config
+        self._keeper = keeper
+        self._doubts = doubts
+        self._process: OpaProcess | None = None
+        self.file: RecordFile | None = None
+        self._reserve: Reserve | None = None
+
+    def follow(self, process: OpaProcess) -> None:
+        """From now on watch the records of this process; reserves their space before it answers anybody."""
+        self._doubts.doubt(CONCERN, Reason.AGENT_PAUSED, "not checked yet")
+        self._reserve = Reserve(process.records, self._config.reserve, self._config.record_space)
+        self.file = RecordFile(process.records)
+        self._process = process
+
+    def step(self) -> float:
+        """Check once. Returns the seconds until the next time."""
+        process, file, reserve = self._process, self.file, self._reserve
+        if file is None or reserve is None or process is None or process.exit_code() is not None:
+            self._doubts.doubt(CONCERN, Reason.OPA_STOPPED, "no OPA writes records")
+            self._make_room()
+            return _INTERVAL
+        try:
+            reserve.keep()
+        except Denied:
+            if reserve.nearly_spent():
+                # Denials are recorded too: an OPA that only denies would use up the rest.
+                self._keeper.end("the space for records is used up")
+            raise
+        status = self._keeper.status
+        if status is None:
+            return _INTERVAL
+        file.expect(status.opa_id)
+        # Counted before the records are read: OPA writes a record before it counts the answer.
+        answered = process.api.answered()
+        tally = file.read()
+        if tally.unexpected is not None:
+            raise Denied(Reason.RECORD_UNEXPECTED, tally.unexpected)
+        if tally.decisions < answered:
+            raise Denied(Reason.RECORD_MISSING, f"{answered} answers, {tally.decisions} records")
+        self._doubts.vouch(CONCERN)
+        return _INTERVAL
+
+    def freed(self, path: Path, acknowledged: int) -> None:
+        """The control plane holds this file up to `acknowledged`; its space may be used again."""
+        if self._reserve is not None and self.file is not None and self.file.path == path:
+            self._reserve.free(acknowledged)
+
+    def _make_room(self) -> None:
+        """An OPA that was ended for want of space comes back when a whole reserve fits again."""
+        if self._keeper.held_down is None:
+            return
+        used = sum(path.stat().st_blocks * 512 for path in self._config.files.records.glob("*.log"))
+        free = _available(self._config.files.records)
+        if used + self._config.reserve <= self._config.record_space and free > self._config.reserve:
+            self._keeper.held_down = None
+
+
+def _available(directory: Path) -> int:
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize

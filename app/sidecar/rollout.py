@@ -1,0 +1,112 @@
+"""From the channel's pointer to the bundle that OPA enforces. Whatever fails on the way leaves the last good one."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from app.core.errors import Denied
+from app.core.files import write_atomically
+from app.core.reason_codes import Reason
+from app.core.targets import ChannelPointer
+from app.sidecar.bundle_server import BundleServer
+from app.sidecar.doubts import boot_seconds
+from app.sidecar.metadata import Repository
+from app.sidecar.opa_keeper import OpaKeeper
+from app.sidecar.releases import Prepared, Releases
+
+log = logging.getLogger("placet.sidecar")
+
+_IDLE, _WAITING = 0.5, 0.05
+#: Seconds that OPA has to activate a bundle that it was offered.
+_ACTIVATION_LIMIT = 60.0
+
+
+class Rollout:
+    """Brings one release after another into force."""
+
+    def __init__(
+        self, releases: Releases, repository: Repository, server: BundleServer, keeper: OpaKeeper, enforced: Path
+    ) -> None:
+        """`enforced`: the file that keeps the last pointer in force, for a start beside a bad new release."""
+        self._releases = releases
+        self._repository = repository
+        self._server = server
+        self._keeper = keeper
+        self._enforced_file = enforced
+        #: The pointer that the metadata names now.
+        self.wanted: ChannelPointer | None = None
+        #: What OPA enforces.
+        self.enforced: Prepared | None = None
+        #: Why the wanted release is not enforced, if it is not.
+        self.failure: Denied | None = None
+        self._refused: ChannelPointer | None = None
+        self._pending: Prepared | None = None
+        self._offered_at = 0.0
+
+    def step(self) -> float:
+        """Do what is due. Returns the seconds until the next step."""
+        if self._pending is not None:
+            self._await_activation(self._pending)
+            return _WAITING
+        wanted = self.wanted
+        if wanted is None or wanted == self._refused or (self.enforced and self.enforced.pointer == wanted):
+            return _IDLE
+        if self.enforced and self.enforced.pointer.release == wanted.release:
+            self._enforce(Prepared(wanted, self.enforced.release, self.enforced.composed))
+            return _IDLE
+        try:
+            self._offer(self._releases.prepare(wanted, self._repository))
+        except Denied as denied:
+            self._refuse(wanted, denied)
+            self._fall_back()
+        return _WAITING
+
+    def _offer(self, prepared: Prepared) -> None:
+        self._pending = prepared
+        self._offered_at = boot_seconds()
+        self._keeper.acceptable |= {prepared.composed.revision}
+        self._server.offer(prepared.composed)
+        log.info("offered %s (sequence %d) to OPA", prepared.release.digest, prepared.pointer.sequence)
+
+    def _await_activation(self, prepared: Prepared) -> None:
+        process, status = self._keeper.process, None
+        if process is not None:
+            # Asked anew: what the keeper saw last may be from before the offer.
+            status = process.api.status()
+        if status and status.active_revision == prepared.composed.revision:
+            self._pending = None
+            self._keeper.acceptable = frozenset({prepared.composed.revision})
+            self._enforce(prepared)
+        elif self.enforced and status and status.error:
+            self._withdraw(prepared, status.error)
+        elif boot_seconds() - self._offered_at > _ACTIVATION_LIMIT and self.enforced:
+            self._withdraw(prepared, f"OPA did not activate it within {_ACTIVATION_LIMIT:.0f} s")
+
+    def _withdraw(self, prepared: Prepared, why: str) -> None:
+        """OPA kept the last good bundle; offer that again, so that a restart of OPA gets it too."""
+        assert self.enforced is not None
+        self._pending = None
+        self._server.offer(self.enforced.composed)
+        self._keeper.acceptable = frozenset({self.enforced.composed.revision})
+        self._refuse(prepared.pointer, Denied(Reason.ACTIVATION_FAILED, why))
+
+    def _enforce(self, prepared: Prepared) -> None:
+        self.enforced = prepared
+        if prepared.pointer == self.wanted:
+            self.failure = None
+        write_atomically(self._enforced_file, prepared.pointer.encode(), mode=0o600)
+        log.info("enforcing %s (sequence %d)", prepared.release.digest, prepared.pointer.sequence)
+
+    def _refuse(self, pointer: ChannelPointer, denied: Denied) -> None:
+        self._refused = pointer
+        self.failure = denied
+        log.error("refused %s (sequence %d): %s", pointer.release, pointer.sequence, denied)
+
+    def _fall_back(self) -> None:
+        """On a start beside a bad release: what was in force before, verified again."""
+        if self.enforced or not self._enforced_file.exists():
+            return
+        last = ChannelPointer.model_validate_json(self._enforced_file.read_bytes())
+        if last != self._refused:
+            self._offer(self._releases.prepare(last, self._repository))

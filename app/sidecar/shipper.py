@@ -1,0 +1,111 @@
+"""Sends record files to the control plane, in order, each byte once, and gives back the space.
+
+A batch is noted on disk before it is sent, so that after a crash the same bytes are sent again: the control plane
+knows a repeat by its first offset. What was acknowledged is noted too; records are freed only after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from app.core import strict_json
+from app.core.errors import PlacetError
+from app.core.files import write_atomically
+from app.sidecar.control_plane import ControlPlane, NotAccepted
+
+#: Bytes of records in one batch at most; a single longer line goes alone.
+_BATCH = 2 * 1024 * 1024
+_BATCH_LINES = 1000
+
+
+class Shipper:
+    """Ships all record files of one sidecar. One thread at a time may use it."""
+
+    def __init__(self, directory: Path, plane: ControlPlane, freed: Callable[[Path, int], None]) -> None:
+        """`freed` is told which file was acknowledged, and up to which offset."""
+        self._directory = directory
+        self._plane = plane
+        self._freed = freed
+
+    def ship(self, *, ended: bool = False) -> bool:
+        """Send one batch, if there is one. `ended`: no OPA writes any more. Returns whether more may wait.
+
+        The newest file is the one that OPA writes, or is about to; only older ones are complete and may be deleted.
+        """
+        paths = sorted(self._directory.glob("*.log"))
+        for path in paths:
+            complete = ended or path != paths[-1]
+            progress = _Progress(path)
+            batch = _next_batch(path, progress, complete)
+            if batch:
+                self._send(path, progress, batch)
+                return True
+            if complete:
+                path.unlink()
+                progress.forget()
+        return False
+
+    def acknowledged(self, path: Path) -> int:
+        """Up to which offset the control plane holds this file."""
+        return _Progress(path).acknowledged
+
+    def _send(self, path: Path, progress: _Progress, batch: bytes) -> None:
+        first, last = progress.acknowledged, progress.acknowledged + len(batch)
+        progress.intend(last)
+        try:
+            self._plane.ship(path, first, last, batch)
+        except NotAccepted as refused:
+            # A control plane that holds more than we know (its answer was lost, and so was our note) says so.
+            if refused.expected is None or not first < refused.expected <= path.stat().st_size:
+                raise
+            last = refused.expected
+        progress.acknowledge(last)
+        self._freed(path, last)
+
+
+class _Progress:
+    """How far one record file was acknowledged, and the end of the batch that was on its way."""
+
+    def __init__(self, path: Path) -> None:
+        self._note = path.with_suffix(".ack")
+        self.acknowledged = 0
+        self.intended: int | None = None
+        if self._note.exists():
+            try:
+                known = strict_json.load_object(self._note.read_bytes())
+                self.acknowledged, self.intended = int(known["acknowledged"]), known["intended"]
+            except (strict_json.StrictJSONError, KeyError, TypeError, ValueError) as error:
+                raise PlacetError(f"{self._note} is damaged; delete it, and all records are sent again") from error
+
+    def intend(self, last: int) -> None:
+        if self.intended != last:
+            self.intended = last
+            self._save()
+
+    def acknowledge(self, last: int) -> None:
+        self.acknowledged, self.intended = last, None
+        self._save()
+
+    def forget(self) -> None:
+        self._note.unlink(missing_ok=True)
+
+    def _save(self) -> None:
+        document = {"acknowledged": self.acknowledged, "intended": self.intended}
+        write_atomically(self._note, strict_json.canonical(document), mode=0o600)
+
+
+def _next_batch(path: Path, progress: _Progress, complete: bool) -> bytes:
+    """The next whole lines. Of a file that nobody writes any more, also a last line that is cut short."""
+    with path.open("rb") as file:
+        file.seek(progress.acknowledged)
+        if progress.intended is not None:
+            return file.read(progress.intended - progress.acknowledged)
+        batch = bytearray()
+        for number, line in enumerate(file):
+            if not complete and not line.endswith(b"\n"):
+                break
+            if batch and (len(batch) + len(line) > _BATCH or number == _BATCH_LINES):
+                break
+            batch += line
+        return bytes(batch)

@@ -1,0 +1,52 @@
+"""The trust state: what the control plane publishes, vetted, in the form that the governance library reads.
+
+It is named by its digest and archived, so that a decision's `state` can be found again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.core import jwk, strict_json
+from app.core.bundle import digest_of
+from app.core.errors import Denied
+from app.core.files import write_atomically
+from app.core.reason_codes import Reason
+from app.core.targets import PublishedState
+
+
+@dataclass(frozen=True)
+class TrustState:
+    """The `trust` member of `data.placet_state`, and its digest."""
+
+    trust: dict[str, Any]
+    digest: str
+
+    def archive(self, directory: Path) -> None:
+        """Keep the state, by its digest."""
+        path = directory / f"{self.digest.removeprefix('sha256:')}.json"
+        if not path.exists():
+            write_atomically(path, strict_json.canonical(self.trust), mode=0o600)
+
+
+def from_published(state: PublishedState) -> TrustState:
+    """Vet what was published. One bad key refuses all of it: the control plane's word on keys is not enough."""
+    issuers: dict[str, Any] = {}
+    for issuer in state.issuers:
+        if issuer.issuer in issuers:
+            raise Denied(Reason.METADATA_INVALID, f"the issuer {issuer.issuer} stands twice")
+        try:
+            keys = {kid: jwk.vet(kid, key) for kid, key in issuer.keys.items()}
+        except jwk.KeyRefused as error:
+            raise Denied(Reason.METADATA_INVALID, f"a key of {issuer.issuer}: {error}") from error
+        issuers[issuer.issuer] = {
+            "audiences": issuer.audiences,
+            "keys": {kid: {"alg": key.alg, "jwks": key.jwks_text()} for kid, key in keys.items()},
+        }
+    subjects: dict[str, dict[str, Any]] = {}
+    for one in state.quarantine:
+        subjects.setdefault(one.issuer, {})[one.subject] = {"reason": one.reason, "since": one.since}
+    trust = {"issuers": issuers, "quarantine": {"subjects": subjects}}
+    return TrustState(trust, digest_of(strict_json.canonical(trust)))

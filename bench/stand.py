@@ -1,0 +1,255 @@
+"""A test stand: one OPA with the composed bundle, closed and recording as a sidecar's, but without an agent.
+
+The benchmark and the tests of the governance library run on it; it writes the lease itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import io
+import json
+import os
+import secrets
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
+
+from app.core.shipped import shipped
+
+AGENT_TOKEN = secrets.token_urlsafe(32)
+DECISION = "/v1/data/placet/decision"
+ISSUER = "https://issuer.example"
+AUDIENCE = "payments"
+
+
+#: The part of a sidecar's configuration that the library relies on.
+GOVERNED: dict[str, Any] = {
+    "nd_builtin_cache": True,
+    "caching": {"inter_query_builtin_value_cache": {"named": {"io_jwt": {"max_num_entries": 10000}}}},
+    "decision_logs": {"console": True, "mask_decision": "/placet_log/mask", "drop_decision": "/placet_log/drop"},
+}
+
+
+def digest(raw: bytes) -> str:
+    """`sha256:` and the hexadecimal digest."""
+    return "sha256:" + hashlib.sha256(raw).hexdigest()
+
+
+def archive(files: Mapping[str, str]) -> bytes:
+    """An OPA bundle of `files`."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def library() -> dict[str, str]:
+    """The modules of the governance library, by their path in a composed bundle."""
+    modules = sorted(shipped("rego").joinpath("placet").glob("*.rego"))
+    return {f"placet/{module.name}": module.read_text() for module in modules if "_test" not in module.name}
+
+
+def composed(policy: Mapping[str, str], entrypoint: str, roots: Sequence[str]) -> dict[str, str]:
+    """The files of a bundle as the agent composes it: library, user policy and the glue between them."""
+    rule = "".join(f"[{json.dumps(segment)}]" for segment in entrypoint.split("/"))
+    bundles = {name: digest(json.dumps(files).encode()) for name, files in
+               {"policy": dict(policy), "library": library()}.items()}
+    glue = (
+        "package placet_glue\n\n"
+        f'value := object.get({{"v": data{rule}}}, "v", null)\n\n'
+        f"bundles := {json.dumps(bundles)}\n"
+    )
+    manifest = {"roots": ["placet", "placet_log", "placet_glue", *roots], "revision": json.dumps(bundles)}
+    return {".manifest": json.dumps(manifest), **library(), "placet/glue.rego": glue, **policy}
+
+
+def example(name: str) -> tuple[dict[str, str], str, list[str]]:
+    """An example policy of `bundles/`: its files, entrypoint and roots."""
+    directory = shipped("bundles") / name
+    manifest = json.loads((directory / ".manifest").read_text())
+    files = {
+        str(path.relative_to(directory)): path.read_text()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != ".manifest" and not path.name.endswith("_test.rego")
+    }
+    return files, manifest["metadata"]["placet"]["entrypoint"], manifest["roots"]
+
+
+class Issuer:
+    """An issuer of workload identities with one Ed25519 key."""
+
+    def __init__(self, name: str = ISSUER, kid: str = "k1") -> None:
+        self.name, self.kid = name, kid
+        self.key = Ed25519PrivateKey.generate()
+
+    def claims(self, **changes: Any) -> dict[str, Any]:
+        """Good claims with `changes`; a value of None leaves the claim out."""
+        now = int(time.time())
+        claims = {
+            "iss": self.name, "sub": "spiffe://example.org/api", "aud": AUDIENCE, "iat": now, "exp": now + 3600,
+        } | changes
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def token(self, *, headers: Mapping[str, Any] | None = None, **changes: Any) -> str:
+        """A signed token."""
+        return jwt.encode(self.claims(**changes), self.key, "EdDSA", headers={"kid": self.kid, **(headers or {})})
+
+    def sign(self, header: Any, payload: Any) -> str:
+        """Sign anything as JSON, also what no library would write."""
+        head, body = (_base64url(json.dumps(part).encode()) for part in (header, payload))
+        return f"{head}.{body}." + _base64url(self.key.sign(f"{head}.{body}".encode()))
+
+    def trusted(self, *audiences: str) -> dict[str, Any]:
+        """The issuer as trust state holds it."""
+        jwk = OKPAlgorithm.to_jwk(self.key.public_key(), as_dict=True) | {"kid": self.kid}
+        return {
+            "audiences": list(audiences or [AUDIENCE]),
+            "keys": {self.kid: {"alg": "EdDSA", "jwks": json.dumps({"keys": [jwk]})}},
+        }
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def trust_state(*issuers: Issuer, seconds: float = 600, quarantined: Any = None) -> dict[str, Any]:
+    """Trust state with a lease of `seconds` from now."""
+    now = time.time_ns()
+    trust = {
+        "issuers": {issuer.name: issuer.trusted() for issuer in issuers},
+        "quarantine": {"subjects": {} if quarantined is None else quarantined},
+    }
+    return {
+        "lease": {"issued_at_ns": now, "valid_until_ns": now + int(seconds * 1e9)},
+        "trust": trust,
+        "digest": digest(json.dumps(trust).encode()),
+    }
+
+
+def request(token: Any, **changes: Any) -> dict[str, Any]:
+    """A decision's input; a value of None leaves the member out."""
+    members = {
+        "identity": {"token": token},
+        "action": {"name": "refund"},
+        "resource": {"type": "payment", "id": "p-1"},
+        "context": {"amount": 40, "currency": "EUR"},
+    } | changes
+    return {name: value for name, value in members.items() if value is not None}
+
+
+@dataclass
+class Server:
+    """A running OPA."""
+
+    process: subprocess.Popen[bytes]
+    client: httpx.Client
+    stderr: Path
+    agent: dict[str, str] = field(default_factory=lambda: {"Authorization": f"Bearer {AGENT_TOKEN}"})
+
+    def write(self, state: Any) -> None:
+        """Write trust state as the agent does."""
+        self.client.put("/v1/data/placet_state", json=state, headers=self.agent).raise_for_status()
+
+    def decide(self, asked: Any) -> dict[str, Any]:
+        """The decision about `asked`. Raises httpx.HTTPStatusError."""
+        result: dict[str, Any] = self.client.post(DECISION, json={"input": asked}).raise_for_status().json()["result"]
+        return result
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every line that OPA wrote, as a record; a line that is not one fails."""
+        records = [json.loads(line) for line in self.stderr.read_text().splitlines()]
+        strangers = [line for line in records if line["msg"] != "Decision Log" and line["level"] != "warning"]
+        if strangers:
+            raise AssertionError(f"not a record: {strangers[0]}")
+        return [record for record in records if record["msg"] == "Decision Log"]
+
+
+@contextlib.contextmanager
+def running(
+    binary: Path,
+    files: Mapping[str, str] | None,
+    directory: Path,
+    *,
+    address: str | None = None,
+    tls: tuple[Path, Path] | None = None,
+    closed: bool = True,
+    governed: bool = True,
+    config: Mapping[str, Any] | None = None,
+    options: Sequence[str] = (),
+    base_url: str = "http://opa",
+) -> Iterator[Server]:
+    """Run OPA on `files` in `directory`: on a unix socket, or at `address` (such as `https://127.0.0.1:1234`)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    settings: dict[str, Any] = {
+        "server": {"decoding": {"max_length": 65536, "gzip": {"max_length": 65536}}},
+        "status": {"prometheus": True},
+        **(GOVERNED if governed else {}),
+        **(config or {}),
+    }
+    if files is not None:
+        (directory / "bundle.tar.gz").write_bytes(archive(files))
+        settings["bundles"] = {"placet": {"resource": f"file://{directory}/bundle.tar.gz"}}
+    (directory / "config.json").write_text(json.dumps(settings))
+    socket = directory / "opa.sock"
+    command = [
+        str(binary), "run", "--server", "--config-file", str(directory / "config.json"),
+        "--addr", address or f"unix://{socket}", "--unix-socket-perm", "700",
+        "--log-level", "error", "--ready-timeout", "60", "--skip-version-check", "--shutdown-grace-period", "1",
+        *options,
+    ]  # fmt: skip
+    if tls:
+        command += ["--tls-cert-file", str(tls[0]), "--tls-private-key-file", str(tls[1])]
+    if closed:
+        command += ["--authentication=token", "--authorization=basic", str(authorization(directory))]
+    stderr = directory / "stderr"
+    with stderr.open("ab") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=sink, env={"GOGC": "400"})
+    transport = httpx.HTTPTransport(uds=str(socket)) if address is None else httpx.HTTPTransport(verify=False)
+    try:
+        with httpx.Client(transport=transport, base_url=base_url, timeout=30, trust_env=False) as client:
+            server = Server(process, client, stderr)
+            _wait(server)
+            yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def authorization(directory: Path) -> Path:
+    """The shipped authorization template, filled as the agent fills it."""
+    template = (shipped("rego") / "authz" / "authz.rego").read_text()
+    hashed = hashlib.sha256(AGENT_TOKEN.encode()).hexdigest()
+    path = directory / "authz.rego"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(template.replace("AGENT_TOKEN_SHA256", hashed))
+    return path
+
+
+def _wait(server: Server, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            break
+        with contextlib.suppress(httpx.TransportError):
+            if server.client.get("/health", headers=server.agent).status_code == 200:
+                return
+        time.sleep(0.02)
+    raise RuntimeError(f"OPA did not get ready: {server.stderr.read_text()[-2000:]}")

@@ -1,0 +1,147 @@
+"""`placet sidecar`: OPA under governance."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.core.errors import UsageError
+from app.core.files import read_bounded
+from cli.bundle import IdentityOption, IssuerOption, OpaOption, PolicyOption, StagingOption, TrustConfigOption
+from cli.output import Output, OutputOption, emit
+
+app = typer.Typer()
+
+DirOption = Annotated[Path, typer.Option("--dir", help="Where the sidecar keeps its files.")]
+
+_SIZES = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_MAX_SMALL_FILE = 1024 * 1024
+
+
+@app.command(
+    epilog="Example: placet sidecar run --system payments --channel prod --dir /var/lib/placet "
+    "--tuf-root tuf-root.json --server https://placet.example.org --token-file sidecar.token "
+    "--certificate-identity ci@example.org --certificate-oidc-issuer https://accounts.example.org"
+)
+def run(
+    system: Annotated[str, typer.Option("--system", help="The system that this OPA belongs to.")],
+    channel: Annotated[str, typer.Option("--channel", help="The channel that it follows.")],
+    tuf_root: Annotated[Path, typer.Option("--tuf-root", help="The pinned TUF root of the control plane.")],
+    directory: DirOption = Path("placet-sidecar"),
+    name: Annotated[str, typer.Option("--name", help="The sidecar's name in its system.")] = "sidecar",
+    server: Annotated[
+        str, typer.Option("--server", envvar="PLACET_SERVER", help="The control plane.")
+    ] = "http://127.0.0.1:8470",
+    server_ca: Annotated[Path | None, typer.Option("--server-ca", help="A CA to trust for the control plane.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="A file with the API token; or set PLACET_TOKEN.")
+    ] = None,
+    trust_config: TrustConfigOption = None,
+    staging: StagingOption = False,
+    certificate_identity: IdentityOption = None,
+    certificate_oidc_issuer: IssuerOption = None,
+    policy: PolicyOption = None,
+    opa: OpaOption = None,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where services reach OPA.")] = 8181,
+    lease_ttl: Annotated[float, typer.Option("--lease-ttl", min=1, max=3600, help="Seconds that a lease holds.")] = 10,
+    refresh: Annotated[
+        float, typer.Option("--refresh", min=0.2, max=3600, help="Seconds between refreshes of the metadata.")
+    ] = 2,
+    reserve: Annotated[str, typer.Option("--reserve", help="Space kept free for records.")] = "256MiB",
+    record_space: Annotated[
+        str, typer.Option("--record-space", help="Space for all records and the reserve.")
+    ] = "4GiB",
+    minimum_sequence: Annotated[
+        int, typer.Option("--minimum-sequence", min=1, help="Refuse a channel pointer below this, even at first.")
+    ] = 1,
+) -> None:
+    """Start OPA and govern it: verify what it loads, hold its lease, keep its records. Ctrl-C ends both."""
+    import logging
+    import re
+    import signal
+
+    from app.core.opa import Opa
+    from app.core.trust import TrustConfig
+    from app.core.verification_policy import VerificationPolicy
+    from app.local import tools
+    from app.sidecar.agent import Agent
+    from app.sidecar.config import SidecarConfig, SidecarFiles
+
+    for option, value in (("--system", system), ("--channel", channel), ("--name", name)):
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value):
+            raise UsageError(f"{option} {value!r}: use lower-case letters, digits and hyphens, at most 63")
+    rules = VerificationPolicy.of(certificate_identity, certificate_oidc_issuer, policy)
+    rules.require_somebody()
+    config = SidecarConfig(
+        system=system,
+        channel=channel,
+        name=name,
+        server=server,
+        policy=rules,
+        files=SidecarFiles(directory.absolute()),
+        port=port,
+        lease_ttl=lease_ttl,
+        refresh_interval=refresh,
+        minimum_sequence=minimum_sequence,
+        reserve=_size(reserve, "--reserve"),
+        record_space=_size(record_space, "--record-space"),
+        server_ca=server_ca,
+    )
+    if config.record_space < 2 * config.reserve:
+        raise UsageError("--record-space must be at least twice --reserve")
+    root = read_bounded(tuf_root, _MAX_SMALL_FILE, "the TUF root")
+    token = _token(token_file)
+    trust = TrustConfig.choose(trust_config, staging=staging)
+    binary = Opa(opa or tools.installed("opa"))
+    config.files.prepare()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("placet").setLevel(logging.INFO)
+    agent = Agent(config, trust, binary, root, token)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.stop())
+    logging.getLogger("placet.sidecar").info(
+        "OPA %s (%s) on https://127.0.0.1:%d; services pin %s", binary.version, binary.digest, port, config.files.ca
+    )
+    agent.run()
+
+
+@app.command(epilog="Example: placet sidecar status --dir /var/lib/placet")
+def status(directory: DirOption = Path("placet-sidecar"), output: OutputOption = Output.TABLE) -> None:
+    """Show how the sidecar in a directory stands. Exit code 1 when it holds no lease."""
+    import time
+    from datetime import datetime
+
+    from app.core import strict_json
+
+    path = directory / "status.json"
+    try:
+        document: dict[str, Any] = strict_json.load_object(read_bounded(path, _MAX_SMALL_FILE, "the status"))
+        age = time.time() - datetime.fromisoformat(document["at"]).timestamp()
+    except (strict_json.StrictJSONError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is not the status of a sidecar") from error
+    # A status that nobody renews says nothing about now.
+    stale = age > max(10.0, float(document.get("lease_ttl_seconds", 0)))
+    document["healthy"] = bool(document.get("healthy")) and not stale
+    emit({**document, "age_seconds": round(age, 1)}, output)
+    if not document["healthy"]:
+        raise typer.Exit(1)
+
+
+def _token(file: Path | None) -> str:
+    if file:
+        return read_bounded(file, _MAX_SMALL_FILE, "the API token").decode(errors="replace").strip()
+    token = os.environ.get("PLACET_TOKEN", "").strip()
+    if not token:
+        raise UsageError("give the API token: --token-file FILE, or PLACET_TOKEN in the environment")
+    return token
+
+
+def _size(text: str, option: str) -> int:
+    for unit, factor in _SIZES.items():
+        number = text.removesuffix(unit)
+        if number != text and number.isascii() and number.isdigit():
+            return int(number) * factor
+    raise UsageError(f"{option} {text!r}: give a size such as 256MiB")

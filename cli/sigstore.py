@@ -1,0 +1,133 @@
+"""`placet sigstore`: a local Sigstore, and identities for it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import platformdirs
+import typer
+
+from cli.output import Output, OutputOption, emit, messages
+
+if TYPE_CHECKING:
+    from app.local.sigstore import LocalSigstore
+
+app = typer.Typer()
+
+_WARNING = "for development only: whoever reads the keys in {} can sign as anybody"
+
+DirectoryOption = Annotated[
+    Path,
+    typer.Option(
+        "--dir",
+        envvar="PLACET_SIGSTORE_DIR",
+        default_factory=lambda: platformdirs.user_data_path("placet") / "sigstore",
+        show_default="the user's data directory",
+        help="Where its keys, logs and ports are kept.",
+    ),
+]
+
+PortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the one used before, else fixed.")]
+
+
+@app.command(epilog="Example: placet sigstore up --dir ./sigstore")
+def up(
+    directory: DirectoryOption,
+    issuer_port: PortOption = None,
+    fulcio_port: PortOption = None,
+    ct_log_port: PortOption = None,
+    tsa_port: PortOption = None,
+    rekor_port: PortOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run Fulcio, a CT log, a timestamp authority and Rekor v2 on loopback until Ctrl-C.
+
+    An OIDC issuer for development comes with them. Prints the addresses and the trust config, which
+    sigstore-python, cosign and `--trust-config` take, once every service answers. Keys and logs persist.
+    """
+    import dataclasses
+
+    from app.local.sigstore import LocalSigstore, Ports
+
+    chosen = {
+        "issuer": issuer_port,
+        "fulcio": fulcio_port,
+        "ct_log": ct_log_port,
+        "tsa": tsa_port,
+        "rekor": rekor_port,
+    }
+    ports = dataclasses.replace(
+        Ports.kept_in(directory) or Ports(), **{name: port for name, port in chosen.items() if port is not None}
+    )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        with LocalSigstore(directory, ports) as stack:
+            emit({**stack.urls, "trust_config": str(stack.trust_config)}, output)
+            sys.stdout.flush()
+            messages.print(_WARNING.format(stack.directory), markup=False)
+            messages.print("running; Ctrl-C stops it")
+            _watch(stack)
+    except KeyboardInterrupt:
+        messages.print("stopped")
+
+
+@app.command(epilog="Example: placet sigstore token --identity dev@example.org > token")
+def token(
+    directory: DirectoryOption,
+    identity: Annotated[str, typer.Option(help="Who it is for: an e-mail address, or the name of a workload.")],
+    audience: Annotated[
+        str, typer.Option("--audience", "--aud", help="Who will check it; Fulcio is `sigstore`.")
+    ] = "sigstore",
+    ttl: Annotated[int, typer.Option(help="Seconds that it is valid.")] = 600,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print an identity token of the development issuer.
+
+    The stack need not run, but must have run once. For a workload, name another audience than `sigstore`.
+    """
+    from app.local.sigstore import LocalSigstore
+
+    stack = LocalSigstore(directory)
+    minted = stack.token(identity, audience, ttl)
+    messages.print(f"token of the development issuer, {_WARNING.format(stack.directory)}", markup=False)
+    if output is Output.JSON:
+        emit({"token": minted, "identity": identity, "issuer": stack.issuer_url, "audience": audience}, output)
+    else:
+        sys.stdout.write(minted + "\n")
+
+
+@app.command(epilog="Example: placet sigstore status --output json")
+def status(directory: DirectoryOption, output: OutputOption = Output.TABLE) -> None:
+    """Show whether each service answers; exit code 1 unless all do."""
+    from app.core.errors import PlacetError
+    from app.local.sigstore import LocalSigstore, Ports
+
+    if Ports.kept_in(directory) is None:
+        raise PlacetError(f"no local Sigstore has run in {directory}; run: placet sigstore up")
+    stack = LocalSigstore(directory)
+    answers = stack.status()
+    emit(
+        [
+            {"service": service, "url": url, "state": "answers" if answers[service] else "down"}
+            for service, url in stack.urls.items()
+        ],
+        output,
+    )
+    if not all(answers.values()):
+        raise typer.Exit(1)
+
+
+def _watch(stack: LocalSigstore) -> NoReturn:
+    while True:
+        stack.check()
+        time.sleep(0.5)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

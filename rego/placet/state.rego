@@ -1,0 +1,17 @@
+# The trust state that the agent writes, whole, at `data.placet_state`. Before the first write it is undefined.
+package placet.state
+
+# The digest by which the archived trust state of this decision can be found.
+default digest := null
+
+digest := data.placet_state.digest if is_string(data.placet_state.digest)
+
+# The reason code of the failure, or null when the state is there. Nothing else can be judged without it.
+default failure := "state.malformed"
+
+failure := null if {
+	digest != null
+	is_object(data.placet_state.trust)
+} else := "state.missing" if {
+	not data.placet_state
+}

@@ -1,0 +1,30 @@
+"""Fixtures that many tests share: the built tools, and one real Sigstore for the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.local import tools
+from app.local.sigstore import LocalSigstore
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], Path]:
+    """The path of a built tool by name. A test that needs one fails, never skips, when it is not built."""
+    return tools.installed
+
+
+@pytest.fixture(scope="session")
+def opa_binary() -> Path:
+    """The pinned OPA."""
+    return tools.installed("opa")
+
+
+@pytest.fixture(scope="session")
+def sigstore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSigstore]:
+    """A running local Sigstore. Under pytest-xdist each worker has its own, on ports of its own: it starts in 0.2 s."""
+    with LocalSigstore(tmp_path_factory.mktemp("sigstore")) as stack:
+        yield stack

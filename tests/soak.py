@@ -1,0 +1,85 @@
+"""Repeat the kill and fault tests at length and write docs/soak.md. `make soak` calls this.
+
+The tests read how often and how long from the environment: `PLACET_ROUNDS` (3 in `make test`, 20 here) and
+`PLACET_LOAD_SECONDS` (60 in `make test`, 300 here).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "soak.md"
+LENGTH = {"PLACET_ROUNDS": "20", "PLACET_LOAD_SECONDS": "300"}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the tests that start real servers; `arguments` go on to pytest."""
+    environment = {**LENGTH, **os.environ}
+    with tempfile.TemporaryDirectory(prefix="placet-soak-") as scratch:
+        results = Path(scratch, "results.xml")
+        command = [sys.executable, "-m", "pytest", "tests/integration", f"--junit-xml={results}", "--timeout=7200"]
+        status = subprocess.run([*command, *arguments], cwd=ROOT, env=environment, check=False).returncode
+        if not results.exists():
+            print(f"soak: pytest failed before it ran a test (exit code {status})", file=sys.stderr)
+            return 1
+        cases = list(ET.parse(results).getroot().iter("testcase"))
+    PAGE.write_text(report(cases, environment))
+    print(f"soak: wrote {PAGE}", file=sys.stderr)
+    return status
+
+
+def report(cases: list[ET.Element], environment: dict[str, str]) -> str:
+    """The page: when, where, at which commit, and what each test did."""
+    outcomes = [outcome(case) for case in cases]
+    counts = Counter(outcomes)
+    rows = [
+        f"| {case.get('classname', '').removeprefix('tests.')} | {case.get('name')} | {result}"
+        f" | {float(case.get('time', 0)):.0f} |"
+        for case, result in zip(cases, outcomes, strict=True)
+    ]
+    return "\n".join(
+        [
+            "# Soak",
+            "",
+            f"Written by `make soak` on {datetime.now(UTC):%Y-%m-%d} at commit {commit()}, on {machine()}:",
+            f"{environment['PLACET_ROUNDS']} rounds of each kill, {environment['PLACET_LOAD_SECONDS']} s of each load.",
+            "",
+            ", ".join(f"{number} {name}" for name, number in sorted(counts.items())) + ".",
+            "",
+            "| suite | test | outcome | seconds |",
+            "|---|---|---|---:|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def outcome(case: ET.Element) -> str:
+    for tag, word in (("failure", "failed"), ("error", "error"), ("skipped", "skipped")):
+        if case.find(tag) is not None:
+            return word
+    return "passed"
+
+
+def machine() -> str:
+    return f"{platform.system()} {platform.release()} {platform.machine()} with {os.cpu_count()} cores"
+
+
+def commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
