@@ -66,15 +66,19 @@ def up(
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    stack = LocalSigstore(directory, ports)
     try:
-        with LocalSigstore(directory, ports) as stack:
-            emit({**stack.urls, "trust_config": str(stack.trust_config)}, output)
-            sys.stdout.flush()
-            messages.print(_WARNING.format(stack.directory), markup=False)
-            messages.print("running; Ctrl-C stops it")
-            _watch(stack)
+        with messages.status("starting the local Sigstore"):
+            stack.start()
+        messages.print(_WARNING.format(stack.directory), markup=False)
+        messages.print("running; Ctrl-C stops it")
+        emit({**stack.urls, "trust_config": str(stack.trust_config)}, output)
+        sys.stdout.flush()
+        _watch(stack)
     except KeyboardInterrupt:
         messages.print("stopped")
+    finally:
+        stack.stop()
 
 
 @app.command(epilog="Example: placet sigstore token --identity dev@example.org > token")

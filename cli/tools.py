@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+#: What the table shows; the JSON has the digest as well.
+_COLUMNS = ("name", "version", "state", "go", "path")
+
+#: Seconds between two lines of progress where there is no terminal.
 _EVERY = 15.0
 
 
 @app.command(epilog="Example: placet tools install opa")
 def install(
-    names: Annotated[list[str] | None, typer.Argument(help="Tools to build; all when none is named.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Tools to build; all that Placet needs when none is named.")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Build the tools that are missing into a per-user cache.
@@ -29,8 +35,8 @@ def install(
     from app.local import tools
 
     with BuildDisplay() as display:
-        paths = tools.install(names or tuple(tools.TOOLS), display)
-    emit([_row(tools.TOOLS[name]) for name in paths], output)
+        paths = tools.install(names or tools.NEEDED, display)
+    emit([_row(tools.TOOLS[name]) for name in paths], output, columns=_COLUMNS)
 
 
 @app.command("list", epilog="Example: placet tools list --output json")
@@ -38,14 +44,18 @@ def list_(output: OutputOption = Output.TABLE) -> None:
     """Show each tool, its pinned version, and where it is built."""
     from app.local import tools
 
-    emit([_row(tool) for tool in tools.TOOLS.values()], output)
+    emit([_row(tool) for tool in tools.TOOLS.values()], output, columns=_COLUMNS)
 
 
 def _row(tool: Tool) -> dict[str, str | None]:
     from app.local.tools import cache
 
     built = cache.find(tool)
-    row: dict[str, str | None] = {"name": tool.name, "version": tool.version, "state": "missing"}
+    row: dict[str, str | None] = {
+        "name": tool.name,
+        "version": tool.version,
+        "state": "optional" if tool.optional else "missing",
+    }
     if built is None:
         return row | {"go": None, "path": None, "digest": None}
     digest = cache.file_digest(built.path)

@@ -15,6 +15,7 @@ class RequestCount:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or pass on what is not HTTP."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -16,7 +16,7 @@ from app.control.objects import Objects
 from app.control.problems import Invalid, NotFound
 from app.control.store import Batch, Decision
 
-OUTCOMES = ("allow", "deny", "unreadable", "other")
+OUTCOMES = ("allow", "deny", "unreadable")
 MAX_PAGE = 200
 
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.control.plane import Plane
-from app.control.repository import Published
 from app.control.problems import Problem
+from app.control.repository import Published
 from app.control.store import first_line
 from app.control.store.columns import now
 
@@ -32,7 +32,6 @@ class Freshness:
     def start(self) -> None:
         """Sign once now, failing if that fails, and then go on in the background."""
         self._plane.republish()
-        self._note()
         self._thread.start()
 
     def stop(self) -> None:
@@ -44,7 +43,6 @@ class Freshness:
         while not self._stopping.wait(self._interval):
             try:
                 self._renew()
-                self._note()
             except (SQLAlchemyError, Problem) as error:
                 # Sidecars deny by themselves when this lasts; here it can only be tried again.
                 self._plane.metrics.freshness_failures.inc()
@@ -58,7 +56,3 @@ class Freshness:
             return
         with self._plane.publishing():
             pass
-
-    def _note(self) -> None:
-        issued = self._plane.issued_at()
-        self._plane.metrics.issued_at.set(issued.timestamp() if issued else 0)

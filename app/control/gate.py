@@ -36,6 +36,7 @@ class Gate:
         self._plane = plane
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or pass on what is not HTTP."""
         if scope["type"] != "http" or is_anonymous(scope["path"]):
             await self._app(scope, receive, send)
             return

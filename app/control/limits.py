@@ -32,6 +32,7 @@ class BodyLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or pass on what is not HTTP."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -29,10 +29,6 @@ class Metrics:
         self.freshness_failures = Counter(
             "placet_tuf_signing_failures", "Times that the TUF timestamp could not be signed.", registry=self.registry
         )
-        #: Seconds since 1970; 0 before the first signature.
-        self.issued_at = Gauge(
-            "placet_tuf_timestamp_issued_seconds", "When the TUF timestamp was last signed.", registry=self.registry
-        )
         self.age = Gauge("placet_tuf_timestamp_age_seconds", "Age of the TUF timestamp.", registry=self.registry)
 
     def count_denials(self, reason: str, count: int) -> None:

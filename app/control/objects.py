@@ -19,7 +19,7 @@ from obstore.store import LocalStore, from_url
 from app.control.problems import NotFound, Unavailable
 from app.core.errors import PlacetError, UsageError
 
-#: A key that is always there once a store was used; `check` reads it.
+#: The key of an object that is always there once a control plane started.
 _CANARY = "placet"
 _CHUNK = 1024 * 1024
 
@@ -68,11 +68,16 @@ class Objects:
             found = obstore.get(self._store, key)
             return found.meta["size"], (bytes(chunk) for chunk in found.stream(min_chunk_size=_CHUNK))
 
-    def check(self) -> None:
-        """Fail unless the store can be written and read. Raises `Unavailable`."""
+    def mark(self) -> None:
+        """Write the object that `check` reads: at the start, so that a store that cannot be written is found then."""
         self.put(_CANARY, b"placet\n")
-        if self.get(_CANARY) != b"placet\n":
-            raise Unavailable("the object store does not give back what was written")
+
+    def check(self) -> None:
+        """Fail unless the store can be read. Raises `Unavailable`."""
+        try:
+            self.get(_CANARY)
+        except NotFound as error:
+            raise Unavailable("the object store is empty or another one") from error
 
     def _sync(self, key: str) -> None:
         assert self._local is not None

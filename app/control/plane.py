@@ -44,7 +44,9 @@ class Plane:
         with store.answering():
             migrations.require_current(store, str(settings.directory))
             keys.require_delegation(_own_root(settings, store))
-        return cls(settings, store, Objects(settings.objects_url), Repository(keys), verify)
+        objects = Objects(settings.objects_url)
+        objects.mark()
+        return cls(settings, store, objects, Repository(keys), verify)
 
     @contextmanager
     def publishing(self) -> Iterator[Session]:

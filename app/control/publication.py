@@ -78,7 +78,9 @@ def _documents(session: Session) -> Iterator[tuple[str, bytes]]:
 
 
 def _state(session: Session) -> PublishedState:
-    quarantined = session.exec(select(Quarantine).where(col(Quarantine.lifted_at).is_(None)).order_by(col(Quarantine.id)))
+    quarantined = session.exec(
+        select(Quarantine).where(col(Quarantine.lifted_at).is_(None)).order_by(col(Quarantine.id))
+    )
     return PublishedState(
         quarantine=[
             QuarantinedSubject(

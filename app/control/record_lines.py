@@ -16,8 +16,9 @@ from typing import Any
 
 from app.core.reason_codes import Reason
 
-#: The path of the one query that is a decision.
+#: The path of the one query that is a decision, and the type of OPA's decision records.
 DECISION_PATH = "placet/decision"
+RECORD_TYPE = "openpolicyagent.org/decision_logs"
 
 #: Characters of a column, of the words for the text filter, and of the list of reasons.
 MAX_COLUMN = 512
@@ -51,32 +52,30 @@ class Line:
     text: str = ""
 
 
-def read_lines(batch: bytes) -> Iterator[Line]:
-    """One `Line` for each record; a run of lines that are not records is one `unreadable` line."""
-    offset, junk_from = 0, None
+def read_lines(batch: bytes) -> Iterator[Line | None]:
+    """Each line in turn: a decision, something `unreadable` that may have been one, or None for other lines.
+
+    OPA writes messages and queries of other documents to the same file; they stay in the batch, not in the search.
+    """
+    offset = 0
     while offset < len(batch):
         end = batch.find(b"\n", offset) + 1 or len(batch)
         raw = batch[offset:end].rstrip(b"\n")
         record = parse(raw)
-        if record is None:
-            junk_from = offset if junk_from is None else junk_from
+        if record is not None:
+            yield _line(record, raw, offset) if _is_decision(record) else None
         else:
-            if junk_from is not None:
-                yield _unreadable(batch, junk_from, offset)
-                junk_from = None
-            yield _line(record, raw, offset)
+            yield _unreadable(raw, offset) if _may_be_record(raw) else None
         offset = end
-    if junk_from is not None:
-        yield _unreadable(batch, junk_from, len(batch))
 
 
 def parse(raw: bytes) -> dict[str, Any] | None:
-    """The record on a line, numbers as text; None when the line is not an object with a path."""
+    """The object on a line, numbers as text; None when there is none."""
     try:
         record = json.loads(raw, parse_int=str, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("path"), str) else None
+    return record if isinstance(record, dict) else None
 
 
 def clean(value: Any, limit: int = MAX_COLUMN) -> str | None:
@@ -114,16 +113,23 @@ def _line(record: dict[str, Any], raw: bytes, offset: int) -> Line:
     return line
 
 
-def _unreadable(batch: bytes, start: int, end: int) -> Line:
-    raw = batch[start:end]
-    shown = raw[:MAX_TEXT].decode("utf-8", "replace")
-    return Line(start, end - start, _identifier(None, raw), "unreadable", text=(clean(shown, MAX_TEXT) or "").lower())
+def _is_decision(record: Mapping[str, Any]) -> bool:
+    path = record.get("path")
+    return isinstance(path, str) and path.strip("/") == DECISION_PATH and record.get("type", RECORD_TYPE) == RECORD_TYPE
+
+
+def _may_be_record(raw: bytes) -> bool:
+    """Whether a line that does not parse may be a damaged record, rather than a message of OPA's in plain text."""
+    return raw.lstrip().startswith(b"{") or b"decision_id" in raw
+
+
+def _unreadable(raw: bytes, offset: int) -> Line:
+    shown = raw[: 2 * MAX_TEXT].decode("utf-8", "replace")
+    return Line(offset, len(raw), _identifier(None, raw), "unreadable", text=_bounded(shown))
 
 
 def _outcome(record: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Only a whole decision that says `true` is an allow; an error, an undefined or an odd result is a denial."""
-    if record["path"].strip("/") != DECISION_PATH:
-        return "other", []
     if record.get("error") is not None:
         return "deny", [str(Reason.EVALUATION_ERROR)]
     if "result" not in record:

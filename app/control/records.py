@@ -109,7 +109,7 @@ def _is_known(session: Session, span: Span, digest: str) -> bool:
 
 
 def _insert(session: Session, span: Span, digest: str, key: str, body: bytes) -> Counter[tuple[str, str]]:
-    batch = Batch(**asdict(span), sha256=digest, object=key)
+    batch = Batch(**asdict(span), sha256=digest, object=key, other_lines=0)
     session.add(batch)
     session.flush()
     received_ns = int(now().timestamp() * 1_000_000) * 1000
@@ -117,6 +117,7 @@ def _insert(session: Session, span: Span, digest: str, key: str, body: bytes) ->
     rows = _rows(span, batch, received_ns, body, counts)
     while chunk := list(islice(rows, _ROWS_AT_ONCE)):
         session.execute(insert(Decision), chunk)
+    batch.other_lines = counts["outcome", "other"]
     return counts
 
 
@@ -124,7 +125,9 @@ def _rows(
     span: Span, batch: Batch, received_ns: int, body: bytes, counts: Counter[tuple[str, str]]
 ) -> Iterator[dict[str, Any]]:
     for line in record_lines.read_lines(body):
-        counts["outcome", line.outcome] += 1
+        counts["outcome", line.outcome if line else "other"] += 1
+        if line is None:
+            continue
         if line.outcome == "deny":
             counts.update(("reason", reason) for reason in line.reasons)
         row = asdict(line)

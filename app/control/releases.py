@@ -139,9 +139,7 @@ def _verify_merged(
     """The stored signature with old and new evidence, verified for each carrier."""
     signature = _stored_signature(plane, release, upload)
     attestations = list(dict.fromkeys([*stored, *upload.attestations]))
-    results = [
-        plane.verify(upload.bundle, signature, attestations, systems.policy_of(carrier)) for carrier in carriers
-    ]
+    results = [plane.verify(upload.bundle, signature, attestations, systems.policy_of(carrier)) for carrier in carriers]
     return results[0]
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any
 
 from securesystemslib.signer import CryptoSigner
 from sqlmodel import Session, col, delete, not_
-from tuf.api.metadata import MetaFile, Metadata, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
 from app.control.signing_keys import ONLINE_ROLES, OnlineKeys
 from app.control.store import TufMetadata
@@ -32,8 +32,6 @@ VALIDITY = {
 KEEP = timedelta(hours=1)
 
 TIMESTAMP_FILE = "timestamp.json"
-
-T = TypeVar("T", bound=Signed)
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,9 @@ class Repository:
         self._timestamp(session, snapshot_meta, before, at)
         self._prune(session, snapshot_meta, targets_meta, at)
 
-    def _targets(self, session: Session, files: dict[str, TargetFile], before: Published | None, at: datetime) -> MetaFile:
+    def _targets(
+        self, session: Session, files: dict[str, TargetFile], before: Published | None, at: datetime
+    ) -> MetaFile:
         if before and before.targets.signed.targets == files and not _ages(before.targets.signed, at):
             return before.snapshot.signed.meta["targets.json"]
         version = before.targets.signed.version + 1 if before else 1
@@ -100,7 +100,7 @@ class Repository:
         self._write(session, TIMESTAMP_FILE, signed, self._keys.timestamp)
 
     def _write(self, session: Session, name: str, signed: Signed, signer: CryptoSigner) -> MetaFile:
-        metadata = Metadata(signed)
+        metadata: Metadata[Any] = Metadata(signed)
         metadata.sign(signer)
         body = metadata.to_bytes()
         session.merge(TufMetadata(name=name, body=body))

@@ -1,12 +1,12 @@
 """The control plane's own directory: where its database, objects and keys lie.
 
-    DIR/settings.json      database and object-store URLs, when they are not the defaults    0600
-    DIR/placet.db          SQLite, by default
-    DIR/objects/           object store, by default
-    DIR/keys/ROLE.pem      the online TUF keys: targets, snapshot, timestamp                 0600
-    DIR/session.key        signs the web UI's session cookies                                0600
-    DIR/admin.token        the first API token                                               0600
-    DIR/tuf-root.json      what sidecars pin
+DIR/settings.json      database and object-store URLs, when they are not the defaults    0600
+DIR/placet.db          SQLite, by default
+DIR/objects/           object store, by default
+DIR/keys/ROLE.pem      the online TUF keys: targets, snapshot, timestamp                 0600
+DIR/session.key        signs the web UI's session cookies                                0600
+DIR/admin.token        the first API token                                               0600
+DIR/tuf-root.json      what sidecars pin
 """
 
 from __future__ import annotations

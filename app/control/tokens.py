@@ -131,7 +131,9 @@ def _access(token: ApiToken) -> Access | None:
     if token.revoked_at is not None:
         return None
     known = {str(scope) for scope in Scope}
-    return Access(token.id, token.name, frozenset(Scope(scope) for scope in token.scopes if scope in known), token.system)
+    return Access(
+        token.id, token.name, frozenset(Scope(scope) for scope in token.scopes if scope in known), token.system
+    )
 
 
 def _hash(secret: str) -> str:

@@ -12,6 +12,7 @@ from app.core.targets import ChannelPointer
 from app.sidecar.bundle_server import BundleServer
 from app.sidecar.doubts import boot_seconds
 from app.sidecar.metadata import Repository
+from app.sidecar.opa_api import BundleStatus, OpaUnavailable
 from app.sidecar.opa_keeper import OpaKeeper
 from app.sidecar.releases import Prepared, Releases
 
@@ -70,10 +71,7 @@ class Rollout:
         log.info("offered %s (sequence %d) to OPA", prepared.release.digest, prepared.pointer.sequence)
 
     def _await_activation(self, prepared: Prepared) -> None:
-        process, status = self._keeper.process, None
-        if process is not None:
-            # Asked anew: what the keeper saw last may be from before the offer.
-            status = process.api.status()
+        status = self._asked()
         if status and status.active_revision == prepared.composed.revision:
             self._pending = None
             self._keeper.acceptable = frozenset({prepared.composed.revision})
@@ -82,6 +80,14 @@ class Rollout:
             self._withdraw(prepared, status.error)
         elif boot_seconds() - self._offered_at > _ACTIVATION_LIMIT and self.enforced:
             self._withdraw(prepared, f"OPA did not activate it within {_ACTIVATION_LIMIT:.0f} s")
+
+    def _asked(self) -> BundleStatus | None:
+        """What OPA says now: what the keeper saw last may be from before the offer. None while OPA is starting."""
+        process = self._keeper.process
+        try:
+            return process.api.status() if process is not None else None
+        except OpaUnavailable:
+            return None
 
     def _withdraw(self, prepared: Prepared, why: str) -> None:
         """OPA kept the last good bundle; offer that again, so that a restart of OPA gets it too."""

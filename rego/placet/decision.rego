@@ -11,45 +11,48 @@ import data.placet.reasons as table
 import data.placet.request
 import data.placet.state
 
+# The verified subject, for user policies: `{id, issuer, claims}`. Undefined when there is none.
+subject := identity.subject
+
 decision := {
-	"allow": allow,
+	"allow": true,
+	"reasons": policy.reasons,
+	"obligations": policy.obligations,
+	"bundles": bundles,
+	"subject": asker,
+	"state": state.digest,
+	"expires_at": expires_at,
+} if {
+	sound
+	policy.failure == null
+} else := {
+	"allow": false,
 	"reasons": array.concat([table.reasons[code] | some code in failures], stated),
 	"obligations": obligations,
 	"bundles": bundles,
 	"subject": asker,
 	"state": state.digest,
-	"expires_at": expires_at,
+	"expires_at": null,
 }
 
-# The verified subject, for user policies: `{id, issuer, claims}`, or null.
-subject := identity.subject
+sound if {
+	state.failure == null
+	lease.failure == null
+	request.failure == null
+	identity.failure == null
+	quarantine.failure == null
+}
 
-# In the fixed order of the table. Without trust state nothing else can be judged.
-checks := [state.failure] if {
+# In the fixed order of the table. Without trust state nothing else can be judged; and the user's policy is asked
+# only about a request that stands, so that an unverified caller cannot drive its rules.
+failures := [policy.failure] if {
+	sound
+} else := [state.failure] if {
 	state.failure != null
-} else := [
-	state.failure,
-	lease.failure,
-	request.failure,
-	identity.failure,
-	quarantine.failure,
+} else := [code |
+	some code in [lease.failure, request.failure, identity.failure, quarantine.failure]
+	code != null
 ]
-
-default sound := false
-
-sound if checks == [null, null, null, null, null]
-
-# The user's policy is asked only about a request that stands: an unverified caller cannot drive its rules.
-failures := [policy.failure | policy.failure != null] if {
-	sound
-} else := [code | some code in checks; code != null]
-
-default allow := false
-
-allow if {
-	sound
-	policy.failure == null
-}
 
 default stated := []
 
@@ -66,9 +69,12 @@ bundles := data.placet_glue.bundles
 
 default asker := null
 
-asker := {"issuer": subject.issuer, "id": subject.id} if subject != null
+asker := {"issuer": subject.issuer, "id": subject.id}
 
-# Until when this "allow" holds if nothing else changes: the lease or the token, whichever ends first.
+# Until when an "allow" holds if nothing else changes: the lease or the token, whichever ends first.
 default expires_at := null
 
-expires_at := time.format(min([lease.valid_until, floor(subject.claims.exp) * 1000000000])) if allow
+expires_at := time.format(min([
+	data.placet_state.lease.valid_until_ns,
+	floor(subject.claims.exp) * 1000000000,
+]))

@@ -5,72 +5,56 @@
 # package whose name is data.
 package placet.policy
 
-# The most reasons, and the most obligations, that an answer may hold.
-most := 32
-
-longest_code := 128
-
-longest_message := 1024
-
-# One element, or none when the entrypoint is undefined.
-answers := [answer | answer := data.placet_glue.value]
-
 # The reason code of the failure, or null only when the policy says exactly `true`.
 default failure := "policy.malformed"
 
 failure := null if {
-	well_formed
-	allow == true
-} else := "policy.undefined" if {
-	answers == []
+	answer.allow == true
 } else := "policy.denied" if {
-	well_formed
-	allow == false
-}
-
-default allow := null
-
-allow := answers[0] if is_boolean(answers[0])
-
-allow := answers[0].allow if is_boolean(answers[0].allow)
-
-well_formed if is_boolean(answers[0])
-
-# A member beyond these could be a misspelt obligation or a denial in other words.
-well_formed if {
-	answer := answers[0]
-	object.remove(answer, ["allow", "reasons", "obligations"]) == {}
-	is_boolean(answer.allow)
-	are_reasons(object.get(answer, "reasons", []))
-	are_obligations(object.get(answer, "obligations", []))
+	answer.allow == false
+} else := "policy.undefined" if {
+	[value | value := data.placet_glue.value] == []
 }
 
 # The policy's own reasons. Their codes get a prefix that no code of the library has.
 default reasons := []
 
 reasons := [{"code": concat(":", ["policy", reason.code]), "message": reason.message} |
-	some reason in answers[0].reasons
-] if {
-	well_formed
-}
+	some reason in answer.reasons
+]
 
 default obligations := []
 
-obligations := [obligation | some obligation in answers[0].obligations] if well_formed
+obligations := [obligation | some obligation in answer.obligations]
 
-are_reasons(reasons) if {
+# The answer in its long form. Undefined when it is not of the form above.
+answer := {"allow": true} if {
+	data.placet_glue.value == true
+} else := {"allow": false} if {
+	data.placet_glue.value == false
+} else := data.placet_glue.value if {
+	value := data.placet_glue.value
+
+	# A member beyond these could be a misspelt obligation, or a denial in other words.
+	object.remove(value, ["allow", "reasons", "obligations"]) == {}
+	is_boolean(value.allow)
+	reasons_well_formed(object.get(value, "reasons", []))
+	obligations_well_formed(object.get(value, "obligations", []))
+}
+
+reasons_well_formed(reasons) if {
 	is_list(reasons)
 	every reason in reasons {
 		object.keys(reason) == {"code", "message"}
 		is_string(reason.code)
 		reason.code != ""
-		count(reason.code) <= longest_code
+		count(reason.code) <= 128
 		is_string(reason.message)
-		count(reason.message) <= longest_message
+		count(reason.message) <= 1024
 	}
 }
 
-are_obligations(obligations) if {
+obligations_well_formed(obligations) if {
 	is_list(obligations)
 	every obligation in obligations {
 		is_object(obligation)
@@ -79,11 +63,6 @@ are_obligations(obligations) if {
 
 # `reasons contains …` makes a set, which is as good: sets iterate in a fixed order.
 is_list(value) if {
-	is_array(value)
-	count(value) <= most
-}
-
-is_list(value) if {
-	is_set(value)
-	count(value) <= most
+	type_name(value) in {"array", "set"}
+	count(value) <= 32
 }

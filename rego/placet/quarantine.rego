@@ -3,30 +3,21 @@ package placet.quarantine
 
 import data.placet.identity
 
-subjects := data.placet_state.trust.quarantine.subjects
-
-of_issuer := object.get(subjects, identity.subject.issuer, {})
-
-# What no JSON document holds: any entry at all, also `null` or `false`, means quarantined.
-no_entry := set()
-
 # The reason code of the failure, or null when the subject is clear. Without a verified subject there is nobody
 # to look up; that denies by itself.
 default failure := "quarantine.malformed"
 
 failure := null if {
-	clear
-} else := "quarantine.subject" if {
-	object.get(of_issuer, identity.subject.id, no_entry) != no_entry
-}
-
-clear if {
+	subjects := data.placet_state.trust.quarantine.subjects
 	is_object(subjects)
+	of_issuer := object.get(subjects, identity.subject.issuer, {})
 	is_object(of_issuer)
-	object.get(of_issuer, identity.subject.id, no_entry) == no_entry
-}
 
-clear if {
-	is_object(subjects)
-	identity.subject == null
+	# A set is what no JSON document holds, so any entry at all, also `null` or `false`, means quarantined.
+	object.get(of_issuer, identity.subject.id, set()) == set()
+} else := null if {
+	is_object(data.placet_state.trust.quarantine.subjects)
+	not identity.subject
+} else := "quarantine.subject" if {
+	is_object(data.placet_state.trust.quarantine.subjects[identity.subject.issuer])
 }

@@ -1,14 +1,12 @@
-# What is asked: action, resource and context as in AuthZEN 1.0. A member that Placet does not know is refused,
-# so that a misspelt one is not silently ignored.
+# What is asked: action, resource and context as in AuthZEN 1.0.
 package placet.request
-
-members := ["identity", "warrant", "action", "resource", "context", "execution"]
 
 # The reason code of the failure, or null when the request is well formed.
 default failure := "request.malformed"
 
 failure := null if {
-	object.remove(input, members) == {}
+	# A member that Placet does not know could be a misspelt one, and must not be ignored in silence.
+	object.remove(input, ["identity", "warrant", "action", "resource", "context", "execution"]) == {}
 	named(input.action.name)
 	named(input.resource.type)
 	named(input.resource.id)

@@ -10,7 +10,7 @@ digest := data.placet_state.digest if is_string(data.placet_state.digest)
 default failure := "state.malformed"
 
 failure := null if {
-	digest != null
+	is_string(data.placet_state.digest)
 	is_object(data.placet_state.trust)
 } else := "state.missing" if {
 	not data.placet_state

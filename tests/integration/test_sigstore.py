@@ -1,6 +1,5 @@
 """The local Sigstore with its real servers: what it signs verifies, and nothing of it is left behind."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -9,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jwt
 import pytest
@@ -163,17 +163,24 @@ def test_nobody_else_can_read_its_directory(sigstore):
     assert {path.stat().st_mode & 0o777 for path in secret} == {0o600}
 
 
-def test_no_secret_stands_in_an_argument_list_or_environment(sigstore):
-    password = (sigstore.directory / "keys" / "fulcio-ca.password").read_bytes()
-    seen = 0
-    for process in os.listdir("/proc"):
-        with contextlib.suppress(OSError):
-            arguments = open(f"/proc/{process}/cmdline", "rb").read()
-            assert password not in arguments
-            if str(sigstore.directory).encode() in arguments:
-                seen += 1
-                assert b"PLACET" not in open(f"/proc/{process}/environ", "rb").read()
-    assert seen == 4
+def test_no_secret_stands_in_an_argument_list_and_no_environment_is_handed_on(sigstore):
+    password = (sigstore.directory / "keys" / "fulcio-ca.password").read_text()
+    servers = [process for process in processes() if str(sigstore.directory) in arguments_of(process)]
+    assert len(servers) == 4
+    for server in servers:
+        assert password not in arguments_of(server)
+        assert b"PATH=" not in (server / "environ").read_bytes()
+
+
+def processes():
+    return [path for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def arguments_of(process):
+    try:
+        return (process / "cmdline").read_text()
+    except OSError:  # it ended meanwhile
+        return ""
 
 
 # ---- what goes wrong ---------------------------------------------------------------------------------------
@@ -194,9 +201,9 @@ def script(path, text):
 def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path, service):
     ports = Ports.free()
     port = getattr(ports, service)
-    with socket.create_server(("127.0.0.1", port)):
-        with pytest.raises(PlacetError, match=rf"port {port} .*--{service.replace('_', '-')}-port"):
-            LocalSigstore(tmp_path / "sigstore", ports).start()
+    message = rf"port {port} .*--{service.replace('_', '-')}-port"
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(PlacetError, match=message):
+        LocalSigstore(tmp_path / "sigstore", ports).start()
     assert none_listens(ports)
 
 
@@ -212,7 +219,7 @@ def test_a_tool_that_does_not_answer_is_named(tmp_path, binaries, monkeypatch):
     monkeypatch.setattr(stack, "START_TIMEOUT", 0.5)
     binaries["tesseract"] = script(tmp_path / "tesseract", "exec sleep 600")
     hanging = LocalSigstore(tmp_path / "sigstore", binaries=binaries)
-    with pytest.raises(PlacetError, match="^the CT log did not answer within"):
+    with pytest.raises(PlacetError, match=r"^the CT log did not answer within"):
         hanging.start()
     assert none_listens(hanging.ports)
 
@@ -220,9 +227,14 @@ def test_a_tool_that_does_not_answer_is_named(tmp_path, binaries, monkeypatch):
 def test_a_tool_that_cannot_be_executed_is_named(tmp_path, binaries):
     binaries["timestamp-server"] = tmp_path / "nothing"
     broken = LocalSigstore(tmp_path / "sigstore", binaries=binaries)
-    with pytest.raises(PlacetError, match="^the timestamp authority cannot be started: "):
+    with pytest.raises(PlacetError, match=r"^the timestamp authority cannot be started: "):
         broken.start()
     assert none_listens(broken.ports)
+
+
+def test_a_directory_that_cannot_be_made_is_named():
+    with pytest.raises(PlacetError, match=r"^/proc/sigstore cannot be used: .*--dir"):
+        LocalSigstore(Path("/proc/sigstore")).start()
 
 
 def test_a_tool_that_dies_later_is_noticed(tmp_path):
@@ -299,23 +311,12 @@ def test_nothing_outlives_a_killed_up(up):
 
 def test_up_ends_when_a_service_dies(up, tmp_path):
     process, _, ports = up
-    [rekor] = [
-        int(pid)
-        for pid in os.listdir("/proc")
-        if pid.isdigit() and f"--http-port={ports.rekor}".encode() in read_or_nothing(f"/proc/{pid}/cmdline")
-    ]
-    os.kill(rekor, signal.SIGKILL)
+    [rekor] = [path for path in processes() if f"--http-port={ports.rekor}" in arguments_of(path)]
+    os.kill(int(rekor.name), signal.SIGKILL)
     _, messages = process.communicate(timeout=15)
     assert process.returncode == 1
     assert "placet: Rekor ended with exit code -9" in messages
     assert none_listens(ports)
-
-
-def read_or_nothing(path):
-    try:
-        return open(path, "rb").read()
-    except OSError:
-        return b""
 
 
 def test_up_status_and_token_belong_together(up, tmp_path):

@@ -34,9 +34,7 @@ def show(system: System, pointer: Pointer) -> dict[str, Any]:
 
 
 @router.get("")
-def list_channels(
-    plane: PlaneOf, system: Name, _: Annotated[Access, by(Scope.SYSTEM_READ)]
-) -> list[dict[str, Any]]:
+def list_channels(plane: PlaneOf, system: Name, _: Annotated[Access, by(Scope.SYSTEM_READ)]) -> list[dict[str, Any]]:
     """The channels of a system and what they point to."""
     with plane.store.read() as session:
         found = systems.find(session, system)

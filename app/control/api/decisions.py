@@ -76,7 +76,7 @@ def search_decisions(
 def get_decision(
     plane: PlaneOf, decision_id: str, access: Annotated[Access, by(Scope.DECISION_READ, everywhere=True)]
 ) -> Response:
-    """One decision with its record: `record` is OPA's JSON as it was, or null when it does not parse; `raw` its text."""
+    """One decision with its record: `record` as OPA wrote it, null when it does not parse; `raw` its text."""
     with plane.store.read() as session:
         found = decisions.whole(session, plane.objects, decision_id, access.system)
     return Response(_whole_json(found), media_type="application/json")

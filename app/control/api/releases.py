@@ -89,9 +89,7 @@ async def publish_release(
 
 
 @router.get("")
-def list_releases(
-    plane: PlaneOf, system: Name, _: Annotated[Access, by(Scope.SYSTEM_READ)]
-) -> list[dict[str, Any]]:
+def list_releases(plane: PlaneOf, system: Name, _: Annotated[Access, by(Scope.SYSTEM_READ)]) -> list[dict[str, Any]]:
     """The releases of a system, newest first."""
     with plane.store.read() as session:
         return [

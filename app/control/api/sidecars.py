@@ -49,7 +49,7 @@ class Status(Body):
     channel: Name
     at: AwareDatetime
     healthy: bool
-    reasons: Annotated[list[Trouble], Field(max_length=32)] = []
+    reasons: Annotated[list[Trouble], Field(default_factory=list, max_length=32)]
     release: Digest | None = None
     sequence: Annotated[int, Field(ge=0, lt=2**53)] | None = None
     library: Digest | None = None
@@ -80,9 +80,7 @@ def show(sidecar: Sidecar) -> dict[str, Any]:
 
 
 @router.get("")
-def list_sidecars(
-    plane: PlaneOf, system: Name, _: Annotated[Access, by(Scope.SYSTEM_READ)]
-) -> list[dict[str, Any]]:
+def list_sidecars(plane: PlaneOf, system: Name, _: Annotated[Access, by(Scope.SYSTEM_READ)]) -> list[dict[str, Any]]:
     """The sidecars of a system, as they last reported."""
     with plane.store.read() as session:
         return [show(sidecar) for sidecar in sidecars.listed(session, system)]

@@ -29,7 +29,7 @@ class NewSystem(Body):
 
     name: Name
     identities: Annotated[list[Signer], Field(min_length=1, max_length=64)]
-    required_predicates: Annotated[list[Text], Field(max_length=32)] = []
+    required_predicates: Annotated[list[Text], Field(default_factory=list, max_length=32)]
     horizon_seconds: Annotated[int, Field(ge=1, le=30 * 86400)] = systems.DEFAULT_HORIZON
 
 
@@ -58,9 +58,7 @@ def create_system(plane: PlaneOf, body: NewSystem, _: Annotated[Access, by(Scope
     """Create a system."""
     identities = [SignerIdentity(identity=one.identity, issuer=one.issuer) for one in body.identities]
     with plane.store.write() as session:
-        return show(
-            systems.create(session, body.name, identities, body.required_predicates, body.horizon_seconds)
-        )
+        return show(systems.create(session, body.name, identities, body.required_predicates, body.horizon_seconds))
 
 
 @router.get("/{system}")

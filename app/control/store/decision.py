@@ -20,7 +20,7 @@ class Batch(Table, table=True):
     __tablename__ = "batch"
     __table_args__ = (UniqueConstraint("system", "sidecar", "instance", "file", "first"),)
 
-    id: int | None = Field(default=None, primary_key=True, sa_type=_RowId)  # type: ignore[call-overload]
+    id: int | None = Field(default=None, primary_key=True, sa_type=_RowId)
     system: str = Field(foreign_key="system.name", max_length=63)
     sidecar: str = Field(max_length=63)
     instance: str = Field(max_length=128)
@@ -30,6 +30,8 @@ class Batch(Table, table=True):
     sha256: str = Field(max_length=64)
     #: Where the bytes lie in the object store.
     object: str
+    #: Lines that are no decisions: OPA's messages, and queries of other documents.
+    other_lines: int
     received_at: datetime = Field(default_factory=now, sa_type=Instant)
 
 
@@ -44,14 +46,14 @@ class Decision(Table, table=True):
         Index(None, "system", "outcome", "time_ns", "id"),
     )
 
-    id: int | None = Field(default=None, primary_key=True, sa_type=_RowId)  # type: ignore[call-overload]
+    id: int | None = Field(default=None, primary_key=True, sa_type=_RowId)
     batch: int = Field(foreign_key="batch.id", sa_type=BigInteger)
     system: str = Field(max_length=63)
     sidecar: str = Field(max_length=63)
     decision_id: str = Field(max_length=128, index=True)
     #: Nanoseconds since 1970, UTC: the record's own time, or the time of receipt when that is absurd.
     time_ns: int = Field(sa_type=BigInteger)
-    #: allow, deny, other (a query that was not for a decision) or unreadable.
+    #: allow, deny, or unreadable: what looks like a record and does not parse.
     outcome: str = Field(max_length=10)
     reasons: list[str] = Field(sa_type=JSON)
     subject_issuer: str | None = None

@@ -79,34 +79,17 @@ class LocalSigstore:
         Raises `PlacetError`, with nothing left running, when a port is in use, a tool is missing or dies, a
         service does not answer in time, or another process runs a stack in this directory.
         """
-        with ExitStack() as starting:
-            try:
-                self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-                starting.enter_context(file_lock(self.directory / "lock"))
-            except AlreadyLocked as error:
-                raise PlacetError(f"a local Sigstore runs already in {self.directory}; stop it first") from error
-            except OSError as error:
-                raise PlacetError(
-                    f"{self.directory} cannot be used ({error.strerror}); name another with --dir"
-                ) from error
-            binaries = self._binaries or {name: tools.installed(name) for name in services.TOOLS}
-            self.ports.check_free()
-            own_keys = keys.load_or_create(self._keys_directory)
-            self.ports.keep_in(self.directory)
-            write_atomically(self.trust_config, trust_config(own_keys, **self.urls), mode=0o644)
-
-            issuer_server = IssuerServer(self._issuer(), bind(self.ports.issuer, "issuer"))
-            issuer_server.start()
-            starting.callback(issuer_server.stop)
-            children = Children()
-            starting.callback(children.stop)
-            self._launch(children, binaries, own_keys)
-            self._wait_until_ready()
-            self._running = starting.pop_all()
+        try:
+            with ExitStack() as starting:
+                self._start(starting)
+                self._running = starting.pop_all()
+        except AlreadyLocked as error:
+            raise PlacetError(f"a local Sigstore runs already in {self.directory}; stop it first") from error
+        except OSError as error:
+            raise PlacetError(f"{self.directory} cannot be used: {error}; --dir names another directory") from error
 
     def stop(self) -> None:
         """Stop all services. Harmless when none runs."""
-        self._servers = {}
         self._running.close()
 
     def check(self) -> None:
@@ -129,6 +112,24 @@ class LocalSigstore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _start(self, starting: ExitStack) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        starting.enter_context(file_lock(self.directory / "lock"))
+        binaries = self._binaries or {name: tools.installed(name) for name in services.TOOLS}
+        self.ports.check_free()
+        own_keys = keys.load_or_create(self._keys_directory)
+        self.ports.keep_in(self.directory)
+        write_atomically(self.trust_config, trust_config(own_keys, **self.urls), mode=0o644)
+
+        issuer_server = IssuerServer(self._issuer(), bind(self.ports.issuer, "issuer"))
+        starting.callback(issuer_server.stop)
+        issuer_server.start()
+        children = Children()
+        starting.callback(self._servers.clear)
+        starting.callback(children.stop)
+        self._launch(children, binaries, own_keys)
+        self._wait_until_ready()
 
     @property
     def _keys_directory(self) -> Path:
@@ -182,6 +183,7 @@ class LocalSigstore:
                     )
                 if waiting:
                     time.sleep(0.05)
+        self.check()  # what answered may have been somebody else, on a port that our server did not get
 
     def _directory(self, service: str) -> Path:
         return self.directory / service.replace("_", "-")

@@ -2,6 +2,6 @@
 
 from app.local.tools.build import Progress, install
 from app.local.tools.cache import installed
-from app.local.tools.pins import TOOLS, Tool
+from app.local.tools.pins import NEEDED, TOOLS, Tool
 
-__all__ = ["TOOLS", "Progress", "Tool", "install", "installed"]
+__all__ = ["NEEDED", "TOOLS", "Progress", "Tool", "install", "installed"]

@@ -16,7 +16,7 @@ from app.local.children import Children
 from app.local.file_lock import file_lock
 from app.local.tools import cache, pins
 from app.local.tools.go import Go, environment, find_go
-from app.local.tools.pins import TOOLS, Tool
+from app.local.tools.pins import NEEDED, Tool
 
 #: Seconds within which one tool must build. All five take about five minutes on two cores, with downloads.
 BUILD_TIMEOUT = 3600.0
@@ -44,7 +44,7 @@ class Silence:
         """Ignore it."""
 
 
-def install(names: Iterable[str] = tuple(TOOLS), progress: Progress | None = None) -> dict[str, Path]:
+def install(names: Iterable[str] = NEEDED, progress: Progress | None = None) -> dict[str, Path]:
     """Build those of the tools `names` that are missing, or that an older Go built; where each lies.
 
     Waits while another process builds. May be interrupted at any moment: what is built stays, the rest leaves

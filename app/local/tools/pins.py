@@ -24,6 +24,8 @@ class Tool:
     package: str
     #: The requirement in go.mod whose version is the tool's.
     requirement: str
+    #: Built only when it is named: nothing that Placet does needs it.
+    optional: bool = False
 
     @property
     def directory(self) -> Path:
@@ -78,8 +80,18 @@ TOOLS: dict[str, Tool] = {
             "placet.dev/tools/sigstore/timestamp-server",
             "github.com/sigstore/timestamp-authority/v2",
         ),
+        Tool(
+            "cosign",
+            "cosign",
+            "github.com/sigstore/cosign/v3/cmd/cosign",
+            "github.com/sigstore/cosign/v3",
+            optional=True,
+        ),
     )
 }
+
+#: What is built unless tools are named.
+NEEDED = tuple(tool.name for tool in TOOLS.values() if not tool.optional)
 
 
 def tool(name: str) -> Tool:

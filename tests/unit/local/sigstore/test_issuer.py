@@ -19,7 +19,9 @@ def issuer(tmp_path_factory):
 def claims(issuer, token, audience="sigstore"):
     """The claims, checked as a client does: by the key in the JWK set that the header names."""
     [key] = [
-        key for key in jwt.PyJWKSet.from_dict(issuer.jwks()).keys if key.key_id == jwt.get_unverified_header(token)["kid"]
+        key
+        for key in jwt.PyJWKSet.from_dict(issuer.jwks()).keys
+        if key.key_id == jwt.get_unverified_header(token)["kid"]
     ]
     return jwt.decode(token, key.key, algorithms=["ES256"], audience=audience, issuer=URL)
 

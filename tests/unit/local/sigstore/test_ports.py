@@ -33,7 +33,7 @@ def test_one_port_for_two_services_is_refused():
 
 def test_a_port_in_use_is_named_with_its_option():
     ports = Ports.free()
-    with socket.create_server(("127.0.0.1", ports.ct_log)):
-        with pytest.raises(PlacetError, match=rf"port {ports.ct_log} .*--ct-log-port"):
-            ports.check_free()
+    message = rf"port {ports.ct_log} .*--ct-log-port"
+    with socket.create_server(("127.0.0.1", ports.ct_log)), pytest.raises(PlacetError, match=message):
+        ports.check_free()
     ports.check_free()

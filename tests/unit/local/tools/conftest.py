@@ -23,7 +23,7 @@ def fake_go(tmp_path, monkeypatch):
         directory.mkdir(exist_ok=True)
         go = directory / "go"
         go.write_text(
-            f"#!/bin/sh\nif [ \"$1\" = env ]; then echo {version}; exit; fi\n"
+            f'#!/bin/sh\nif [ "$1" = env ]; then echo {version}; exit; fi\n'
             'while [ "$1" != -o ]; do shift; done; OUT="$2"\n'
             f"{build}\n"
         )

@@ -1,8 +1,8 @@
-import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -84,7 +84,7 @@ def test_an_interrupt_stops_go_and_leaves_nothing(cache, fake_go, tmp_path):
         installing.send_signal(signal.SIGINT)
         assert installing.wait(timeout=10) != 0
     assert leftovers(cache) == ["lock"]
-    assert not os.path.exists(f"/proc/{int(pid_file.read_text())}")
+    assert not Path("/proc", pid_file.read_text().strip()).exists()
 
 
 def test_a_kill_leaves_nothing_that_counts_and_the_next_run_cleans_up(cache, fake_go, tmp_path):
@@ -104,9 +104,7 @@ def test_a_kill_leaves_nothing_that_counts_and_the_next_run_cleans_up(cache, fak
 
 def test_two_at_once_build_once(cache, fake_go, tmp_path):
     count, proceed = tmp_path / "count", tmp_path / "proceed"
-    fake_go(
-        f'echo x >> {count}; while [ ! -e {proceed} ]; do sleep 0.02; done; printf built > "$OUT"; chmod +x "$OUT"'
-    )
+    fake_go(f'echo x >> {count}; while [ ! -e {proceed} ]; do sleep 0.02; done; printf built > "$OUT"; chmod +x "$OUT"')
     with in_another_process() as first, in_another_process() as second:
         while not count.exists():
             time.sleep(0.01)

@@ -1,0 +1,357 @@
+"""The parts of the demo, started as a person would start them: by the `placet` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.core.errors import PlacetError
+from app.core.shipped import shipped
+from app.local.demo.load import Caller
+from app.local.sigstore import LocalSigstore
+
+SYSTEM, CHANNEL = "payments", "prod"
+AUTHOR = "author@example.org"
+#: The subject that the example policy lets read, and the audience of its token.
+SUBJECT = "spiffe://example.org/api"
+
+#: Seconds: the demo's leases and horizon are short, so that it is soon over.
+LEASE_TTL, HORIZON, REFRESH = 3.0, 12, 0.5
+#: Seconds that any one thing may take to come true.
+PATIENCE = 60.0
+
+#: Variables that must not reach the parts: the demo decides whom they talk to.
+_NOT_INHERITED = ("PLACET_SERVER", "PLACET_TOKEN", "PLACET_IDENTITY_TOKEN", "HTTP_PROXY", "HTTPS_PROXY")
+
+
+class NotSo(PlacetError):
+    """Something did not come true."""
+
+
+def eventually(what: str, check: Callable[[], Any], *, within: float = PATIENCE) -> Any:
+    """Wait until `check` gives something true, and return it. Raises `NotSo`."""
+    deadline = time.monotonic() + within
+    while True:
+        found = check()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise NotSo(f"{what}: not within {within:g} s")
+        time.sleep(0.05)
+
+
+@dataclass
+class Part:
+    """A process of the demo, with its own log."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def tail(self) -> str:
+        """The last lines of its log, as one."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return " | ".join(lines[-3:])
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process alone."""
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """End the process as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End the process as an operator would."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+@dataclass
+class Sidecar:
+    """One sidecar: its agent, its directory, and how to reach its OPA."""
+
+    name: str
+    directory: Path
+    port: int
+    server: str
+    options: tuple[str, ...] = ()
+    agent: Part | None = None
+
+    @property
+    def ca(self) -> Path:
+        """The CA by which services know this sidecar's OPA."""
+        return self.directory / "ca.pem"
+
+    def caller(self) -> Caller:
+        """A client of its OPA."""
+        return Caller(self.port, self.ca)
+
+    def status(self) -> dict[str, Any]:
+        """The status that the agent wrote last; empty before the first."""
+        path = self.directory / "status.json"
+        return dict(json.loads(path.read_bytes())) if path.exists() else {}
+
+    def codes(self) -> list[str]:
+        """The reason codes in that status."""
+        return [reason["code"] for reason in self.status().get("reasons", [])]
+
+
+@dataclass
+class Stack:
+    """Everything in one directory. A context manager: leaving it ends all parts."""
+
+    directory: Path
+    opa: Path
+    say: Callable[[str], None] = lambda text: None
+    parts: list[Part] = field(default_factory=list)
+    sidecars: list[Sidecar] = field(default_factory=list)
+    #: Where the control plane listens.
+    server: str = ""
+    control: Part | None = None
+
+    def __post_init__(self) -> None:
+        self.sigstore = LocalSigstore(self.directory / "sigstore")
+        self._port = free_port()
+        self.server = f"http://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Stack:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for sidecar in self.sidecars:
+            self.stop_sidecar(sidecar)
+        for part in reversed(self.parts):
+            part.stop()
+        self.sigstore.stop()
+
+    def _start(self) -> None:
+        self.say("local Sigstore: certificate authority, CT log, timestamp authority, Rekor v2")
+        self.sigstore.start()
+        self.say("control plane")
+        self.placet("server", "init", "--dir", str(self.directory / "server"))
+        self.start_control_plane()
+        self.placet(
+            "system", "create", SYSTEM, "--horizon", str(HORIZON),
+            "--certificate-identity", AUTHOR, "--certificate-oidc-issuer", self.sigstore.issuer_url,
+        )  # fmt: skip
+        keys = self.directory / "jwks.json"
+        keys.write_text(json.dumps(self.sigstore.jwks()))
+        self.placet("issuer", "add", self.sigstore.issuer_url, "--jwks", str(keys), "--audience", SYSTEM)
+        token = str(self.directory / "sidecar.token")
+        self.placet("token", "create", "sidecars", "--scope", "record:write", "--system", SYSTEM, "-o", token)
+
+    # The parts.
+
+    def start_control_plane(self) -> None:
+        """Start the control plane and wait until it answers."""
+        self.control = self.start(
+            "control-plane",
+            "server", "run", "--dir", str(self.directory / "server"), "--port", str(self._port),
+            "--trust-config", str(self.sigstore.trust_config), "--opa", str(self.opa), "--freshness-interval", "1",
+        )  # fmt: skip
+        self._await_part(self.control, lambda: _answers(f"{self.server}/readyz"))
+
+    def start_sidecar(self, name: str, *options: str, server: str | None = None, wait: bool = True) -> Sidecar:
+        """Start a sidecar that follows the demo's channel; wait until it holds a lease."""
+        sidecar = Sidecar(name, self.directory / name, free_port(), server or self.server, options)
+        self.sidecars.append(sidecar)
+        self.start_agent(sidecar, wait=wait)
+        return sidecar
+
+    def start_agent(self, sidecar: Sidecar, *, wait: bool = True) -> None:
+        """Start the agent of a sidecar, for the first time or again."""
+        (sidecar.directory / "status.json").unlink(missing_ok=True)
+        sidecar.agent = self.start(
+            sidecar.name,
+            "sidecar", "run", "--system", SYSTEM, "--channel", CHANNEL, "--name", sidecar.name,
+            "--dir", str(sidecar.directory), "--port", str(sidecar.port), "--server", sidecar.server,
+            "--tuf-root", str(self.directory / "server" / "tuf-root.json"),
+            "--token-file", str(self.directory / "sidecar.token"),
+            "--trust-config", str(self.sigstore.trust_config),
+            "--certificate-identity", AUTHOR, "--certificate-oidc-issuer", self.sigstore.issuer_url,
+            "--lease-ttl", f"{LEASE_TTL:g}", "--refresh", f"{REFRESH:g}", "--opa", str(self.opa),
+            *(sidecar.options or ("--reserve", "16MiB")),
+        )  # fmt: skip
+        if wait:
+            self._await_part(sidecar.agent, lambda: sidecar.status().get("healthy"))
+
+    def stop_sidecar(self, sidecar: Sidecar) -> None:
+        """End a sidecar's agent, and the OPA that a killed agent left behind."""
+        pid = sidecar.status().get("opa_pid")
+        if sidecar.agent is not None:
+            sidecar.agent.stop()
+        if pid and _is_opa(pid, self.opa):
+            os.kill(pid, signal.SIGKILL)
+
+    def start(self, name: str, *arguments: str) -> Part:
+        """Start `placet` with these arguments in the background."""
+        log = self.directory / f"{name}.log"
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "cli", *arguments],
+                stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=self._environment({}), start_new_session=True,
+            )  # fmt: skip
+        part = Part(name, process, log)
+        self.parts.append(part)
+        return part
+
+    def _await_part(self, part: Part, ready: Callable[[], Any]) -> None:
+        def check() -> bool:
+            if part.process.poll() is not None:
+                raise NotSo(f"{part.name} ended: {part.tail()}")
+            return bool(ready())
+
+        try:
+            eventually(f"{part.name} is ready", check)
+        except NotSo as error:
+            raise NotSo(f"{error}: {part.tail()}") from error
+
+    # What people do.
+
+    def placet(self, *arguments: str, expect: int = 0, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Run `placet` to its end as the administrator. Returns its JSON; `expect` is the exit code it must give."""
+        command = [sys.executable, "-m", "cli", *arguments, "--output", "json"]
+        answer = subprocess.run(
+            command, capture_output=True, timeout=120, env=self._environment(environment or {}), check=False
+        )
+        errors = answer.stderr.decode(errors="replace").strip()
+        if answer.returncode != expect:
+            raise NotSo(f"placet {' '.join(arguments[:2])}: exit code {answer.returncode}, not {expect}: {errors}")
+        try:
+            document = json.loads(answer.stdout) if answer.stdout.strip() else {}
+        except ValueError as error:
+            raise NotSo(f"placet {' '.join(arguments[:2])} printed something else than JSON") from error
+        return {**(document if isinstance(document, dict) else {"items": document}), "stderr": errors}
+
+    def identity(self, name: str) -> dict[str, str]:
+        """The environment in which `placet` signs as this identity."""
+        return {"PLACET_IDENTITY_TOKEN": self.sigstore.token(name)}
+
+    def write_policy(self, name: str, change: Mapping[str, Any] | None = None) -> Path:
+        """A copy of the example policy; `change` replaces members of its data."""
+        directory = self.directory / "policies" / name
+        shutil.copytree(shipped("bundles") / "payments", directory, dirs_exist_ok=True)
+        data = directory / "payments" / "data.json"
+        data.write_text(json.dumps({**json.loads(data.read_text()), **(change or {})}))
+        return directory
+
+    def build(self, name: str, change: Mapping[str, Any] | None = None) -> Path:
+        """Build a release of the example policy."""
+        bundle = self.directory / f"{name}.tar.gz"
+        self.placet("bundle", "build", str(self.write_policy(name, change)), "-o", str(bundle), "--opa", str(self.opa))
+        return bundle
+
+    def sign(self, bundle: Path, signer: str = AUTHOR) -> Path:
+        """Sign a bundle as `signer`."""
+        trust = str(self.sigstore.trust_config)
+        self.placet("bundle", "sign", str(bundle), "--trust-config", trust, environment=self.identity(signer))
+        return bundle
+
+    def publish(self, bundle: Path, *, expect: int = 0, channel: str = CHANNEL) -> dict[str, Any]:
+        """Publish a bundle on a channel."""
+        return self.placet(
+            "bundle", "publish", str(bundle), "--system", SYSTEM, "--channel", channel,
+            "--trust-config", str(self.sigstore.trust_config), expect=expect,
+            environment=self.identity(AUTHOR),
+        )  # fmt: skip
+
+    def point(self, release: str) -> dict[str, Any]:
+        """Point the channel at a release that was published before, as an operator's API call does."""
+        answer = httpx.put(
+            f"{self.server}/api/v1/systems/{SYSTEM}/channels/{CHANNEL}",
+            json={"release": release}, headers=self.authorization(), timeout=30, trust_env=False,
+        )  # fmt: skip
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def api(self, path: str, **parameters: Any) -> dict[str, Any]:
+        """Read from the control plane's API as the administrator."""
+        answer = httpx.get(
+            f"{self.server}/api/v1{path}", params=parameters, headers=self.authorization(), timeout=30, trust_env=False
+        )
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def authorization(self) -> dict[str, str]:
+        """The administrator's header."""
+        return {"Authorization": f"Bearer {self.admin_token}"}
+
+    @property
+    def admin_token(self) -> str:
+        """The first administrator's token."""
+        return (self.directory / "server" / "admin.token").read_text().strip()
+
+    def workload_token(self, subject: str = SUBJECT, **claims: Any) -> str:
+        """An identity token of a workload, for the demo's audience."""
+        return self.sigstore.token(subject, audience=SYSTEM, **claims)
+
+    def request(self, action: str = "read", token: str | None = None, **context: Any) -> dict[str, Any]:
+        """A request for a decision by the example policy."""
+        return {
+            "identity": {"token": token or self.workload_token()},
+            "action": {"name": action},
+            "resource": {"type": "payment", "id": "p-1"},
+            "context": context,
+        }
+
+    def decisions_known(self, wanted: Sequence[str] | set[str]) -> set[str]:
+        """Which of these decisions the control plane has."""
+        found: set[str] = set()
+        cursor: str | None = None
+        while True:
+            parameters = {"system": SYSTEM, "limit": 200, **({"cursor": cursor} if cursor else {})}
+            page = self.api("/decisions", **parameters)
+            found.update(item["decision_id"] for item in page["items"])
+            cursor = page.get("next")
+            if not cursor or set(wanted) <= found:
+                return found & set(wanted)
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if name.upper() not in _NOT_INHERITED}
+        admin = self.directory / "server" / "admin.token"
+        token = {"PLACET_TOKEN": admin.read_text().strip()} if admin.exists() else {}
+        return {**inherited, "PLACET_SERVER": self.server, **token, **more}
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _is_opa(pid: int, binary: Path) -> bool:
+    try:
+        return Path(f"/proc/{pid}/exe").resolve() == binary.resolve()
+    except OSError:
+        return False

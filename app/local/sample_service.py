@@ -1,0 +1,96 @@
+"""A small service that asks OPA before it acts: what a team would write, with opa-python-client.
+
+It denies on every error, on an undefined answer and on an empty one. Run it with
+`python -m app.local.sample_service --opa-port 8181 --ca /var/lib/placet/ca.pem --port 8480`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Annotated, Any
+
+import requests
+import uvicorn
+from fastapi import FastAPI, Header, Response
+from opa_client.opa import OpaClient
+from pydantic import BaseModel
+
+from app.core.decision import Decision, interpret
+from app.core.reason_codes import Reason
+
+#: Seconds to wait for a decision. A late answer is a denial.
+TIMEOUT = 2.0
+
+
+class Payment(BaseModel):
+    """What a caller asks for."""
+
+    account: str
+    amount: int
+    currency: str = "EUR"
+
+
+class Governed:
+    """Asks the sidecar's OPA for decisions."""
+
+    def __init__(self, port: int, ca: Path) -> None:
+        """`ca`: the sidecar's own CA certificate. Without it any process on that port would be believed."""
+        if not ca.is_file():
+            # opa-python-client would fall back to plain HTTP if it were given nothing to verify with.
+            raise SystemExit(f"there is no CA certificate at {ca}")
+        self._client = OpaClient(host="127.0.0.1", port=port, ssl=str(ca), timeout=TIMEOUT, retries=0)
+        # REQUESTS_CA_BUNDLE would replace the pinned CA, and HTTPS_PROXY would be asked even for 127.0.0.1.
+        self._client._session.trust_env = False
+
+    def decide(self, request: dict[str, Any]) -> Decision:
+        """The decision about `request`; a denial whenever there is none."""
+        try:
+            answer = self._client.query_rule(request, "placet", "decision")
+        except requests.HTTPError as error:
+            status = error.response.status_code
+            if status >= requests.codes.server_error:
+                return Decision.deny(Reason.EVALUATION_ERROR, f"OPA answered with status {status}")
+            return Decision.deny(Reason.REQUEST_REFUSED, f"OPA answered with status {status}")
+        except requests.exceptions.JSONDecodeError:
+            return Decision.deny(Reason.DECISION_MALFORMED, "OPA's answer is not JSON")
+        except (requests.RequestException, OSError) as error:
+            return Decision.deny(Reason.SIDECAR_UNREACHABLE, f"{type(error).__name__}")
+        return interpret(answer)
+
+
+def create_app(governed: Governed) -> FastAPI:
+    """The service: it makes payments, if they are approved."""
+    app = FastAPI(title="payments (sample)")
+
+    @app.post("/payments")
+    def pay(payment: Payment, response: Response, authorization: Annotated[str, Header()] = "") -> dict[str, Any]:
+        decision = governed.decide(
+            {
+                "identity": {"token": authorization.removeprefix("Bearer ")},
+                "action": {"name": "payments.create"},
+                "resource": {"type": "account", "id": payment.account},
+                "context": {"amount": payment.amount, "currency": payment.currency},
+            }
+        )
+        if not decision.allow:
+            response.status_code = 403
+            return {"paid": False, "reasons": [{"code": code, "message": text} for code, text in decision.reasons]}
+        return {"paid": True, "obligations": list(decision.obligations)}
+
+    return app
+
+
+def main() -> None:
+    """Serve on loopback."""
+    parser = argparse.ArgumentParser(description="A sample service under governance")
+    parser.add_argument("--opa-port", type=int, required=True)
+    parser.add_argument("--ca", type=Path, required=True, help="the sidecar's ca.pem")
+    parser.add_argument("--port", type=int, default=8480)
+    arguments = parser.parse_args()
+    app = create_app(Governed(arguments.opa_port, arguments.ca))
+    uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m cli` is `placet`."""
+
+from cli.main import main
+
+main()

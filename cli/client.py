@@ -1,0 +1,160 @@
+"""The control plane, as commands talk to it over HTTP.
+
+The token comes from a file or from PLACET_TOKEN, never from the arguments, which the whole machine can read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from app.core.errors import Denied, PlacetError, UsageError
+from app.core.files import read_bounded
+from app.core.reason_codes import Reason
+
+if TYPE_CHECKING:
+    import httpx
+
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        envvar="PLACET_SERVER",
+        help="The control plane's address. Default: http://127.0.0.1:8470.",
+        show_default=False,
+    ),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", help="A file that holds an API token. Default: the variable PLACET_TOKEN.", show_default=False
+    ),
+]
+
+DEFAULT_SERVER = "http://127.0.0.1:8470"
+
+#: Seconds: to connect, and for an answer (the server may check a policy of 10,000 rules first).
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 180.0
+
+_MAX_TOKEN = 4096
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+class ControlPlane:
+    """A connection to a control plane. Every method returns parsed JSON, or raises one clear line."""
+
+    def __init__(self, client: httpx.Client, server: str) -> None:
+        self._client = client
+        self._server = server
+
+    def __enter__(self) -> ControlPlane:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def get(self, path: str, **params: str | int | None) -> Any:
+        """GET; parameters that are None are left out."""
+        return self._send("GET", path, params=_given(params))
+
+    def post(self, path: str, *, json: Any) -> Any:
+        """POST a JSON document."""
+        return self._send("POST", path, json=json)
+
+    def put(self, path: str, *, json: Any) -> Any:
+        """PUT a JSON document."""
+        return self._send("PUT", path, json=json)
+
+    def delete(self, path: str, **params: str | int | None) -> Any:
+        """DELETE."""
+        return self._send("DELETE", path, params=_given(params))
+
+    def upload(self, path: str, files: Mapping[str, bytes]) -> Any:
+        """POST files as multipart/form-data."""
+        parts = {name: (name, content, "application/octet-stream") for name, content in files.items()}
+        return self._send("POST", path, files=parts)
+
+    def _send(self, method: str, path: str, **request: Any) -> Any:
+        import httpx
+
+        try:
+            response = self._client.request(method, path, **request)
+        except httpx.TimeoutException as error:
+            raise PlacetError(f"the control plane at {self._server} did not answer in time") from error
+        except httpx.HTTPError as error:
+            raise PlacetError(
+                f"cannot reach the control plane at {self._server}: {error or type(error).__name__}; "
+                "is it running (placet server run), and is --server right?"
+            ) from error
+        if response.is_success:
+            return _json(response) if response.content else None
+        raise _failure(response, self._server)
+
+
+def connect(server: str | None, token_file: Path | None) -> ControlPlane:
+    """The control plane that the options and the environment name."""
+    import httpx
+
+    address = (server or DEFAULT_SERVER).rstrip("/")
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError(f"--server must be an http or https address, not {address!r}")
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        raise UsageError("--server must be https: over plain http anyone on the way could read the token")
+    client = httpx.Client(
+        base_url=address,
+        headers={"Authorization": f"Bearer {_token(token_file)}"},
+        timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+        follow_redirects=False,
+        # A proxy for the outside world is not a way to this machine.
+        trust_env=parts.hostname not in _LOOPBACK,
+    )
+    return ControlPlane(client, address)
+
+
+def _token(file: Path | None) -> str:
+    if file is not None:
+        token = read_bounded(file, _MAX_TOKEN, "the token file").decode("utf-8", "replace").strip()
+    else:
+        token = os.environ.get("PLACET_TOKEN", "").strip()
+    if not token:
+        raise UsageError("no API token: set PLACET_TOKEN, or give --token-file FILE (a new server's is admin.token)")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError("the API token is malformed; it looks like placet_ID_SECRET")
+    return token
+
+
+def _given(params: Mapping[str, str | int | None]) -> dict[str, str | int]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        raise PlacetError(f"{response.url.host} did not answer as a control plane does; is --server right?") from error
+
+
+def _failure(response: httpx.Response, server: str) -> PlacetError:
+    """The error that a problem document (RFC 9457) describes."""
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        return PlacetError(f"{server} answered {response.status_code}; is it a control plane?")
+    detail = str(problem.get("detail") or problem.get("title") or f"status {response.status_code}")
+    if problem.get("reason") in set(Reason):
+        return Denied(Reason(problem["reason"]), detail, step=problem.get("step"), field=problem.get("field"))
+    if response.status_code == 401:
+        return PlacetError(f"{server} does not know this token, or it was revoked")
+    return PlacetError(detail)

@@ -1,0 +1,211 @@
+"""`placet server`: set up and run the control plane."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.core.errors import PlacetError, UsageError
+from cli.output import Output, OutputOption, emit, messages
+
+if TYPE_CHECKING:
+    from app.control.plane import Verifier
+
+app = typer.Typer()
+
+DirectoryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir",
+        envvar="PLACET_SERVER_DIR",
+        help="The server's own directory. Default: in the user's data directory.",
+        show_default=False,
+    ),
+]
+
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+def _directory(chosen: Path | None) -> Path:
+    import platformdirs
+
+    return chosen or platformdirs.user_data_path("placet") / "server"
+
+
+@app.command(epilog="Example: placet server init --dir ./control --root-key-out ./offline/tuf-root.pem")
+def init(
+    context: typer.Context,
+    directory: DirectoryOption = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PLACET_DATABASE",
+            help="postgresql://HOST/NAME or sqlite:///FILE. Default: SQLite in the directory. "
+            "A URL with a password goes into PLACET_DATABASE.",
+            show_default=False,
+        ),
+    ] = None,
+    objects: Annotated[
+        str | None,
+        typer.Option(
+            help="Object store: s3://BUCKET/PREFIX, gs://…, az://… or file:///DIR. Default: in the directory. "
+            "Credentials come from the environment.",
+            show_default=False,
+        ),
+    ] = None,
+    root_key_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--root-key-out",
+            help="Where to write the TUF root key. Default: beside the directory.",
+            show_default=False,
+        ),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a control plane: its keys, its database and the first administrator's token. All of it or nothing."""
+    from app.control.installation import initialise
+    from app.control.settings import parse_database_url
+
+    where = _directory(directory)
+    if database is not None:
+        source = context.get_parameter_source("database")
+        if parse_database_url(database).password and source and source.name == "COMMANDLINE":
+            raise UsageError("a password in the arguments is visible to the whole machine; set PLACET_DATABASE instead")
+    root_key = root_key_out or where.absolute().with_name(f"{where.absolute().name}-root-key.pem")
+    made = initialise(where, root_key, database, objects)
+    messages.print(f"The TUF root key is in {made.root_key}. Move it offline now: it can replace every other key.")
+    messages.print(f"Sidecars pin {made.root_metadata}. The first token is in {made.admin_token}.")
+    emit(
+        {
+            "directory": str(made.directory),
+            "root_key": str(made.root_key),
+            "tuf_root": str(made.root_metadata),
+            "admin_token_file": str(made.admin_token),
+        },
+        output,
+    )
+
+
+@app.command(epilog="Example: placet server migrate --dir ./control")
+def migrate(directory: DirectoryOption = None, output: OutputOption = Output.TABLE) -> None:
+    """Bring the database to the schema of this version. Stop the server first, and have a backup."""
+    from app.control.settings import Settings
+    from app.control.store import Store, migrations
+
+    store = Store(Settings.load(_directory(directory)).database_url)
+    with store.answering(), messages.status("migrating"):
+        migrations.upgrade(store)
+        revision = migrations.current(store)
+    store.close()
+    emit({"schema": revision}, output)
+
+
+@app.command(epilog="Example: placet server run --dir ./control --trust-config sigstore/trust-config.json")
+def run(
+    directory: DirectoryOption = None,
+    host: Annotated[str, typer.Option(help="The address to listen on; another than loopback needs TLS.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8470,
+    trust_config: Annotated[
+        Path | None,
+        typer.Option("--trust-config", help="A Sigstore ClientTrustConfig. Default: the public-good instance."),
+    ] = None,
+    staging: Annotated[bool, typer.Option("--staging", help="Trust Sigstore's staging instance.")] = False,
+    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="Certificate chain, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Its private key, PEM.")] = None,
+    opa: Annotated[Path | None, typer.Option("--opa", help="Another OPA than the pinned build.")] = None,
+    freshness_interval: Annotated[
+        float,
+        typer.Option("--freshness-interval", min=0.1, max=3600, help="Seconds between signatures of the timestamp."),
+    ] = 5.0,
+) -> None:
+    """Run the control plane with its web UI until Ctrl-C or SIGTERM."""
+    secure = _check_listening(host, tls_cert, tls_key)
+
+    import uvicorn
+
+    from app.control.app import create_app
+    from app.control.plane import Plane
+    from app.control.settings import Settings
+
+    settings = Settings.load(_directory(directory))
+    with _bind(host, port) as listener:
+        plane = Plane.open(settings, _verifier(trust_config, staging, opa))
+        application = create_app(plane, freshness_interval=freshness_interval, secure_cookies=secure)
+        config = uvicorn.Config(
+            application,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+            ssl_certfile=str(tls_cert) if tls_cert else None,
+            ssl_keyfile=str(tls_key) if tls_key else None,
+            # Behind a proxy nothing here depends on the client's address, so no header may claim one.
+            proxy_headers=False,
+        )
+        # uvicorn stops gracefully on these and then raises them again; a wanted stop is no failure.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        bound = listener.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        messages.print(f"Control plane at {'https' if secure else 'http'}://{shown}:{bound} (Ctrl-C ends it)")
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
+    if not server.started:
+        raise PlacetError("the control plane did not start; the lines above say why")
+    messages.print("Control plane stopped")
+
+
+def _check_listening(host: str, certificate: Path | None, key: Path | None) -> bool:
+    """Whether TLS is used; refuse combinations that would show tokens to the network."""
+    if (certificate is None) != (key is None):
+        raise UsageError("give both --tls-cert and --tls-key")
+    if certificate is None or key is None:
+        if host not in _LOOPBACK:
+            raise UsageError(f"listening on {host} needs --tls-cert and --tls-key: tokens would cross the network bare")
+        return False
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise UsageError(f"{certificate} and {key} are not a certificate and its key in PEM") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {certificate} or {key}: {error.strerror}") from error
+    return True
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the port now, so that a taken one is one clear line before anything starts."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=512)
+    except socket.gaierror as error:
+        raise UsageError(f"{host} is not an address of this machine") from error
+    except OSError as error:
+        raise PlacetError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+
+
+def _verifier(trust_config: Path | None, staging: bool, opa: Path | None) -> Verifier:
+    """The one verifier, with the Sigstore instance that is trusted and the OPA that checks policies."""
+    from collections.abc import Sequence
+
+    from app.core.opa import Opa
+    from app.core.trust import TrustConfig
+    from app.core.verification import VerifiedRelease, verify_release
+    from app.core.verification_policy import VerificationPolicy
+    from app.local import tools
+
+    trust = TrustConfig.choose(trust_config, staging=staging)
+    checker = Opa(opa or tools.installed("opa"))
+    messages.print(f"OPA {checker.version}, {checker.digest}")
+
+    def verify(
+        bundle: bytes, signature: bytes, attestations: Sequence[bytes], policy: VerificationPolicy
+    ) -> VerifiedRelease:
+        return verify_release(bundle, signature, attestations, policy=policy, trust=trust, opa=checker)
+
+    return verify

@@ -1,0 +1,73 @@
+"""`placet token`: API tokens of the control plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.core.files import write_atomically
+from cli import client
+from cli.output import Output, OutputOption, emit, messages
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: placet token create payments-sidecars --scope record:write --system payments -o s.token")
+def create(
+    name: Annotated[str, typer.Argument(help="What the token is for.", show_default=False)],
+    scope: Annotated[
+        list[str],
+        typer.Option(
+            help="What it may do: admin, system:read, system:write, release:write, channel:write, quarantine:write, "
+            "issuer:write, token:write, decision:read, record:write or metrics:read. Repeatable."
+        ),
+    ],
+    system: Annotated[str | None, typer.Option(help="The only system that it may act for.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Write the token to this file, mode 0600, and do not print it.")
+    ] = None,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Create a token. It is shown once; the control plane keeps only its hash."""
+    wanted = {"name": name, "scopes": scope, **({"system": system} if system else {})}
+    with client.connect(server, token_file) as plane:
+        token = plane.post("/api/v1/tokens", json=wanted)
+        if out is not None:
+            try:
+                write_atomically(out, token["token"].encode() + b"\n", mode=0o600)
+            except BaseException:
+                plane.delete(f"/api/v1/tokens/{token['id']}")  # nobody has it, so nobody can use it
+                raise
+            del token["token"]
+            messages.print(f"The token is in {out}")
+    emit(token, output)
+
+
+@app.command("list", epilog="Example: placet token list")
+def list_(
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List the tokens in force."""
+    with client.connect(server, token_file) as plane:
+        emit(plane.get("/api/v1/tokens"), output, columns=["id", "name", "scopes", "system", "created_at"])
+
+
+@app.command(epilog="Example: placet token revoke 3f9a0c1d2e4b")
+def revoke(
+    token_id: Annotated[str, typer.Argument(help="The id, as `placet token list` shows it.", show_default=False)],
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Revoke a token; it ends at once."""
+    from urllib.parse import quote
+
+    with client.connect(server, token_file) as plane:
+        plane.delete(f"/api/v1/tokens/{quote(token_id, safe='')}")
+    emit({"revoked": token_id}, output)
