@@ -75,7 +75,7 @@ test: test-rego test-python ## Run all tests: Rego with coverage, then Python wi
 test-rego: tools
 	@for part in rego bundles/*/; do \
 	  printf 'opa test %s: ' "$$part"; $(OPA) test $$part; \
-	  $(OPA) test --coverage --threshold 100 $$part >/dev/null; \
+	  $(OPA) test --verbose --coverage --threshold 100 $$part >/dev/null; \
 	done
 
 .PHONY: test-python

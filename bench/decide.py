@@ -67,13 +67,11 @@ def question(rules: int, token: str) -> dict[str, Any]:
     if not rules:
         return stand.request(token)
     last = rules - 1
-    return stand.request(
-        token, action={"name": f"action-{last % 20}"}, resource={"type": "payment", "id": f"p-{last}"}
-    )
+    return stand.request(token, action={"name": f"action-{last % 20}"}, resource={"type": "payment", "id": f"p-{last}"})
 
 
 @contextlib.contextmanager
-def rivals(binary: Path, rules: int, tls: tuple[Path, Path] | None, issuer: stand.Issuer, directory: Path) -> Iterator[dict[str, Rival]]:
+def rivals(binary: Path, rules: int, tls: tuple[Path, Path] | None, directory: Path) -> Iterator[dict[str, Rival]]:
     """All rivals, running."""
     files, entrypoint, roots = many_rules(rules) if rules else stand.example("payments")
     plain = {
@@ -134,17 +132,18 @@ def measure(binary: Path, transport: str, rules: int, rounds: int, seconds: floa
         body = {"input": question(rules, issuer.token(sub=SUBJECT))}
         tls = self_signed(directory) if transport == "tls" else None
         runs: dict[str, list[load.Run]] = {rival: [] for rival in RIVALS}
-        with rivals(binary, rules, tls, issuer, directory) as running:
-            with renewed(running["governed"].server, issuer):
-                for rival in running.values():
-                    _check(rival, body)
-                for turn in range(rounds + 1):
-                    for rival_name, rival in running.items():
-                        _say(f"{transport}, {rules or 'few'} rules, round {turn}/{rounds}: {rival_name}")
-                        duration = seconds if turn else 1  # round 0 warms up
-                        run = load.run(rival.url, body, seconds=duration, token=rival.token, directory=directory)
-                        if turn:
-                            runs[rival_name].append(run)
+        with contextlib.ExitStack() as stack:
+            running = stack.enter_context(rivals(binary, rules, tls, directory))
+            stack.enter_context(renewed(running["governed"].server, issuer))
+            for rival in running.values():
+                _check(rival, body)
+            for turn in range(rounds + 1):
+                for rival_name, rival in running.items():
+                    _say(f"{transport}, {rules or 'few'} rules, round {turn}/{rounds}: {rival_name}")
+                    duration = seconds if turn else 1  # round 0 warms up
+                    run = load.run(rival.url, body, seconds=duration, token=rival.token, directory=directory)
+                    if turn:
+                        runs[rival_name].append(run)
         return runs
 
 

@@ -66,8 +66,10 @@ def library() -> dict[str, str]:
 def composed(policy: Mapping[str, str], entrypoint: str, roots: Sequence[str]) -> dict[str, str]:
     """The files of a bundle as the agent composes it: library, user policy and the glue between them."""
     rule = "".join(f"[{json.dumps(segment)}]" for segment in entrypoint.split("/"))
-    bundles = {name: digest(json.dumps(files).encode()) for name, files in
-               {"policy": dict(policy), "library": library()}.items()}
+    bundles = {
+        name: digest(json.dumps(files).encode())
+        for name, files in {"policy": dict(policy), "library": library()}.items()
+    }
     glue = (
         "package placet_glue\n\n"
         f'value := object.get({{"v": data{rule}}}, "v", null)\n\n'
@@ -100,7 +102,11 @@ class Issuer:
         """Good claims with `changes`; a value of None leaves the claim out."""
         now = int(time.time())
         claims = {
-            "iss": self.name, "sub": "spiffe://example.org/api", "aud": AUDIENCE, "iat": now, "exp": now + 3600,
+            "iss": self.name,
+            "sub": "spiffe://example.org/api",
+            "aud": AUDIENCE,
+            "iat": now,
+            "exp": now + 3600,
         } | changes
         return {name: value for name, value in claims.items() if value is not None}
 
@@ -171,7 +177,7 @@ class Server:
 
     def records(self) -> list[dict[str, Any]]:
         """Every line that OPA wrote, as a record; a line that is not one fails."""
-        records = [json.loads(line) for line in self.stderr.read_text().splitlines()]
+        records = [json.loads(line) for line in self.stderr.read_bytes().split(b"\n") if line]
         strangers = [line for line in records if line["msg"] != "Decision Log" and line["level"] != "warning"]
         if strangers:
             raise AssertionError(f"not a record: {strangers[0]}")

@@ -54,8 +54,8 @@ def build(
     from app.core import building
 
     built = building.build(directory, _opa(opa))
-    write_atomically(out, built.bundle)
-    write_atomically(_beside(out, ".build.json"), built.notes)
+    write_atomically(out, built.bundle, mode=0o644)
+    write_atomically(_beside(out, ".build.json"), built.notes, mode=0o644)
     emit({"bundle": str(out), "digest": built.digest, "bytes": len(built.bundle)}, output)
 
 
@@ -83,8 +83,10 @@ def sign(
     with messages.status("signing"):
         signature = session.sign(unsigned.provenance)
         attestations = [session.sign(link) for link in unsigned.links(signature)]
-    write_atomically(_beside(bundle, ".attestations.jsonl"), b"".join(line + b"\n" for line in attestations))
-    write_atomically(_beside(bundle, ".sigstore.json"), signature)
+    write_atomically(
+        _beside(bundle, ".attestations.jsonl"), b"".join(line + b"\n" for line in attestations), mode=0o644
+    )
+    write_atomically(_beside(bundle, ".sigstore.json"), signature, mode=0o644)
     emit(
         {"digest": unsigned.digest, "identity": session.identity, "issuer": session.issuer, "links": len(attestations)},
         output,

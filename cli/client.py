@@ -104,24 +104,31 @@ def connect(server: str | None, token_file: Path | None) -> ControlPlane:
     """The control plane that the options and the environment name."""
     import httpx
 
-    address = (server or DEFAULT_SERVER).rstrip("/")
+    address, host = safe_address(server or DEFAULT_SERVER)
+    client = httpx.Client(
+        base_url=address,
+        headers={"Authorization": f"Bearer {api_token(token_file)}"},
+        timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+        follow_redirects=False,
+        # A proxy for the outside world is not a way to this machine.
+        trust_env=host not in _LOOPBACK,
+    )
+    return ControlPlane(client, address)
+
+
+def safe_address(server: str) -> tuple[str, str]:
+    """The address of a control plane to which a token may be sent, and its host. Raises `UsageError`."""
+    address = server.rstrip("/")
     parts = urlsplit(address)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UsageError(f"--server must be an http or https address, not {address!r}")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         raise UsageError("--server must be https: over plain http anyone on the way could read the token")
-    client = httpx.Client(
-        base_url=address,
-        headers={"Authorization": f"Bearer {_token(token_file)}"},
-        timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-        follow_redirects=False,
-        # A proxy for the outside world is not a way to this machine.
-        trust_env=parts.hostname not in _LOOPBACK,
-    )
-    return ControlPlane(client, address)
+    return address, parts.hostname
 
 
-def _token(file: Path | None) -> str:
+def api_token(file: Path | None) -> str:
+    """The API token from a file, or from the environment. Raises `UsageError`."""
     if file is not None:
         token = read_bounded(file, _MAX_TOKEN, "the token file").decode("utf-8", "replace").strip()
     else:

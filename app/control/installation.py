@@ -88,7 +88,7 @@ def _write_keys(settings: Settings, root: CryptoSigner) -> tuple[OnlineKeys, byt
         write_atomically(settings.keys / f"{role}.pem", pem, mode=0o600)
     online = OnlineKeys(**signers)
     metadata = first_root(online, root)
-    write_atomically(settings.root_metadata, metadata)
+    write_atomically(settings.root_metadata, metadata, mode=0o644)
     write_atomically(settings.session_key, secrets.token_urlsafe(48).encode(), mode=0o600)
     return online, metadata
 

@@ -72,10 +72,14 @@ def read_lines(batch: bytes) -> Iterator[Line | None]:
 def parse(raw: bytes) -> dict[str, Any] | None:
     """The object on a line, numbers as text; None when there is none."""
     try:
-        record = json.loads(raw, parse_int=str, parse_float=str, parse_constant=str)
+        record = json.loads(raw.decode(), parse_int=str, parse_float=str, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def _refuse(constant: str) -> str:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def clean(value: Any, limit: int = MAX_COLUMN) -> str | None:

@@ -1,8 +1,8 @@
 """Reading and writing the `.tar.gz` of a bundle, strictly.
 
 Reading is bounded on the bytes that come out, not on what the header claims, and refuses whatever two readers
-could understand differently: links, special files, repeated paths, and paths that are not already normal.
-Writing is reproducible: the same files give the same bytes.
+could understand differently: links, special files, extension headers, repeated paths, paths that are not already
+normal, and anything after the archive's end. Writing is reproducible: the same files give the same bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Mapping
+from itertools import accumulate
 
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
@@ -22,9 +23,22 @@ MAX_COMPRESSED = 64 * 1024 * 1024
 #: Bytes after decompression.
 MAX_DECOMPRESSED = 256 * 1024 * 1024
 MAX_MEMBERS = 10_000
-MAX_PATH = 512
+#: Characters of a file's name, and of its directory. A plain tar header (POSIX ustar) holds 100 and 155; what is
+#: left goes to the directory under which a policy lies in the composed bundle.
+MAX_NAME = 100
+MAX_DIRECTORY = 140
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._@+=, -]+")
+_END = bytes(2 * tarfile.BLOCKSIZE)
+#: Headers that change the next one: its path, its size, its type. Readers disagree about them.
+_EXTENSIONS = {
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.GNUTYPE_SPARSE,
+}
 
 
 def read_archive(raw: bytes) -> dict[str, bytes]:
@@ -33,7 +47,7 @@ def read_archive(raw: bytes) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     seen: set[str] = set()
     try:
-        with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:", errorlevel=2) as tar:
+        with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:", errorlevel=2, tarinfo=_PlainMember) as tar:
             for member in tar:
                 path = _checked_path(member)
                 if path in seen:
@@ -48,8 +62,16 @@ def read_archive(raw: bytes) -> dict[str, bytes]:
                 files[path] = content.read()
                 if len(files[path]) != member.size:
                     raise Denied(Reason.ARCHIVE_MALFORMED, f"{path!r} is cut short", field=path)
+            rest = unpacked[tar.offset :]
     except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
         raise Denied(Reason.ARCHIVE_MALFORMED, f"not a tar archive: {error}") from error
+    # At a damaged header tarfile stops as at the end, while others read on: only zeros may follow the last file.
+    if not rest.startswith(_END) or rest.strip(b"\0"):
+        raise Denied(Reason.ARCHIVE_MALFORMED, "the tar archive does not end after its last file")
+    for path in files:
+        directories = accumulate(path.split("/")[:-1], "{}/{}".format)
+        if taken := next((one for one in directories if one in files), None):
+            raise Denied(Reason.ARCHIVE_DUPLICATE, f"{taken!r} is a file and a directory", field=taken)
     return files
 
 
@@ -72,20 +94,42 @@ def check_path(path: str) -> None:
     """Refuse a path that is absolute, leaves the bundle, or has more than one spelling."""
     segments = path.split("/")
     plain = all(_SEGMENT.fullmatch(segment) and segment not in {".", ".."} for segment in segments)
-    if not plain or len(path) > MAX_PATH or any(segment.strip() != segment for segment in segments):
+    if not plain or any(segment.strip() != segment for segment in segments):
         raise Denied(
             Reason.ARCHIVE_PATH,
-            f"{path[:MAX_PATH]!r} is not a plain relative path; build the bundle with `placet bundle build`",
-            field=path[:MAX_PATH],
+            f"{path[:MAX_DIRECTORY]!r} is not a plain relative path; build the bundle with `placet bundle build`",
+            field=path[:MAX_DIRECTORY],
+        )
+    if len(segments[-1]) > MAX_NAME or len(path) - len(segments[-1]) > MAX_DIRECTORY:
+        raise Denied(
+            Reason.ARCHIVE_PATH,
+            f"{path[:MAX_DIRECTORY]!r}… is too long: a name may have {MAX_NAME} characters, its directory "
+            f"{MAX_DIRECTORY}",
+            field=path[:MAX_DIRECTORY],
         )
     if any(segment.startswith("._") or segment in {".DS_Store", "__MACOSX"} for segment in segments):
         raise Denied(Reason.ARCHIVE_STRAY, f"{path!r} was added by macOS; remove it", field=path)
 
 
+class _PlainMember(tarfile.TarInfo):
+    """A member whose header stands for itself."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        # The entry point that tarfile leaves to subclasses. Refused here, before tarfile reads the extension: it
+        # recurses from one to the next, and a long one takes it minutes.
+        if self.type in _EXTENSIONS:
+            raise Denied(
+                Reason.ARCHIVE_SPECIAL,
+                "the tar uses extension headers (PAX or GNU); build the bundle with `placet bundle build`",
+            )
+        member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        return member
+
+
 def _checked_path(member: tarfile.TarInfo) -> str:
     if member.issym() or member.islnk():
         raise Denied(Reason.ARCHIVE_LINK, f"{member.name!r} is a link", field=member.name)
-    if not (member.isreg() or member.isdir()) or member.issparse():
+    if not (member.isreg() or member.isdir()):
         raise Denied(Reason.ARCHIVE_SPECIAL, f"{member.name!r} is not a regular file", field=member.name)
     path = member.name.removesuffix("/") if member.isdir() else member.name
     check_path(path)

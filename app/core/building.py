@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core import statements, strict_json
-from app.core.bundle import MANIFEST, build_bundle, digest_of, parse_bundle
+from app.core.bundle import build_bundle, digest_of, parse_bundle, read_directory
 from app.core.errors import UsageError
 from app.core.opa import Opa
 from app.core.verification import check_policy
@@ -54,13 +54,11 @@ class ReleaseStatements:
 def build(directory: Path, opa: Opa) -> Built:
     """Check and pack the policy in `directory`. Raises `Denied` where the verifier would, or `UsageError`."""
     started = _now()
-    raw = build_bundle(directory)
+    files = read_directory(directory)  # once: what is packed is what the notes name, whoever writes there meanwhile
+    raw = build_bundle(files)
     bundle = parse_bundle(raw)
     check_policy(bundle, opa, strict=True)
-    sources = [
-        statements.resource(name, digest_of((directory / name).read_bytes()))
-        for name in sorted([MANIFEST, *bundle.modules, *bundle.data])
-    ]
+    sources = [statements.resource(name, digest_of(files[name])) for name in sorted(files)]
     notes = {
         "type": _NOTES,
         "bundle": bundle.digest,

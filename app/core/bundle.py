@@ -18,6 +18,9 @@ MANIFEST = ".manifest"
 #: Files beside the policy that a bundle directory may hold and that `build` leaves out.
 IGNORED_BY_BUILD = ("_test.rego", "README.md", "placet.yaml", ".gitignore")
 
+#: A policy owns a few trees of data, not hundreds.
+MAX_ROOTS = 64
+
 _ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(/[A-Za-z_][A-Za-z0-9_-]*)*")
 _MEMBERS = {"roots", "revision", "metadata", "rego_version"}
 
@@ -70,8 +73,8 @@ def parse_bundle(raw: bytes) -> Bundle:
     return Bundle(digest_of(raw), manifest, modules, data)
 
 
-def build_bundle(directory: Path) -> bytes:
-    """Pack `directory` into a bundle. The same files give the same bytes. Raises `Denied` or `UsageError`."""
+def read_directory(directory: Path) -> dict[str, bytes]:
+    """The files of a policy that somebody wrote, by path. Raises `Denied` or `UsageError`."""
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a directory")
     files: dict[str, bytes] = {}
@@ -91,9 +94,15 @@ def build_bundle(directory: Path) -> bytes:
         files[name] = path.read_bytes()
     if not files:
         raise Denied(Reason.ARCHIVE_EMPTY, f"{directory} holds no policy")
-    if MANIFEST in files:
-        files[MANIFEST] = _completed_manifest(files)
-    raw = archive.write_archive(files)
+    return files
+
+
+def build_bundle(files: Mapping[str, bytes]) -> bytes:
+    """Pack files into a bundle, which `parse_bundle` accepts. The same files give the same bytes. Raises `Denied`."""
+    packed = dict(files)
+    if MANIFEST in packed:
+        packed[MANIFEST] = _completed_manifest(files)
+    raw = archive.write_archive(packed)
     parse_bundle(raw)
     return raw
 
@@ -109,7 +118,10 @@ def _completed_manifest(files: Mapping[str, bytes]) -> bytes:
         for path in sorted(files):
             content.update(f"{path}\0{digest_of(files[path])}\n".encode())
         manifest["revision"] = content.hexdigest()[:16]
-    return strict_json.canonical(manifest)
+    try:
+        return strict_json.canonical(manifest)
+    except ValueError as error:
+        raise Denied(Reason.MANIFEST_MALFORMED, f"{error}; write it as a string", field=MANIFEST) from error
 
 
 def _parse_manifest(raw: bytes) -> Manifest:
@@ -146,6 +158,8 @@ def _parse_manifest(raw: bytes) -> Manifest:
 def _checked_roots(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise Denied(Reason.MANIFEST_ROOTS, 'name the roots, such as {"roots": ["app"]}', field="roots")
+    if len(value) > MAX_ROOTS:
+        raise Denied(Reason.MANIFEST_ROOTS, f"more than {MAX_ROOTS} roots", field="roots")
     roots: list[str] = []
     for root in value:
         if not isinstance(root, str) or not _ROOT.fullmatch(root):
@@ -194,7 +208,7 @@ def _check_under_roots(value: Any, at: str, roots: tuple[str, ...], file: str) -
     if not leads_to_root or not isinstance(value, dict):
         raise Denied(Reason.DATA_OUTSIDE_ROOTS, f"{file} defines data.{at.replace('/', '.')}", field=file)
     for name, below in value.items():
-        if "/" in name:
+        if not name or "/" in name:
             raise Denied(Reason.DATA_OUTSIDE_ROOTS, f"{file} has {name!r} above the roots", field=file)
         _check_under_roots(below, f"{at}/{name}" if at else name, roots, file)
 

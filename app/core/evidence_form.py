@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Any
 
 from app.core import strict_json
@@ -17,6 +18,8 @@ from app.core.reason_codes import Reason
 
 #: Bytes of one Sigstore bundle.
 MAX_EVIDENCE = 1024 * 1024
+
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
@@ -55,6 +58,8 @@ def checked_form(raw: bytes, step: str) -> dict[str, Any]:
         {"integratedTime", "inclusionPromise"},
         step,
     )
+    _number(entry["logIndex"], "logIndex", step)
+    _number(entry.get("integratedTime", "0"), "integratedTime", step)
     _base64(members(entry["logId"], "logId", {"keyId"}, set(), step)["keyId"], "logId.keyId", step)
     members(entry["kindVersion"], "kindVersion", {"kind", "version"}, set(), step)
     _base64(entry["canonicalizedBody"], "canonicalizedBody", step)
@@ -62,13 +67,15 @@ def checked_form(raw: bytes, step: str) -> dict[str, Any]:
     # A log of one entry has an empty path and index 0; protobuf's JSON then leaves both members out.
     proof = members(entry["inclusionProof"], "inclusionProof", proof_members, {"logIndex", "hashes"}, step)
     _base64(proof["rootHash"], "inclusionProof.rootHash", step)
-    for hash_ in proof.get("hashes", []):
+    _number(proof["treeSize"], "inclusionProof.treeSize", step)
+    _number(proof.get("logIndex", "0"), "inclusionProof.logIndex", step)
+    for hash_ in _list(proof.get("hashes", []), "inclusionProof.hashes", step):
         _base64(hash_, "inclusionProof.hashes", step)
     members(proof["checkpoint"], "checkpoint", {"envelope"}, set(), step)
-    if entry.get("inclusionPromise") is not None:
+    if "inclusionPromise" in entry:
         promise = members(entry["inclusionPromise"], "inclusionPromise", {"signedEntryTimestamp"}, set(), step)
         _base64(promise["signedEntryTimestamp"], "inclusionPromise.signedEntryTimestamp", step)
-    if material.get("timestampVerificationData") is not None:
+    if "timestampVerificationData" in material:
         timestamps = members(
             material["timestampVerificationData"],
             "timestampVerificationData",
@@ -76,7 +83,7 @@ def checked_form(raw: bytes, step: str) -> dict[str, Any]:
             {"rfc3161Timestamps"},
             step,
         )
-        for timestamp in timestamps.get("rfc3161Timestamps", []):
+        for timestamp in _list(timestamps.get("rfc3161Timestamps", []), "rfc3161Timestamps", step):
             signed = members(timestamp, "rfc3161Timestamp", {"signedTimestamp"}, set(), step)
             _base64(signed["signedTimestamp"], "signedTimestamp", step)
 
@@ -84,6 +91,8 @@ def checked_form(raw: bytes, step: str) -> dict[str, Any]:
     _base64(envelope["payload"], "payload", step)
     signature = members(_only(envelope["signatures"], "signatures", step), "signature", {"sig"}, {"keyid"}, step)
     _base64(signature["sig"], "signature.sig", step)
+    if signature.get("keyid", "") != "":
+        raise deny(Reason.EVIDENCE_MALFORMED, "a certificate's signature has no key id", step, "signature.keyid")
     return document
 
 
@@ -98,10 +107,23 @@ def members(value: Any, at: str, required: set[str], optional: set[str], step: s
     return value
 
 
+def _list(value: Any, at: str, step: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise deny(Reason.EVIDENCE_MALFORMED, f"{at} is not a list", step, at)
+    return value
+
+
 def _only(value: Any, at: str, step: str) -> Any:
-    if not isinstance(value, list) or len(value) != 1:
+    entries = _list(value, at, step)
+    if len(entries) != 1:
         raise deny(Reason.EVIDENCE_MALFORMED, f"{at} must hold exactly one entry", step, at)
-    return value[0]
+    return entries[0]
+
+
+def _number(value: Any, at: str, step: str) -> None:
+    """64-bit integers are decimal strings in protobuf's JSON; only the one spelling that it writes is taken."""
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+        raise deny(Reason.EVIDENCE_MALFORMED, f"{at} is not a number in a string", step, at)
 
 
 def _base64(value: Any, at: str, step: str) -> bytes:

@@ -9,8 +9,11 @@ from pathlib import Path
 from app.core.errors import PlacetError, UsageError
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one."""
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one.
+
+    The file is for this user alone unless `mode` says otherwise.
+    """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
@@ -23,17 +26,22 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         scratch.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
     except OSError as error:
         scratch.unlink(missing_ok=True)
         raise PlacetError(f"cannot write {path}: {error.strerror}") from error
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the renames within `directory` survive a crash of the machine."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_bounded(path: Path, limit: int, what: str) -> bytes:

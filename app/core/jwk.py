@@ -7,6 +7,7 @@ that it does not know spoils the set. So only what passes here may enter the tru
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from app.core import strict_json
 
-#: Bits of the smallest RSA key.
+#: Bits of the smallest RSA key, and of the largest: verifying with more is slow enough to matter.
 MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 8192
 
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "Ed25519": "EdDSA"}
 _RSA_ALGORITHMS = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]{1,2048}")
 _PUBLIC_MEMBERS = {"EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "RSA": ("n", "e")}
 _PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
@@ -49,22 +52,24 @@ def vet(kid: str, jwk: Mapping[str, Any]) -> VettedKey:
     if private := sorted(_PRIVATE_MEMBERS & set(jwk)):
         raise KeyRefused(f"key {kid!r} has the private member {private[0]!r}; give public keys only")
     kty = jwk.get("kty")
-    if kty not in _PUBLIC_MEMBERS:
+    if not isinstance(kty, str) or kty not in _PUBLIC_MEMBERS:
         raise KeyRefused(f"key {kid!r} is of type {kty!r}; EC, OKP and RSA are accepted")
     if jwk.get("use", "sig") != "sig":
         raise KeyRefused(f"key {kid!r} is not for signatures")
     alg = _algorithm(kid, jwk)
-    public = {"kty": str(kty), "kid": kid, "alg": alg, "use": "sig"}
-    for member in _PUBLIC_MEMBERS[str(kty)]:
-        if not isinstance(jwk.get(member), str):
-            raise KeyRefused(f"key {kid!r} lacks {member!r}")
-        public[member] = str(jwk[member])
+    public = {"kty": kty, "kid": kid, "alg": alg, "use": "sig"}
+    for member in _PUBLIC_MEMBERS[kty]:
+        value = jwk.get(member)
+        # Python's decoder skips what is not base64url; OPA's does not.
+        if not isinstance(value, str) or not (member == "crv" or _BASE64URL.fullmatch(value)):
+            raise KeyRefused(f"key {kid!r} has no {member!r} in base64url")
+        public[member] = value
     try:
         key = jwt.PyJWK(public).key
     except (jwt.PyJWTError, ValueError) as error:
         raise KeyRefused(f"key {kid!r} is not valid: {error}") from error
-    if isinstance(key, RSAPublicKey) and key.key_size < MIN_RSA_BITS:
-        raise KeyRefused(f"key {kid!r} has {key.key_size} bits; RSA keys need {MIN_RSA_BITS}")
+    if isinstance(key, RSAPublicKey) and not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+        raise KeyRefused(f"key {kid!r} has {key.key_size} bits; RSA keys have {MIN_RSA_BITS} to {MAX_RSA_BITS}")
     return VettedKey(kid, alg, public)
 
 
@@ -90,9 +95,9 @@ def vet_set(raw: bytes) -> dict[str, VettedKey]:
 def _algorithm(kid: str, jwk: Mapping[str, Any]) -> str:
     if jwk["kty"] == "RSA":
         alg = jwk.get("alg", "RS256")
-        if alg not in _RSA_ALGORITHMS:
+        if not isinstance(alg, str) or alg not in _RSA_ALGORITHMS:
             raise KeyRefused(f"key {kid!r} has the algorithm {alg!r}, which no RSA key has")
-        return str(alg)
+        return alg
     expected = _CURVES.get(str(jwk.get("crv")))
     if expected is None:
         raise KeyRefused(f"key {kid!r} is on the curve {jwk.get('crv')!r}; {', '.join(_CURVES)} are accepted")

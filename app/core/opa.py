@@ -179,7 +179,7 @@ class Opa:
                 input=stdin,
                 capture_output=True,
                 timeout=TIMEOUT,
-                env={},
+                env={"TZ": "UTC"},
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
@@ -219,7 +219,10 @@ def _error_line(error: dict[str, Any], base: Path) -> str:
 
 
 def _module(found: dict[str, Any]) -> Module:
-    package = "/".join(str(term["value"]) for term in found["package"][1:])
+    segments = [str(term["value"]) for term in found["package"][1:]]
+    if any("/" in segment for segment in segments):
+        raise Denied(Reason.REGO_OUTSIDE_ROOTS, f"{found['file']}: a package's name has a slash", field=found["file"])
+    package = "/".join(segments)
     rules = []
     for ref in found["heads"]:
         path = [package]

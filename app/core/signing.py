@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -41,14 +42,14 @@ class SigningSession:
             self._signer = Signer(identity, context)
         except ExpiredIdentity as error:
             raise UsageError("the identity token has expired; get a new one") from error
-        except (SigstoreError, requests.RequestException) as error:
+        except Exception as error:  # some of sigstore-python's errors have no common class
             raise PlacetError(f"cannot get a signing certificate: {_cause(error)}") from error
 
     def sign(self, statement: bytes) -> bytes:
         """Sign a statement. Returns the Sigstore bundle (v0.3) as JSON without line breaks."""
         try:
             bundle = self._signer.sign_dsse(Statement(statement))
-        except (SigstoreError, requests.RequestException) as error:
+        except Exception as error:  # some of sigstore-python's errors have no common class
             raise PlacetError(f"cannot sign: {_cause(error)}") from error
         # sigstore-python only warns when an authority does not answer, and the signature could never verify.
         data = bundle.verification_material.timestamp_verification_data
@@ -77,6 +78,8 @@ def identity_token(trust: TrustConfig, file: Path | None, environment: str | Non
 
 def _cause(error: BaseException) -> str:
     """One line; sigstore-python hides some messages in the cause."""
+    if isinstance(error, requests.ConnectionError | requests.Timeout) and error.request is not None:
+        return f"{urlsplit(str(error.request.url)).netloc} does not answer"
     text = str(error) or str(error.__cause__ or "") or type(error).__name__
     return text.splitlines()[0][:300]
 

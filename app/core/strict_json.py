@@ -1,12 +1,13 @@
 """JSON as Placet accepts and writes it.
 
-`loads` refuses what parsers disagree about: duplicate member names, NaN and infinities, invalid UTF-8, byte
-order marks. `canonical` writes RFC 8785 bytes, for documents of our own.
+`loads` refuses what parsers disagree about: duplicate member names, NaN and infinities, numbers beyond a double,
+invalid UTF-8, lone surrogates, byte order marks. `canonical` writes RFC 8785 bytes, for documents of our own.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import rfc8785
@@ -23,13 +24,20 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name, value in pairs:
         if name in members:
-            raise StrictJSONError(f"the member {name!r} stands twice in one object")
+            raise StrictJSONError(f"the member {name[:100]!r} stands twice in one object")
         members[name] = value
     return members
 
 
 def _refuse_constant(text: str) -> Any:
     raise StrictJSONError(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise StrictJSONError(f"{text[:40]} is beyond a double")
+    return number
 
 
 def _check_depth(value: Any) -> None:
@@ -51,14 +59,16 @@ def loads(raw: bytes) -> Any:
     """Parse `raw` strictly. Raises `StrictJSONError` with one line that says why not."""
     try:
         text = raw.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+        _check_depth(value)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no UTF-8: others replace it
     except StrictJSONError:
         raise
     except RecursionError as error:
         raise StrictJSONError(f"nested more than {MAX_DEPTH} deep") from error
     except (UnicodeDecodeError, ValueError) as error:
         raise StrictJSONError(f"not JSON: {error}") from error
-    _check_depth(value)
     return value
 
 
@@ -71,5 +81,8 @@ def load_object(raw: bytes) -> dict[str, Any]:
 
 
 def canonical(value: Any) -> bytes:
-    """The RFC 8785 bytes of a document of our own. Integers beyond 2^53 must be strings already."""
+    """The RFC 8785 bytes of a document of our own. Integers beyond 2^53 must be strings already.
+
+    Raises `ValueError` for what RFC 8785 cannot hold.
+    """
     return rfc8785.dumps(value)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from app.core import statements
-from app.core.bundle import Bundle, Manifest, is_reserved, parse_bundle
+from app.core.bundle import Bundle, Manifest, digest_of, is_reserved, parse_bundle
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement, verify_evidence
 from app.core.opa import Opa
@@ -71,13 +71,12 @@ def verify_release(
     # (1) The policy allows somebody.
     policy.require_somebody()
 
-    # (2) The archive, the manifest and the data are of the accepted form.
-    parsed = parse_bundle(bundle)
-
-    # (3) The signature: an allowed identity signed SLSA provenance about this bundle.
+    # (2) The signature: an allowed identity signed SLSA provenance about these bytes. Nothing reads them before:
+    #     what a parser can be made to do is then up to those who may sign, not to those who may send.
+    digest = digest_of(bundle)
     if not signature:
         raise Denied(Reason.EVIDENCE_MISSING, "the bundle is not signed", step="signature")
-    signed = verify_evidence(signature, subject=parsed.digest, policy=policy, trust=trust, step="signature")
+    signed = verify_evidence(signature, subject=digest, policy=policy, trust=trust, step="signature")
     if signed.predicate_type != statements.PROVENANCE:
         raise Denied(
             Reason.EVIDENCE_PREDICATE,
@@ -86,19 +85,22 @@ def verify_release(
             field="predicateType",
         )
 
-    # (4) Every attestation verifies in the same way; one that does not denies the release.
+    # (3) Every attestation verifies in the same way; one that does not denies the release.
     if len(attestations) > MAX_ATTESTATIONS:
         raise Denied(Reason.EVIDENCE_MALFORMED, f"more than {MAX_ATTESTATIONS} attestations", step="attestations")
     further = tuple(
-        verify_evidence(raw, subject=parsed.digest, policy=policy, trust=trust, step=f"attestations[{number}]")
+        verify_evidence(raw, subject=digest, policy=policy, trust=trust, step=f"attestations[{number}]")
         for number, raw in enumerate(attestations)
     )
 
-    # (5) What the policy requires is there.
+    # (4) What the policy requires is there.
     present = {signed.predicate_type, *(one.predicate_type for one in further)}
     for required in policy.required_predicates:
         if required not in present:
             raise Denied(Reason.EVIDENCE_INCOMPLETE, f"no {required}", step="required_predicates", field=required)
+
+    # (5) The archive, the manifest and the data are of the accepted form.
+    parsed = parse_bundle(bundle)
 
     # (6) The Rego compiles, stays inside its roots and defines the entrypoint.
     check_policy(parsed, opa)
@@ -107,6 +109,7 @@ def verify_release(
 
 def check_policy(bundle: Bundle, opa: Opa, *, strict: bool = False) -> None:
     """Check the Rego of a bundle with OPA itself; `strict` adds OPA's strict mode, for authors."""
+    opa.check(bundle.modules, strict=strict)
     roots = bundle.manifest.roots
     modules = opa.inspect(bundle.modules)
     for module in modules:
@@ -127,9 +130,8 @@ def check_policy(bundle: Bundle, opa: Opa, *, strict: bool = False) -> None:
             step="rego",
             field="metadata.placet.entrypoint",
         )
-    opa.check(bundle.modules, strict=strict)
 
 
 def split_attestations(raw: bytes) -> list[bytes]:
-    """The Sigstore bundles of an `.attestations.jsonl` file, one a line."""
-    return [line for line in raw.split(b"\n") if line.strip()]
+    """The Sigstore bundles of an `.attestations.jsonl` file, one a line. Of too many, the rest stays one piece."""
+    return [line for line in raw.split(b"\n", MAX_ATTESTATIONS + 1) if line.strip()]

@@ -44,12 +44,13 @@ class VerificationPolicy(BaseModel):
         raw = read_bounded(path, _MAX_FILE, "the verification policy")
         try:
             return cls.model_validate(yaml.load(raw, Loader=_UniqueKeys))  # noqa: S506 - a SafeLoader, made stricter
-        except yaml.YAMLError as error:
-            raise UsageError(f"{path} is not YAML: {error}") from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the document"
             raise UsageError(f"{path}: {where}: {first['msg']}") from error
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+            # PyYAML has no error of its own for an impossible date, a wrong `!!int`, or too deep a nesting.
+            raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from error
 
     @classmethod
     def of(cls, identity: str | None, issuer: str | None, file: Path | None) -> VerificationPolicy:

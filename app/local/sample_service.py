@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import requests
 import uvicorn
-from fastapi import FastAPI, Header, Response
+from fastapi import FastAPI, Header
+from fastapi.responses import JSONResponse
 from opa_client.opa import OpaClient
 from pydantic import BaseModel
 
@@ -23,10 +24,9 @@ from app.core.reason_codes import Reason
 TIMEOUT = 2.0
 
 
-class Payment(BaseModel):
-    """What a caller asks for."""
+class Refund(BaseModel):
+    """What a caller asks to give back."""
 
-    account: str
     amount: int
     currency: str = "EUR"
 
@@ -60,25 +60,36 @@ class Governed:
 
 
 def create_app(governed: Governed) -> FastAPI:
-    """The service: it makes payments, if they are approved."""
+    """The service: it shows and refunds payments, if that is approved."""
     app = FastAPI(title="payments (sample)")
 
-    @app.post("/payments")
-    def pay(payment: Payment, response: Response, authorization: Annotated[str, Header()] = "") -> dict[str, Any]:
-        decision = governed.decide(
+    def ask(action: str, payment: str, authorization: str, context: dict[str, Any]) -> Decision:
+        return governed.decide(
             {
                 "identity": {"token": authorization.removeprefix("Bearer ")},
-                "action": {"name": "payments.create"},
-                "resource": {"type": "account", "id": payment.account},
-                "context": {"amount": payment.amount, "currency": payment.currency},
+                "action": {"name": action},
+                "resource": {"type": "payment", "id": payment},
+                "context": context,
             }
         )
-        if not decision.allow:
-            response.status_code = 403
-            return {"paid": False, "reasons": [{"code": code, "message": text} for code, text in decision.reasons]}
-        return {"paid": True, "obligations": list(decision.obligations)}
+
+    @app.get("/payments/{payment}")
+    def read(payment: str, authorization: Annotated[str, Header()] = "") -> JSONResponse:
+        decision = ask("read", payment, authorization, {})
+        return _answer(decision, {"payment": payment})
+
+    @app.post("/payments/{payment}/refunds")
+    def refund(payment: str, body: Refund, authorization: Annotated[str, Header()] = "") -> JSONResponse:
+        decision = ask("refund", payment, authorization, body.model_dump())
+        return _answer(decision, {"refunded": body.amount, "obligations": list(decision.obligations)})
 
     return app
+
+
+def _answer(decision: Decision, result: dict[str, Any]) -> JSONResponse:
+    if decision.allow:
+        return JSONResponse(result)
+    return JSONResponse({"reasons": [{"code": code, "message": text} for code, text in decision.reasons]}, 403)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from app.core.opa import Opa
 from app.core.reason_codes import Reason
 from app.core.strict_json import canonical
 from app.core.trust import TrustConfig
-from app.sidecar import metadata_watcher, opa_keeper, opa_process, record_keeper
+from app.sidecar import metadata_watcher, opa_keeper, opa_process, record_keeper, reserve
 from app.sidecar.bundle_server import BundleServer
 from app.sidecar.clock import Clock
 from app.sidecar.config import SidecarConfig
@@ -108,7 +108,9 @@ class Agent:
             orphan = opa_process.end_orphan(self._config)
             if orphan:
                 log.warning("ended process %d, the OPA of an earlier agent", orphan)
-            opa_process.require_free_port(self._config.port)
+            for path in self._config.files.records.glob("*.log"):
+                reserve.release(path)
+            opa_process.require_free_port(self._config.port, patience=5.0 if orphan else 0.0)
             self._metadata.start_from_cache()
             self._server.start()
             for loop in self._loops:

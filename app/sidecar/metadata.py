@@ -16,8 +16,8 @@ from typing import TypeVar
 import httpx
 from pydantic import ValidationError
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
-from tuf.api.metadata import Metadata, Timestamp  # type: ignore[attr-defined]
-from tuf.ngclient import FetcherInterface, Updater  # type: ignore[attr-defined]
+from tuf.api.metadata import Metadata, Timestamp
+from tuf.ngclient import FetcherInterface, Updater
 
 from app.core.errors import Denied, PlacetError
 from app.core.files import write_atomically

@@ -116,14 +116,21 @@ def end_orphan(config: SidecarConfig) -> int | None:
     return pid
 
 
-def require_free_port(port: int) -> None:
-    """Raise `PlacetError` when another process listens on `port` already."""
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError as error:
-        raise PlacetError(
-            f"port {port} on 127.0.0.1 is not free: {error.strerror}; choose another with --port"
-        ) from error
+def require_free_port(port: int, *, patience: float = 0.0) -> None:
+    """Raise `PlacetError` when another process still listens on `port` after `patience` seconds.
+
+    A killed process of many threads holds its port until the last of them has ended.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                why = os.strerror(error.errno or 0)
+                raise PlacetError(f"port {port} on 127.0.0.1 is not free: {why}; choose another with --port") from error
+        time.sleep(0.05)
 
 
 def start_error(process: OpaProcess) -> str:

@@ -46,7 +46,7 @@ class SidecarCA:
             .sign(key, hashes.SHA256())
         )
         write_atomically(key_file, _key_pem(key), mode=0o600)
-        write_atomically(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
+        write_atomically(certificate_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
         return cls(key, certificate)
 
     def server_leaf(self, certificate_file: Path, key_file: Path) -> None:

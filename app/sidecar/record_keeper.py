@@ -41,8 +41,7 @@ class RecordKeeper:
         """Check once. Returns the seconds until the next time."""
         process, file, reserve = self._process, self.file, self._reserve
         if file is None or reserve is None or process is None or process.exit_code() is not None:
-            self._doubts.doubt(CONCERN, Reason.OPA_STOPPED, "no OPA writes records")
-            self._make_room()
+            self._without_opa()
             return _INTERVAL
         try:
             reserve.keep()
@@ -70,13 +69,19 @@ class RecordKeeper:
         if self._reserve is not None and self.file is not None and self.file.path == path:
             self._reserve.free(acknowledged)
 
-    def _make_room(self) -> None:
-        """An OPA that was ended for want of space comes back when a whole reserve fits again."""
-        if self._keeper.held_down is None:
+    def _without_opa(self) -> None:
+        """Nobody writes records. An OPA that was ended for want of space comes back when a whole reserve fits."""
+        if self._reserve is not None:
+            self._reserve.release()
+            self._reserve = None
+        held_down = self._keeper.held_down
+        if held_down is None:
+            self._doubts.doubt(CONCERN, Reason.OPA_STOPPED, "no OPA writes records")
             return
-        used = sum(path.stat().st_blocks * 512 for path in self._config.files.records.glob("*.log"))
-        free = _available(self._config.files.records)
-        if used + self._config.reserve <= self._config.record_space and free > self._config.reserve:
+        self._doubts.doubt(CONCERN, Reason.RECORD_RESERVE, held_down)
+        directory = self._config.files.records
+        used = sum(path.stat().st_blocks * 512 for path in directory.glob("*.log"))
+        if used + self._config.reserve <= self._config.record_space and _available(directory) > self._config.reserve:
             self._keeper.held_down = None
 
 

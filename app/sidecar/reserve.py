@@ -45,6 +45,11 @@ class Reserve:
         finally:
             os.close(descriptor)
 
+    def release(self) -> None:
+        """Give the reserve back, because nobody writes this file any more."""
+        release(self._path)
+        self._allocated_to = 0
+
     def nearly_spent(self) -> bool:
         """Whether less than half of the reserve is left ahead of the records."""
         return self._allocated_to - self._path.stat().st_size < self._size / 2
@@ -60,3 +65,8 @@ class Reserve:
         finally:
             os.close(descriptor)
         self._freed_to = upto
+
+
+def release(path: Path) -> None:
+    """Give back the blocks that are allocated beyond the end of a file: truncating it to its own size does that."""
+    os.truncate(path, path.stat().st_size)

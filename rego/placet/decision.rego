@@ -18,9 +18,9 @@ decision := {
 	"allow": true,
 	"reasons": policy.reasons,
 	"obligations": policy.obligations,
-	"bundles": bundles,
-	"subject": asker,
-	"state": state.digest,
+	"bundles": data.placet_glue.bundles,
+	"subject": {"issuer": subject.issuer, "id": subject.id},
+	"state": data.placet_state.digest,
 	"expires_at": expires_at,
 } if {
 	sound
@@ -72,8 +72,6 @@ default asker := null
 asker := {"issuer": subject.issuer, "id": subject.id}
 
 # Until when an "allow" holds if nothing else changes: the lease or the token, whichever ends first.
-default expires_at := null
-
 expires_at := time.format(min([
 	data.placet_state.lease.valid_until_ns,
 	floor(subject.claims.exp) * 1000000000,

@@ -1,72 +1,68 @@
-# What OPA's decision log leaves out: tokens. Records keep a digest in the place of each.
+# What OPA's decision log leaves out: tokens. Records keep a SHA-256 in the place of each.
 #
-# OPA treats an error here badly: after a conflict or an ill-formed operation it answers and records nothing; when
-# `mask` is undefined it records the tokens. So every rule has a default, no two rules give one value, and whole
-# parts are replaced, which OPA can do whatever their type is.
+# OPA treats an error here badly: after a conflict or an ill-formed operation it answers and records nothing, and
+# when `mask` is undefined it records the tokens. So `mask` has a default, and no two rules give one value.
 package placet_log
 
 # Every decision is recorded.
 drop := false
 
 default mask := [
-	{"op": "upsert", "path": "/input", "value": "cut: could not be masked"},
+	{"op": "upsert", "path": "/input", "value": "(could not be masked)"},
 	{"op": "upsert", "path": "/nd_builtin_cache", "value": {}},
-	{"op": "upsert", "path": "/result", "value": "cut: could not be masked"},
+	{"op": "upsert", "path": "/result", "value": "(could not be masked)"},
 ]
 
-mask := array.concat(
-	[
-		{"op": "upsert", "path": "/input", "value": without_tokens(asked)},
-		{"op": "upsert", "path": "/nd_builtin_cache", "value": without_tokens(calls)},
-	],
-	[{"op": "upsert", "path": "/result", "value": without_tokens(input.result)} |
-		holds_token(json.marshal(input.result))
-	],
-)
+# The usual request: an object with one identity token and no other token anywhere. Only two members change.
+mask := [
+	{"op": "upsert", "path": "/input/identity", "value": {"token": digest(input.input.identity.token)}},
+	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": hashed_calls},
+] if {
+	is_string(input.input.identity.token)
+	object.remove(input.nd_builtin_cache, ["time.now_ns", "io.jwt.decode_verify"]) == {}
+	not input.input.warrant
+	others := json.marshal([object.remove(input.input, ["identity"]), object.get(input, "result", null)])
+	not contains(others, "eyJ")
+} else := [
+	# Everything else: the parts are replaced whole, which OPA can do whatever their type is.
+	{"op": "upsert", "path": "/input", "value": without_tokens(masked_input)},
+	{"op": "upsert", "path": "/nd_builtin_cache", "value": without_tokens(masked_calls)},
+	{"op": "upsert", "path": "/result", "value": without_tokens(object.get(input, "result", null))},
+]
 
-# The input with digests where tokens are expected, whatever stands there.
-default asked := null
-
-asked := object.union(object.remove(input.input, ["identity", "warrant"]), {part: cut |
-	some part in ["identity", "warrant"]
-	cut := digests(part, input.input[part])
-})
-
-asked := input.input if not is_object(input.input)
-
-digests("identity", value) := {"token": digest(object.get(value, "token", value))} if is_object(value)
-
-digests("identity", value) := {"token": digest(value)} if not is_object(value)
-
-digests("warrant", value) := [digest(token) | some token in value] if is_array(value)
-
-digests("warrant", value) := digest(value) if not is_array(value)
-
-# Calls of `io.jwt.decode_verify` are filed under their operands, which hold the token.
-default calls := {}
-
-calls := object.union(object.remove(input.nd_builtin_cache, [verifying]), {name: hashed |
-	some name in [verifying]
-	hashed := {crypto.sha256(operands): result | some operands, result in input.nd_builtin_cache[name]}
-})
-
-verifying := "io.jwt.decode_verify"
-
-digest(value) := concat(":", ["sha256", crypto.sha256(text(value))])
-
-text(value) := value if is_string(value)
-
-text(value) := json.marshal(value) if not is_string(value)
-
-# A token anywhere else, such as in the context, is cut out of the text of the whole.
-without_tokens(value) := value if not holds_token(json.marshal(value))
-
-without_tokens(value) := json.unmarshal(regex.replace(marshalled, token_pattern, "(token cut)")) if {
-	marshalled := json.marshal(value)
-	holds_token(marshalled)
+# Calls of `io.jwt.decode_verify` are filed under their operands, one of which is the token.
+hashed_calls := {crypto.sha256(operands): result |
+	some operands, result in input.nd_builtin_cache["io.jwt.decode_verify"]
 }
 
-# The base64url of `{"`, with which every JWT begins.
-holds_token(marshalled) if contains(marshalled, "eyJ")
+masked_calls := object.union(
+	object.remove(input.nd_builtin_cache, ["io.jwt.decode_verify"]),
+	{"io.jwt.decode_verify": hashed_calls},
+)
 
-token_pattern := `eyJ[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]*){2,4}`
+# The input with digests in the two places for tokens, whatever stands there.
+default masked_input := null
+
+masked_input := object.union(object.remove(input.input, ["identity", "warrant"]), digests) if {
+	is_object(input.input)
+} else := input.input
+
+digests["identity"] := {"token": digest(object.get({"is": identity}, ["is", "token"], identity))} if {
+	identity := input.input.identity
+}
+
+digests["warrant"] := [digest(warrant) | some warrant in warrants] if {
+	warrants := input.input.warrant
+}
+
+digest(value) := concat(":", ["sha256", crypto.sha256(value)]) if {
+	is_string(value)
+} else := concat(":", ["sha256", crypto.sha256(json.marshal(value))])
+
+# A token elsewhere, such as in the context, is cut out of the text of the whole. Every JWT begins with the
+# base64url of `{"`.
+without_tokens(value) := json.unmarshal(regex.replace(
+	json.marshal(value),
+	`eyJ[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]*){2,4}`,
+	"(token cut)",
+))

@@ -17,13 +17,9 @@ failure := null if {
 }
 
 # The policy's own reasons. Their codes get a prefix that no code of the library has.
-default reasons := []
-
 reasons := [{"code": concat(":", ["policy", reason.code]), "message": reason.message} |
 	some reason in answer.reasons
 ]
-
-default obligations := []
 
 obligations := [obligation | some obligation in answer.obligations]
 

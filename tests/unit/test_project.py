@@ -11,8 +11,8 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer.main
 
@@ -183,19 +183,17 @@ def commands_in(page: Path) -> Iterator[list[str]]:
     """The `placet …` command lines in the fenced blocks of a page, without prompts and comments."""
     for block in re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            while words and re.fullmatch(r"[A-Z_]+=.*|\$", words[0]):
-                words = words[1:]
-            if words and words[0].rpartition("/")[2] == "placet":
-                yield words[1:]
+            if re.match(r"(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\S*/)?placet ", line):
+                words = shlex.split(line, comments=True)
+                yield words[[Path(word).name for word in words].index("placet") + 1 :]
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=relative)
 def test_commands_in_documents_exist_with_their_options(page: Path) -> None:
     for noun, *words in commands_in(page):
         assert noun in NOUNS, f"{relative(page)}: placet {noun}"
-        command: click.Command = typer.main.get_command(importlib.import_module(NOUNS[noun][0]).app)
-        while isinstance(command, click.Group):
+        command: Any = typer.main.get_command(importlib.import_module(NOUNS[noun][0]).app)
+        while hasattr(command, "commands"):
             assert words, f"{relative(page)}: placet {noun} is not a whole command"
             assert words[0] in command.commands, f"{relative(page)}: placet {noun} {words[0]}"
             command = command.commands[words.pop(0)]

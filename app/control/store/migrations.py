@@ -6,6 +6,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 
 from app.control.store.engine import Store
@@ -22,8 +23,11 @@ def _config(connection: Connection | None = None) -> Config:
 
 def upgrade(store: Store) -> None:
     """Run every missing migration, in one transaction: all of them or none."""
-    with _writer(store.engine).begin() as connection:
-        command.upgrade(_config(connection), "head")
+    try:
+        with _writer(store.engine).begin() as connection:
+            command.upgrade(_config(connection), "head")
+    except CommandError as error:
+        raise PlacetError(f"cannot migrate the database: {error}; it may belong to a newer version") from error
 
 
 def undo(store: Store) -> None:

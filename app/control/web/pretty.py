@@ -14,7 +14,7 @@ class _Number(str):
 
 def parse(raw: bytes) -> Any:
     """JSON with numbers as text of their own. Raises ValueError (or RecursionError, for absurd nesting)."""
-    return json.loads(raw, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
+    return json.loads(raw, parse_int=_Number, parse_float=_Number)
 
 
 def pretty(value: Any, indent: str = "") -> str:

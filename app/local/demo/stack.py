@@ -6,10 +6,8 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +15,8 @@ from typing import Any
 
 import httpx
 
-from app.core.errors import PlacetError
 from app.core.shipped import shipped
-from app.local.demo.load import Caller
+from app.local.demo.parts import NotSo, Part, Sidecar, eventually, free_port
 from app.local.sigstore import LocalSigstore
 
 SYSTEM, CHANNEL = "payments", "prod"
@@ -29,90 +26,8 @@ SUBJECT = "spiffe://example.org/api"
 
 #: Seconds: the demo's leases and horizon are short, so that it is soon over.
 LEASE_TTL, HORIZON, REFRESH = 3.0, 12, 0.5
-#: Seconds that any one thing may take to come true.
-PATIENCE = 60.0
-
 #: Variables that must not reach the parts: the demo decides whom they talk to.
 _NOT_INHERITED = ("PLACET_SERVER", "PLACET_TOKEN", "PLACET_IDENTITY_TOKEN", "HTTP_PROXY", "HTTPS_PROXY")
-
-
-class NotSo(PlacetError):
-    """Something did not come true."""
-
-
-def eventually(what: str, check: Callable[[], Any], *, within: float = PATIENCE) -> Any:
-    """Wait until `check` gives something true, and return it. Raises `NotSo`."""
-    deadline = time.monotonic() + within
-    while True:
-        found = check()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise NotSo(f"{what}: not within {within:g} s")
-        time.sleep(0.05)
-
-
-@dataclass
-class Part:
-    """A process of the demo, with its own log."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def tail(self) -> str:
-        """The last lines of its log, as one."""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        return " | ".join(lines[-3:])
-
-    def signal(self, number: int) -> None:
-        """Send a signal to the process alone."""
-        os.kill(self.process.pid, number)
-
-    def kill(self) -> None:
-        """End the process as a crash would."""
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        """End the process as an operator would."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            try:
-                self.process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                self.kill()
-
-
-@dataclass
-class Sidecar:
-    """One sidecar: its agent, its directory, and how to reach its OPA."""
-
-    name: str
-    directory: Path
-    port: int
-    server: str
-    options: tuple[str, ...] = ()
-    agent: Part | None = None
-
-    @property
-    def ca(self) -> Path:
-        """The CA by which services know this sidecar's OPA."""
-        return self.directory / "ca.pem"
-
-    def caller(self) -> Caller:
-        """A client of its OPA."""
-        return Caller(self.port, self.ca)
-
-    def status(self) -> dict[str, Any]:
-        """The status that the agent wrote last; empty before the first."""
-        path = self.directory / "status.json"
-        return dict(json.loads(path.read_bytes())) if path.exists() else {}
-
-    def codes(self) -> list[str]:
-        """The reason codes in that status."""
-        return [reason["code"] for reason in self.status().get("reasons", [])]
 
 
 @dataclass
@@ -335,12 +250,6 @@ class Stack:
         admin = self.directory / "server" / "admin.token"
         token = {"PLACET_TOKEN": admin.read_text().strip()} if admin.exists() else {}
         return {**inherited, "PLACET_SERVER": self.server, **token, **more}
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def _answers(url: str) -> bool:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from app.core.errors import PlacetError
-from app.local.atomic_file import sync_directory, write_atomically
+from app.core.files import sync_directory, write_atomically
 
 #: Certificates start this long before they are made, so that a clock set back a little does not void them.
 _BACKDATED = datetime.timedelta(minutes=5)

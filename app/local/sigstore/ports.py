@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.core import strict_json
 from app.core.errors import PlacetError, UsageError
-from app.local.atomic_file import write_atomically
+from app.core.files import write_atomically
 
 LOOPBACK = "127.0.0.1"
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.local.atomic_file import write_atomically
+from app.core.files import write_atomically
 from app.local.sigstore.issuer import SIGSTORE_AUDIENCE
 from app.local.sigstore.keys import Keys
 from app.local.sigstore.ports import LOOPBACK

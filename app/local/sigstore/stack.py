@@ -13,8 +13,8 @@ from typing import Any, Self
 import httpx
 
 from app.core.errors import PlacetError
+from app.core.files import write_atomically
 from app.local import tools
-from app.local.atomic_file import write_atomically
 from app.local.children import Children
 from app.local.file_lock import AlreadyLocked, file_lock
 from app.local.sigstore import keys, services

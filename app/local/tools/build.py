@@ -15,7 +15,7 @@ from app.core.errors import PlacetError
 from app.local.children import Children
 from app.local.file_lock import file_lock
 from app.local.tools import cache, pins
-from app.local.tools.go import Go, environment, find_go
+from app.local.tools.go import Go, available, environment, find_go
 from app.local.tools.pins import NEEDED, Tool
 
 #: Seconds within which one tool must build. All five take about five minutes on two cores, with downloads.
@@ -52,6 +52,9 @@ def install(names: Iterable[str] = NEEDED, progress: Progress | None = None) -> 
     """
     progress = progress or Silence()
     wanted = [pins.tool(name) for name in dict.fromkeys(names)]
+    present = {tool.name: path for tool in wanted if (path := _present(tool))}
+    if len(present) == len(wanted):
+        return present  # without the lock: nobody waits for a build that does not concern him
     directory = cache.tools_directory()
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -65,11 +68,15 @@ def install(names: Iterable[str] = NEEDED, progress: Progress | None = None) -> 
         ) from error
 
 
+def _present(tool: Tool) -> Path | None:
+    built = cache.find(tool)
+    return built.path if built is not None and built.go_version >= available(tool.go_version) else None
+
+
 def _install(tool: Tool, progress: Progress) -> Path:
+    if present := _present(tool):
+        return present
     go = find_go(tool.go_version, progress.note)
-    present = cache.find(tool)
-    if present is not None and present.go_version >= go.version:
-        return present.path
     directory = cache.build_directory(tool, go.version)
     directory.mkdir(parents=True, exist_ok=True)
     for abandoned in directory.glob(".build-*"):  # of a process that was killed; we hold the lock

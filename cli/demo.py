@@ -1,0 +1,54 @@
+"""`placet demo`: the whole system on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.output import Output, OutputOption, emit, messages
+
+app = typer.Typer()
+
+
+@app.callback()
+def _noun() -> None:
+    """Run the whole system on this machine and show that it holds."""
+
+
+@app.command(epilog="Example: placet demo run --check --output json")
+def run(
+    check: Annotated[bool, typer.Option("--check", help="End after the table; exit code 1 if a row failed.")] = False,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Keep everything in this directory. Default: a scratch one.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Start Sigstore, the control plane and two sidecars, try to break them, and show what held."""
+    import time
+
+    from app.local.demo.run import Demo, Result, run_rows
+
+    def done(result: Result) -> None:
+        mark = "[green]holds[/]" if result.passed else "[red]FAILS[/]"
+        messages.print(f"{mark}  {result.row}  [dim]{result.seen} ({result.seconds} s)[/]")
+
+    if directory:
+        directory.mkdir(parents=True, exist_ok=True)
+    with Demo(lambda text: messages.print(f"[dim]starting {text}[/]"), directory) as world:
+        results = run_rows(world, lambda title: None, done)
+        emit([result.as_dict() for result in results], output, columns=["row", "passed", "seen"])
+        failed = [result for result in results if not result.passed]
+        if not check:
+            messages.print(f"\nThe web UI: {world.stack.server}  (log in with the token in this file)")
+            messages.print(f"  {world.stack.directory}/server/admin.token")
+            messages.print("Ctrl-C ends everything")
+            try:
+                while True:
+                    time.sleep(1)
+            except KeyboardInterrupt:
+                pass
+    if failed:
+        messages.print(f"{len(failed)} of {len(results)} rows failed")
+        raise typer.Exit(1)

@@ -1,0 +1,50 @@
+# What the tests start from: one issuer, a current lease, a good request. The key is the example of RFC 8037.
+package placet.fixtures_test
+
+now := 1800000000000000000
+
+public_key := {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+
+private_key := object.union(public_key, {"d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"})
+
+# An octet key as a foolish issuer might publish it: with it, HMAC verifies.
+octet_key := {"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA"}
+
+issuer := "https://issuer.example"
+
+state := {
+	"digest": "sha256:0000000000000000000000000000000000000000000000000000000000000000",
+	"lease": {"issued_at_ns": now - 1000000000, "valid_until_ns": now + 9000000000},
+	"trust": {
+		"issuers": {issuer: {
+			"audiences": ["payments", "ledger"],
+			"keys": {
+				"k1": {"alg": "EdDSA", "jwks": json.marshal({"keys": [public_key]})},
+				"octet": {"alg": "HS256", "jwks": json.marshal({"keys": [octet_key]})},
+			},
+		}},
+		"quarantine": {"subjects": {}},
+	},
+}
+
+header := {"alg": "EdDSA", "kid": "k1", "typ": "JWT"}
+
+claims := {"iss": issuer, "sub": "alice", "aud": "payments", "exp": 1800003600, "iat": 1800000000}
+
+sign(head, body) := io.jwt.encode_sign(head, body, private_key)
+
+token := sign(header, claims)
+
+token_with(changes) := sign(header, object.union(claims, changes))
+
+token_without(claim) := sign(header, object.remove(claims, [claim]))
+
+request := {
+	"identity": {"token": token},
+	"action": {"name": "read"},
+	"resource": {"type": "payment", "id": "p-1"},
+}
+
+request_with(changes) := object.union(request, changes)
+
+glue := {"value": true, "bundles": {"policy": "sha256:aa", "library": "sha256:bb"}}

@@ -1,0 +1,47 @@
+package placet.request_test
+
+import data.placet.fixtures_test as fixtures
+import data.placet.request
+
+failure(value) := code if {
+	code := request.failure with input as value
+}
+
+test_good_requests if {
+	every changes in [
+		{},
+		{"context": {"amount": 1}},
+		{"warrant": []},
+		{"execution": {"id": "e-1", "step": 3}},
+		{"resource": {"properties": {"owner": "bob"}}},
+	] {
+		failure(fixtures.request_with(changes)) == null
+	}
+}
+
+test_no_input if request.failure == "request.malformed"
+
+test_malformed if {
+	every value in [
+		null, true, 7, "text", [],
+		{},
+		fixtures.request_with({"subject": {"id": "alice"}}),
+		fixtures.request_with({"action": "read"}),
+		fixtures.request_with({"action": {"name": ""}}),
+		fixtures.request_with({"action": {"name": ["read"]}}),
+		fixtures.request_with({"resource": {"type": ""}}),
+		fixtures.request_with({"resource": {"type": 1}}),
+		fixtures.request_with({"resource": {"id": ""}}),
+		fixtures.request_with({"resource": {"id": null}}),
+		fixtures.request_with({"context": []}),
+		fixtures.request_with({"context": null}),
+		fixtures.request_with({"warrant": "eyJ"}),
+		fixtures.request_with({"execution": false}),
+		fixtures.request_with({"execution": "e-1"}),
+		fixtures.request_with({"execution": {"id": ""}}),
+		object.remove(fixtures.request, ["action"]),
+		object.remove(fixtures.request, ["resource"]),
+	] {
+		failure(value) == "request.malformed"
+	}
+}

@@ -1,0 +1,180 @@
+"""No token is ever in a record, and every answer has its record, whatever the input is.
+
+OPA answers and records nothing when a mask goes wrong, and records everything when it is undefined; so this runs
+against the real server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.local.tools import installed
+from bench import stand
+
+pytestmark = pytest.mark.stack
+
+ISSUER = stand.Issuer()
+
+#: Usable tokens: good signatures over different claims.
+TOKENS = [ISSUER.token(), ISSUER.token(sub="other"), ISSUER.token(aud="elsewhere"), ISSUER.token(exp=1)]
+
+#: A policy that hands tokens on where it can: into reasons, obligations and a conflict.
+LEAKY = {
+    "leaky/authz.rego": """package leaky.authz
+
+decision := {"allow": true, "reasons": [{"code": "x", "message": sprintf("%v", [input.context])}],
+    "obligations": [{"echo": input.context}]} if not input.context.conflict
+
+decision := 1 if input.context.conflict
+
+decision := 2 if input.context.conflict
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def opa(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stand.Server]:
+    files = stand.composed(LEAKY, "leaky/authz/decision", ["leaky"])
+    with stand.running(installed("opa"), files, tmp_path_factory.mktemp("opa")) as server:
+        server.write(stand.trust_state(ISSUER))
+        yield server
+
+
+class Tail:
+    """Reads the records that were added since the last call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.read = path, path.stat().st_size
+
+    def lines(self) -> list[str]:
+        raw = self.path.read_bytes()[self.read :]
+        self.read += len(raw)
+        # Not splitlines(): records hold U+0085 and U+2028 as they are.
+        return [line.decode() for line in raw.split(b"\n") if line]
+
+
+def ask(opa: stand.Server, body: Any) -> tuple[int, list[str]]:
+    tail = Tail(opa.stderr)
+    answer = opa.client.post(stand.DECISION, json=body)
+    return answer.status_code, tail.lines()
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20)
+    | st.sampled_from(["eyJ", "eyJ.", "eyJ..", "{", '"', "\\", "Bearer eyJhbGci"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+tokens = st.sampled_from(TOKENS)
+holders = json_values | tokens | st.builds(lambda token, value: {"token": token, "x": value}, tokens, json_values)
+embedded = (
+    json_values
+    | tokens
+    | st.builds(lambda token: f"Bearer {token}", tokens)
+    | st.builds(lambda token, value: {token: [value, token]}, tokens, json_values)
+)
+requests = st.fixed_dictionaries(
+    {},
+    optional={
+        "identity": holders | st.builds(lambda token: {"token": token}, tokens | json_values),
+        "warrant": st.lists(tokens | json_values, max_size=3) | holders,
+        "action": st.just({"name": "read"}) | json_values,
+        "resource": st.just({"type": "payment", "id": "p"}) | json_values,
+        "context": st.fixed_dictionaries({"v": embedded}, optional={"conflict": st.booleans()}) | embedded,
+        "execution": embedded,
+        "unknown": embedded,
+    },
+)
+inputs = json_values | requests | tokens | st.lists(embedded, max_size=2)
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(inputs)
+def test_every_answer_has_one_record_without_tokens(opa: stand.Server, asked: Any) -> None:
+    status, lines = ask(opa, {"input": asked})
+    if status not in (200, 500):
+        assert status == 400
+        assert lines == []
+        return
+    assert len(lines) == 1
+    record = json.loads(lines[0])
+    assert record["msg"] == "Decision Log"
+    for token in TOKENS:
+        assert token not in lines[0]
+        assert token.rsplit(".", 1)[1] not in lines[0], "the signature of a token is in the record"
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(json_values)
+def test_what_is_no_token_is_recorded_as_it_was_sent(opa: stand.Server, value: Any) -> None:
+    status, lines = ask(opa, {"input": stand.request(TOKENS[0], context={"v": value})})
+    assert status == 200
+    if "eyJ" not in json.dumps(value):
+        assert json.loads(lines[0])["input"]["context"] == {"v": value}
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b'{"input": null}', b'"text"', b"7", b'{"input": false}'])
+def test_bodies_without_an_input_object(opa: stand.Server, body: bytes) -> None:
+    tail = Tail(opa.stderr)
+    answer = opa.client.post(stand.DECISION, content=body)
+    lines = tail.lines()
+    if answer.status_code == 200:
+        assert answer.json()["result"]["allow"] is False
+        assert [json.loads(line)["msg"] for line in lines] == ["Decision Log"]
+    else:
+        assert answer.status_code == 400
+        assert lines == []
+
+
+def test_the_record_keeps_a_digest_of_the_token(opa: stand.Server) -> None:
+    _, lines = ask(opa, {"input": stand.request(TOKENS[0], warrant=[TOKENS[1], 7])})
+    recorded = json.loads(lines[0])["input"]
+    assert recorded["identity"] == {"token": stand.digest(TOKENS[0].encode())}
+    assert recorded["warrant"] == [stand.digest(TOKENS[1].encode()), stand.digest(b"7")]
+
+
+def test_the_record_keeps_what_replay_needs(opa: stand.Server) -> None:
+    _, lines = ask(opa, {"input": stand.request(TOKENS[0])})
+    calls = json.loads(lines[0])["nd_builtin_cache"]
+    assert set(calls) == {"time.now_ns", "io.jwt.decode_verify"}
+    [(operands, result)] = calls["io.jwt.decode_verify"].items()
+    assert len(operands) == hashlib.sha256().digest_size * 2
+    assert result[0] is True
+    assert result[2]["sub"] == "spiffe://example.org/api"
+
+
+@pytest.mark.parametrize("number", ["1e400", "12345678901234567890123456789", "1.0", "-0", "1E5"])
+@pytest.mark.parametrize("note", ["plain", TOKENS[1]])
+def test_numbers_keep_their_form(opa: stand.Server, number: str, note: str) -> None:
+    asked = json.dumps({"input": stand.request(TOKENS[0], context={"n": 1, "note": note})})
+    tail = Tail(opa.stderr)
+    opa.client.post(stand.DECISION, content=asked.replace('"n": 1', f'"n": {number}')).raise_for_status()
+    [line] = tail.lines()
+    assert f'"context":{{"n":{number},' in line
+
+
+def test_a_large_request_is_recorded(opa: stand.Server) -> None:
+    status, lines = ask(opa, {"input": stand.request("x" * 30000, context={"a": "y" * 20000, "t": TOKENS[0]})})
+    assert status == 200
+    assert len(lines) == 1
+    assert TOKENS[0] not in lines[0]
+
+
+def test_a_conflict_in_the_policy_is_recorded_without_tokens(opa: stand.Server) -> None:
+    status, lines = ask(opa, {"input": stand.request(TOKENS[0], context={"conflict": True, "t": TOKENS[1]})})
+    assert status == 500
+    assert len(lines) == 1
+    assert "eval_conflict_error" in json.loads(lines[0])["error"]
+    assert TOKENS[1] not in lines[0]

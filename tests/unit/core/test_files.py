@@ -1,0 +1,99 @@
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from app.core.errors import PlacetError, UsageError
+from app.core.files import read_bounded, write_atomically
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("wanted", [0o600, 0o644])
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_modes_are_exact_whatever_the_umask(tmp_path, wanted, umask):
+    before = os.umask(umask)
+    try:
+        write_atomically(tmp_path / "x", b"1", mode=wanted)
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "x") == wanted
+
+
+def test_a_secret_is_never_readable_by_others(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.extend(mode(path) for path in tmp_path.iterdir()))
+    write_atomically(tmp_path / "key", b"secret", mode=0o600)
+    assert set(seen) == {0o600}
+
+
+def test_the_old_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    path.chmod(0o666)
+    write_atomically(path, b"new", mode=0o600)
+    assert (path.read_bytes(), mode(path), os.listdir(tmp_path)) == (b"new", 0o600, ["x"])
+
+
+@pytest.mark.parametrize("call", ["fsync", "fchmod"])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, call):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(PlacetError, match=r"cannot write .*x: No space left on device"):
+        write_atomically(path, b"new")
+    assert (path.read_bytes(), os.listdir(tmp_path)) == (b"old", ["x"])
+
+
+def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "x", b"new")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_kill_before_the_rename_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    code = (
+        "import os, pathlib, signal, sys; from app.core.files import write_atomically; "
+        "pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL); "
+        "write_atomically(pathlib.Path(sys.argv[1]), b'new')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], timeout=30, check=False)
+    assert done.returncode == -9
+    assert path.read_bytes() == b"old"
+
+
+def test_nowhere_to_write(tmp_path):
+    with pytest.raises(PlacetError, match="cannot write"):
+        write_atomically(tmp_path / "missing" / "x", b"")
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(PlacetError, match="cannot write"):
+        write_atomically(tmp_path / "directory", b"")
+    assert os.listdir(tmp_path) == ["directory"]
+
+
+def test_reading_is_bounded(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"12345")
+    assert read_bounded(path, 5, "the thing") == b"12345"
+    with pytest.raises(UsageError, match="larger than 4 bytes"):
+        read_bounded(path, 4, "the thing")
+    with pytest.raises(UsageError, match=r"cannot read the thing .*: No such file"):
+        read_bounded(tmp_path / "none", 5, "the thing")
+    with pytest.raises(UsageError, match="Is a directory"):
+        read_bounded(tmp_path, 5, "the thing")
+    with pytest.raises(UsageError):
+        read_bounded(type(path)("/dev/zero"), 1000, "the thing")
