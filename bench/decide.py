@@ -7,8 +7,8 @@ All rivals run the same user policy on the same input, in one run, in turns, ove
 - secured: logged, closed as OPA's security guide says (token authentication, basic authorization)
 - governed: the composed bundle: closed API, lease, quarantine, one verified JWT, masked records
 
-Ratios are medians over the rounds, governed against each rival: of rates (higher is better) and of latencies
-(lower is better). The lease is renewed every second, as an agent does.
+Ratios are medians over the rounds, governed against each rival: of rates (higher is better), of latencies and of
+CPU time a request (lower is better). The lease is renewed every second, as an agent does.
 """
 
 from __future__ import annotations
@@ -42,6 +42,16 @@ SUBJECT_STUB = f'package placet\n\nsubject := {{"id": "{SUBJECT}", "issuer": "{s
 GUIDE = 'package system.authz\n\ndefault allow := false\n\nallow if input.identity == "%s"\n'
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One run: requests per second, latencies in milliseconds, and OPA's CPU time a request in microseconds."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu: float
+
+
 @dataclass
 class Rival:
     """One running OPA and how to ask it."""
@@ -49,6 +59,13 @@ class Rival:
     server: stand.Server
     url: str
     token: str | None
+
+    def run(self, body: Any, seconds: float, directory: Path) -> Measured:
+        """Load it with `body` for `seconds`."""
+        before = self.server.cpu_seconds()
+        run = load.run(self.url, body, seconds=seconds, token=self.token, directory=directory)
+        cpu = (self.server.cpu_seconds() - before) * 1e6 / run.requests
+        return Measured(run.rate, run.p50, run.p99, cpu)
 
 
 def many_rules(count: int) -> tuple[dict[str, str], str, list[str]]:
@@ -124,14 +141,16 @@ def renewed(server: stand.Server, issuer: stand.Issuer, every: float = 1.0) -> I
         thread.join()
 
 
-def measure(binary: Path, transport: str, rules: int, rounds: int, seconds: float) -> dict[str, list[load.Run]]:
+def measure(
+    binary: Path, transport: str, rules: int, rounds: int, seconds: float, label: str
+) -> dict[str, list[Measured]]:
     """Every rival's runs, in turns."""
     with tempfile.TemporaryDirectory(prefix="placet-bench-") as name:
         directory = Path(name)
         issuer = stand.Issuer()
         body = {"input": question(rules, issuer.token(sub=SUBJECT))}
         tls = self_signed(directory) if transport == "tls" else None
-        runs: dict[str, list[load.Run]] = {rival: [] for rival in RIVALS}
+        runs: dict[str, list[Measured]] = {rival: [] for rival in RIVALS}
         with contextlib.ExitStack() as stack:
             running = stack.enter_context(rivals(binary, rules, tls, directory))
             stack.enter_context(renewed(running["governed"].server, issuer))
@@ -139,9 +158,9 @@ def measure(binary: Path, transport: str, rules: int, rounds: int, seconds: floa
                 _check(rival, body)
             for turn in range(rounds + 1):
                 for rival_name, rival in running.items():
-                    _say(f"{transport}, {rules or 'few'} rules, round {turn}/{rounds}: {rival_name}")
+                    _say(f"{label} round {turn}/{rounds}: {rival_name}")
                     duration = seconds if turn else 1  # round 0 warms up
-                    run = load.run(rival.url, body, seconds=duration, token=rival.token, directory=directory)
+                    run = rival.run(body, duration, directory)
                     if turn:
                         runs[rival_name].append(run)
         return runs
@@ -154,17 +173,17 @@ def _check(rival: Rival, body: Any) -> None:
         raise SystemExit(f"{rival.url} does not allow the request: {answer}")
 
 
-def summary(runs: Mapping[str, list[load.Run]], label: str) -> tuple[dict[str, float], dict[str, float]]:
+def summary(runs: Mapping[str, list[Measured]], label: str) -> tuple[dict[str, float], dict[str, float]]:
     """Figures of each rival and the ratios of governed to the others, as medians over the rounds."""
     figures: dict[str, float] = {}
     ratios: dict[str, float] = {}
-    for part, unit in (("rate", "per s"), ("p50", "ms"), ("p99", "ms")):
+    for part, unit in (("rate", "per s"), ("p50", "ms"), ("p99", "ms"), ("cpu", "us")):
         for rival, measured in runs.items():
             values = [getattr(run, part) for run in measured]
             figures[f"{label} {rival} {part} {unit}"] = round(statistics.median(values), 3)
             if rival != "governed":
                 pairs = zip(runs["governed"], measured, strict=True)
-                quotients = [getattr(ours, part) / getattr(theirs, part) for ours, theirs in pairs]
+                quotients = [getattr(ours, part) / (getattr(theirs, part) or 1) for ours, theirs in pairs]
                 ratios[f"{label} {part} governed/{rival}"] = round(statistics.median(quotients), 3)
     return figures, ratios
 
@@ -185,22 +204,25 @@ def main() -> None:
     """Run the benchmark and print its report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="end within 60 seconds")
-    parser.add_argument("--rules", type=int, default=0, help="rules in the user policy (default: the example policy)")
+    parser.add_argument("--rules", type=int, help="rules in the user policy, 0 for the example policy (default: both)")
     parser.add_argument("--transport", choices=["plain", "tls"], help="only this one (default: both)")
     parser.add_argument("--opa", type=Path, help="an OPA binary (default: the pinned one)")
     parser.add_argument("--output", choices=["table", "json"], default="table")
     options = parser.parse_args()
     rounds, seconds = (2, 2) if options.quick else (5, 5)
+    policies = [options.rules] if options.rules is not None else [0] if options.quick else [0, 10_000]
     figures: dict[str, float] = {}
     ratios: dict[str, float] = {}
-    for transport in [options.transport] if options.transport else ["plain", "tls"]:
-        runs = measure(options.opa or _pinned(), transport, options.rules, rounds, seconds)
-        more_figures, more_ratios = summary(runs, transport)
-        figures |= more_figures
-        ratios |= more_ratios
-    aims = {f"{label} {name}": aim for label in {name.split()[0] for name in ratios} for name, aim in AIMS.items()}
+    for rules in policies:
+        for transport in [options.transport] if options.transport else ["plain", "tls"]:
+            label = f"{transport}, {f'{rules} rules' if rules else 'example policy'}:"
+            runs = measure(options.opa or _pinned(), transport, rules, rounds, seconds, label)
+            more_figures, more_ratios = summary(runs, label)
+            figures |= more_figures
+            ratios |= more_ratios
+    aims = {name: aim for name in ratios for ending, aim in AIMS.items() if name.endswith(ending)}
     report = {
-        "name": "decide" + (f" {options.rules} rules" if options.rules else ""),
+        "name": "decide",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "figures": figures,
         "ratios": ratios,
@@ -212,9 +234,9 @@ def main() -> None:
         return
     print(f"{report['name']}: {report['machine']}")
     for name, value in figures.items():
-        print(f"  {name:40} {value:12,.2f}")
+        print(f"  {name:52} {value:12,.2f}")
     for name, value in ratios.items():
-        print(f"  {name:40} {value:12.3f}" + (f"   (aim {aims[name]})" if name in aims else ""))
+        print(f"  {name:52} {value:12.3f}" + (f"   (aim {aims[name]})" if name in aims else ""))
 
 
 def _pinned() -> Path:

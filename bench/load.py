@@ -29,8 +29,9 @@ class WrkError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One run: requests per second, and latencies in milliseconds."""
+    """One run: requests, requests per second, and latencies in milliseconds."""
 
+    requests: int
     rate: float
     p50: float
     p99: float
@@ -53,6 +54,7 @@ def run(url: str, body: Any, *, seconds: float, token: str | None, directory: Pa
     if measured["failed"] or not measured["requests"]:
         raise WrkError(f"{measured['failed']} of {measured['requests']} requests to {url} failed")
     return Run(
+        requests=measured["requests"],
         rate=measured["requests"] * 1e6 / measured["microseconds"],
         p50=measured["p50"] / 1000,
         p99=measured["p99"] / 1000,

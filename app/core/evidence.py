@@ -25,6 +25,7 @@ from app.core.trust import TrustConfig, Window
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SIGNATURE = re.compile(r"\u2014 (?P<name>\S+) [A-Za-z0-9+/]+={0,2}")
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,13 @@ def _strict_log_entry(document: dict[str, Any], bundle: Bundle, trust: TrustConf
 
 
 def _strict_checkpoint(proof: dict[str, Any], host: str, step: str) -> None:
-    """Ours: origin, size and root of the signed checkpoint are those of the log and of the proof."""
-    lines = proof["checkpoint"]["envelope"].split("\n")
-    if len(lines) < 4:
+    """Ours: origin, size and root of the signed checkpoint are those of the log and of the proof.
+
+    Its form is a signed note, https://github.com/C2SP/C2SP/blob/main/signed-note.md; witnesses may sign it too.
+    """
+    text, _, signatures = proof["checkpoint"]["envelope"].partition("\n\n")
+    lines = text.split("\n")
+    if len(lines) < 3:
         raise deny(Reason.EVIDENCE_INVALID, "the checkpoint is cut short", step, "checkpoint")
     origin, size, root = lines[:3]
     if not host or not (origin == host or origin.startswith(f"{host} - ")):
@@ -157,6 +162,9 @@ def _strict_checkpoint(proof: dict[str, Any], host: str, step: str) -> None:
             step,
             "checkpoint.origin",
         )
+    signed = [_SIGNATURE.fullmatch(line) for line in signatures.removesuffix("\n").split("\n")]
+    if origin not in [line and line["name"] for line in signed] or not all(signed):
+        raise deny(Reason.EVIDENCE_INVALID, "the checkpoint is not signed in the log's name", step, "checkpoint.origin")
     if size != str(proof["treeSize"]):
         raise deny(Reason.EVIDENCE_INVALID, "treeSize is not the checkpoint's", step, "inclusionProof.treeSize")
     if root != proof["rootHash"]:

@@ -57,7 +57,8 @@ class TrustConfig:
             trust = cls(ClientTrustConfig.from_json(raw.decode()))
             trust.verifier  # noqa: B018 - built now, so that a bad file is refused here and not at the first release
         except (SigstoreError, ValueError) as error:
-            raise UsageError(f"{path} is not a Sigstore ClientTrustConfig: {error}") from error
+            said = " ".join(str(error).split())[:300]
+            raise UsageError(f"{path} is not a Sigstore ClientTrustConfig: {said}") from error
         return trust
 
     @classmethod

@@ -84,7 +84,7 @@ class Agent:
         self._rollout = Rollout(releases, repository, self._server, self._keeper, files.private / "enforced.json")
         self._records = RecordKeeper(config, self._keeper, self._doubts)
         self._plane = ControlPlane(config, token, files.instance())
-        self._shipper = Shipper(files.records, self._plane, self._records.freed)
+        self._shipper = Shipper(files.records, self._plane, self._free)
         self._lease = LeaseKeeper(config, self._clock, self._doubts, self._api, lambda: self._metadata.known)
         self._lease_loop = Loop("lease", self._lease.step, self._on_part_failed("lease"), retry=0.2)
         self._loops = [
@@ -174,6 +174,12 @@ class Agent:
         self._last_failure.pop("shipping", None)
         return 0.0 if more else 0.2
 
+    def _free(self, path: Path, acknowledged: int) -> None:
+        tallied = self._records.tally()
+        if tallied and tallied[0] == path:
+            acknowledged = min(acknowledged, tallied[1].end)  # what was shipped may not have been counted yet
+        reserve.free(path, acknowledged)
+
     def _report(self) -> float:
         status = self.status()
         write_atomically(self._config.files.root / "status.json", canonical(status) + b"\n", mode=0o644)
@@ -191,7 +197,7 @@ class Agent:
             code = getattr(trouble, "reason", Reason.METADATA_INVALID)
             reasons.append({"code": str(code), "detail": str(trouble)})
         enforced = self._rollout.enforced
-        process, file = self._keeper.process, self._records.file
+        process, tallied = self._keeper.process, self._records.tally()
         return {
             "channel": self._config.channel,
             "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -204,10 +210,10 @@ class Agent:
             "opa_pid": process.pid if process else None,
             "lease_ttl_seconds": self._config.lease_ttl,
             "records": {
-                "written": file.tally.decisions if file else 0,
-                "noise": file.tally.noise if file else 0,
-                "panics": file.tally.panics if file else 0,
-                "shipped": self._shipper.acknowledged(file.path) if file else 0,
+                "written": tallied[1].decisions if tallied else 0,
+                "noise": tallied[1].noise if tallied else 0,
+                "panics": tallied[1].panics if tallied else 0,
+                "shipped": self._shipper.acknowledged(tallied[0]) if tallied else 0,
             },
         }
 

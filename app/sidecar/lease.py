@@ -49,6 +49,7 @@ class LeaseKeeper:
 
     def step(self) -> float:
         """Renew the lease or take it away. Returns the seconds until the next time."""
+        issued = time.time_ns()  # read before anything is checked: a pause after the checks shortens the lease
         against = self.doubts()
         self._say(against)
         known, api = self._known(), self._api()
@@ -56,7 +57,6 @@ class LeaseKeeper:
             self.valid_until = 0.0
             return _RETRY
         snapshot, state = known
-        issued = time.time_ns()
         horizon = int((snapshot.issued_at + snapshot.pointer.horizon_seconds) * 1e9)
         until = min(issued + int(self._config.lease_ttl * 1e9), horizon)
         lease = None if against else {"issued_at_ns": issued, "valid_until_ns": until}

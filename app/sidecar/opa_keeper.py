@@ -90,8 +90,8 @@ class OpaKeeper:
             self.process = opa_process.start(self._config, self._opa, self._ca, self._bundle_port)
             self._began = boot_seconds()
             self._ready = False
-            self._started(self.process)
             self._doubts.doubt(CONCERN, Reason.OPA_STOPPED, "OPA is starting")
+            self._started(self.process)
         return _STARTING
 
     def _await_ready(self, process: OpaProcess) -> float:

@@ -23,7 +23,7 @@ from app.core.files import write_atomically
 from app.core.opa import Opa
 from app.core.shipped import shipped
 from app.sidecar import bundle_server
-from app.sidecar.config import SidecarConfig
+from app.sidecar.config import SidecarConfig, SidecarFiles
 from app.sidecar.opa_api import OpaApi
 from app.sidecar.pki import SidecarCA
 
@@ -76,13 +76,13 @@ def start(config: SidecarConfig, opa: Opa, ca: SidecarCA, bundle_port: int) -> O
     ca.client_leaf(files.run / "opa-client.pem", files.run / "opa-client.key")
     _write_json(files.run / "opa.json", _configuration(config, bundle_port))
     write_atomically(files.run / "authz.rego", _authz(token), mode=0o600)
-    records = _next_record_file(files.records)
+    records = _next_record_file(files)
     with _append_only(records) as stderr, (files.run / "opa.out").open("wb") as stdout:
         try:
             process = subprocess.Popen(
                 [str(opa.binary), *_arguments(config)],
                 cwd=files.run,
-                env={"GOGC": "400"},
+                env={"GOGC": "400", "TZ": "UTC"},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -103,9 +103,9 @@ def end_orphan(config: SidecarConfig) -> int | None:
         return None
     except ValueError as error:
         raise PlacetError(f"{note} is damaged; end the OPA of this sidecar yourself and delete the file") from error
-    pid = int(known["pid"])
-    if _identity(pid) != known:
+    if known is None or _identity(known["pid"]) != known:
         return None
+    pid = int(known["pid"])
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
@@ -207,9 +207,12 @@ def _append_only(path: Path) -> IO[bytes]:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
-def _next_record_file(directory: Path) -> Path:
-    numbers = [int(path.stem) for path in directory.glob("*.log") if path.stem.isdigit()]
-    return directory / f"{max(numbers, default=0) + 1:08d}.log"
+def _next_record_file(files: SidecarFiles) -> Path:
+    """A name that was never used before: the control plane tells files of one instance apart by it."""
+    counter = files.private / "record-files"
+    number = int(counter.read_text()) + 1 if counter.exists() else 1
+    write_atomically(counter, str(number).encode())
+    return files.records / f"{number:08d}.log"
 
 
 def _write_json(path: Path, document: dict[str, Any] | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.errors import Denied
@@ -11,12 +12,21 @@ from app.sidecar.config import SidecarConfig
 from app.sidecar.doubts import Doubts
 from app.sidecar.opa_keeper import OpaKeeper
 from app.sidecar.opa_process import OpaProcess
-from app.sidecar.records import RecordFile
+from app.sidecar.records import RecordFile, Tally
 from app.sidecar.reserve import Reserve
 
 CONCERN = "records"
 
 _INTERVAL = 0.5
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """One OPA process and what it writes. Replaced as a whole, by another thread than the one that watches."""
+
+    process: OpaProcess
+    file: RecordFile
+    reserve: Reserve
 
 
 class RecordKeeper:
@@ -26,37 +36,29 @@ class RecordKeeper:
         self._config = config
         self._keeper = keeper
         self._doubts = doubts
-        self._process: OpaProcess | None = None
-        self.file: RecordFile | None = None
-        self._reserve: Reserve | None = None
+        self._watched: _Watched | None = None
 
     def follow(self, process: OpaProcess) -> None:
-        """From now on watch the records of this process; reserves their space before it answers anybody."""
+        """From now on watch the records of this process. Reserves their space before it answers anybody."""
         self._doubts.doubt(CONCERN, Reason.AGENT_PAUSED, "not checked yet")
-        self._reserve = Reserve(process.records, self._config.reserve, self._config.record_space)
-        self.file = RecordFile(process.records)
-        self._process = process
+        reserve = Reserve(process.records, self._config.reserve, self._config.record_space)
+        self._watched = _Watched(process, RecordFile(process.records), reserve)
+        self._keep(reserve)
 
     def step(self) -> float:
         """Check once. Returns the seconds until the next time."""
-        process, file, reserve = self._process, self.file, self._reserve
-        if file is None or reserve is None or process is None or process.exit_code() is not None:
-            self._without_opa()
+        watched = self._watched
+        if watched is None or watched.process.exit_code() is not None:
+            self._without_opa(watched)
             return _INTERVAL
-        try:
-            reserve.keep()
-        except Denied:
-            if reserve.nearly_spent():
-                # Denials are recorded too: an OPA that only denies would use up the rest.
-                self._keeper.end("the space for records is used up")
-            raise
+        self._keep(watched.reserve)
         status = self._keeper.status
         if status is None:
             return _INTERVAL
-        file.expect(status.opa_id)
+        watched.file.expect(status.opa_id)
         # Counted before the records are read: OPA writes a record before it counts the answer.
-        answered = process.api.answered()
-        tally = file.read()
+        answered = watched.process.api.answered()
+        tally = watched.file.read()
         if tally.unexpected is not None:
             raise Denied(Reason.RECORD_UNEXPECTED, tally.unexpected)
         if tally.decisions < answered:
@@ -64,16 +66,24 @@ class RecordKeeper:
         self._doubts.vouch(CONCERN)
         return _INTERVAL
 
-    def freed(self, path: Path, acknowledged: int) -> None:
-        """The control plane holds this file up to `acknowledged`; its space may be used again."""
-        if self._reserve is not None and self.file is not None and self.file.path == path:
-            self._reserve.free(acknowledged)
+    def tally(self) -> tuple[Path, Tally] | None:
+        """The record file that is written now, and what was seen in it."""
+        watched = self._watched
+        return (watched.file.path, watched.file.tally) if watched else None
 
-    def _without_opa(self) -> None:
+    def _keep(self, reserve: Reserve) -> None:
+        try:
+            reserve.keep()
+        except Denied:
+            if reserve.nearly_spent():
+                # Denials are recorded too: an OPA that only denies would use up the rest.
+                self._keeper.end("the space for records is used up")
+            raise
+
+    def _without_opa(self, watched: _Watched | None) -> None:
         """Nobody writes records. An OPA that was ended for want of space comes back when a whole reserve fits."""
-        if self._reserve is not None:
-            self._reserve.release()
-            self._reserve = None
+        if watched is not None:
+            watched.reserve.release()
         held_down = self._keeper.held_down
         if held_down is None:
             self._doubts.doubt(CONCERN, Reason.OPA_STOPPED, "no OPA writes records")

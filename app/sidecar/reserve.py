@@ -26,7 +26,6 @@ class Reserve:
         self._size = size
         self._limit = limit
         self._allocated_to = 0
-        self._freed_to = 0
 
     def keep(self) -> None:
         """Allocate up to the full reserve again. Raises `Denied` when it is not whole afterwards."""
@@ -47,26 +46,27 @@ class Reserve:
 
     def release(self) -> None:
         """Give the reserve back, because nobody writes this file any more."""
-        release(self._path)
-        self._allocated_to = 0
+        if self._allocated_to:
+            release(self._path)
+            self._allocated_to = 0
 
     def nearly_spent(self) -> bool:
         """Whether less than half of the reserve is left ahead of the records."""
         return self._allocated_to - self._path.stat().st_size < self._size / 2
 
-    def free(self, acknowledged: int) -> None:
-        """Give back the blocks of records that the control plane holds durably."""
-        upto = acknowledged - acknowledged % _FREE_STEP
-        if upto <= self._freed_to:
-            return
-        descriptor = os.open(self._path, os.O_RDWR)
-        try:
-            allocation.free(descriptor, self._freed_to, upto - self._freed_to)
-        finally:
-            os.close(descriptor)
-        self._freed_to = upto
+
+def free(path: Path, acknowledged: int) -> None:
+    """Give back the blocks of records that the control plane holds durably."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        allocation.free(descriptor, 0, acknowledged - acknowledged % _FREE_STEP)
+    finally:
+        os.close(descriptor)
 
 
 def release(path: Path) -> None:
     """Give back the blocks that are allocated beyond the end of a file: truncating it to its own size does that."""
-    os.truncate(path, path.stat().st_size)
+    try:
+        os.truncate(path, path.stat().st_size)
+    except FileNotFoundError:
+        return  # shipped whole and deleted meanwhile

@@ -6,6 +6,7 @@ knows a repeat by its first offset. What was acknowledged is noted too; records 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,8 +37,10 @@ class Shipper:
         paths = sorted(self._directory.glob("*.log"))
         for path in paths:
             complete = ended or path != paths[-1]
+            if complete:
+                _end_last_line(path)
             progress = _Progress(path)
-            batch = _next_batch(path, progress, complete)
+            batch = _next_batch(path, progress)
             if batch:
                 self._send(path, progress, batch)
                 return True
@@ -95,15 +98,22 @@ class _Progress:
         write_atomically(self._note, strict_json.canonical(document), mode=0o600)
 
 
-def _next_batch(path: Path, progress: _Progress, complete: bool) -> bytes:
-    """The next whole lines. Of a file that nobody writes any more, also a last line that is cut short."""
+def _end_last_line(path: Path) -> None:
+    """OPA was killed within its last line, and answered nobody: the line ends here, so that lines stay whole."""
+    with path.open("r+b") as file:
+        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
+            file.write(b"\n")
+
+
+def _next_batch(path: Path, progress: _Progress) -> bytes:
+    """The next whole lines."""
     with path.open("rb") as file:
         file.seek(progress.acknowledged)
         if progress.intended is not None:
             return file.read(progress.intended - progress.acknowledged)
         batch = bytearray()
         for number, line in enumerate(file):
-            if not complete and not line.endswith(b"\n"):
+            if not line.endswith(b"\n"):
                 break
             if batch and (len(batch) + len(line) > _BATCH or number == _BATCH_LINES):
                 break

@@ -46,6 +46,7 @@ audience(accepted, named) := named if {
 	named in accepted
 	named != ""
 } else := [one |
+	is_array(named)
 	some one in named
 	one in accepted
 	one != ""

@@ -6,17 +6,22 @@ default failure := "request.malformed"
 
 failure := null if {
 	# A member that Placet does not know could be a misspelt one, and must not be ignored in silence.
-	object.remove(input, ["identity", "warrant", "action", "resource", "context", "execution"]) == {}
-	named(input.action.name)
-	named(input.resource.type)
-	named(input.resource.id)
+	rare := object.remove(input, ["identity", "action", "resource", "context"])
+	rare_well_formed(rare)
+
+	# `concat` is defined for strings alone.
+	names := [input.action.name, input.resource.type, input.resource.id]
+	concat("", names)
+	not "" in names
 	is_object(object.get(input, "context", {}))
-	is_array(object.get(input, "warrant", []))
-	execution := object.get(input, "execution", {"id": "none"})
-	named(execution.id)
 }
 
-named(text) if {
-	is_string(text)
-	text != ""
+rare_well_formed(rare) if {
+	rare == {}
+} else if {
+	object.remove(rare, ["warrant", "execution"]) == {}
+	is_array(object.get(rare, "warrant", []))
+	execution := object.get(rare, "execution", {"id": "none"})
+	is_string(execution.id)
+	execution.id != ""
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.core.shipped import shipped
 from app.local.tools import installed
 from bench import stand
 
@@ -189,7 +190,7 @@ def test_the_agent_may(opa: stand.Server, target: str) -> None:
 
 
 def test_the_template_as_shipped_admits_no_agent(tmp_path: Path) -> None:
-    template = (stand.shipped("rego") / "authz" / "authz.rego").read_text()
+    template = (shipped("rego") / "authz" / "authz.rego").read_text()
     assert template.count("AGENT_TOKEN_SHA256") == 2  # the comment and the rule
 
 

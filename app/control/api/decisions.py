@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from app.control import decisions, record_lines
+from app.control import decisions
 from app.control.api.access import PlaneOf, by
 from app.control.decisions import Filter, Whole
 from app.control.problems import Forbidden
 from app.control.store import Decision
 from app.control.tokens import Access, Scope
+from app.core import strict_json
 
 router = APIRouter(prefix="/api/v1/decisions", tags=["decisions"])
 
@@ -76,7 +77,7 @@ def search_decisions(
 def get_decision(
     plane: PlaneOf, decision_id: str, access: Annotated[Access, by(Scope.DECISION_READ, everywhere=True)]
 ) -> Response:
-    """One decision with its record: `record` as OPA wrote it, null when it does not parse; `raw` its text."""
+    """One decision with its record: `record` as OPA wrote it, null when parsers might disagree; `raw` its text."""
     with plane.store.read() as session:
         found = decisions.whole(session, plane.objects, decision_id, access.system)
     return Response(_whole_json(found), media_type="application/json")
@@ -94,5 +95,13 @@ def _whole_json(found: Whole) -> bytes:
         "raw": found.raw.decode("utf-8", "backslashreplace"),
     }
     head = json.dumps(members).encode()
-    readable = record_lines.parse(found.raw) is not None
-    return head[:-1] + b', "record": ' + (found.raw if readable else b"null") + b"}"
+    return head[:-1] + b', "record": ' + (found.raw if _reads_alike(found.raw) else b"null") + b"}"
+
+
+def _reads_alike(raw: bytes) -> bool:
+    """Whether every JSON parser reads the record in the same way."""
+    try:
+        strict_json.load_object(raw)
+    except strict_json.StrictJSONError:
+        return False
+    return True

@@ -30,4 +30,5 @@ def error_page(request: Request, status: int, detail: str) -> Response:
     """An error for people."""
     titles = {403: "Not allowed", 404: "Not found", 422: "That does not work", 503: "Not available"}
     page = {"title": titles.get(status, "Something went wrong"), "detail": detail, "status": status}
-    return rendering.render(request, "error.html", page, status=status)
+    template = "problem.html" if rendering.is_live(request) else "error.html"
+    return rendering.render(request, template, page, status=status)

@@ -21,6 +21,9 @@ from app.core.targets import ATTESTATIONS_FILE, BUNDLE_FILE, SIGNATURE_FILE
 router = APIRouter()
 
 Reader = Annotated[Access, by(Scope.SYSTEM_READ)]
+#: The steps that leave a link with every release.
+_STEPS = ("build", "sign", "publish")
+
 BoundReader = Annotated[Access, by(Scope.SYSTEM_READ, everywhere=True)]
 
 
@@ -66,7 +69,7 @@ def release_page(request: Request, plane: PlaneOf, system: str, digest: str, _: 
         "carried": carried,
         "pointers": pointers,
         "evidence": evidence,
-        "links": [_link(one) for one in evidence if one.predicate_type == LINK],
+        "links": sorted((_link(one) for one in evidence if one.predicate_type == LINK), key=_order),
         "files": _files(release),
         "provenance": json.dumps(release.provenance, indent=2, ensure_ascii=False),
     }
@@ -109,6 +112,12 @@ def _link(evidence: Evidence) -> dict[str, Any]:
         "issuer": evidence.signer_issuer,
         "signed_at": evidence.signed_at,
     }
+
+
+def _order(link: Mapping[str, Any]) -> tuple[Any, ...]:
+    """By the time of signature; steps of the same second in the order in which a release passes them."""
+    name = link["name"]
+    return link["signed_at"], _STEPS.index(name) if name in _STEPS else len(_STEPS), name
 
 
 def _resources(listed: Any) -> list[dict[str, str]]:

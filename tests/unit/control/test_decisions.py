@@ -10,9 +10,12 @@ def shipped(api):
     api.create_system("payments")
     api.create_system("ledger")
     payments = b"".join(
-        record(f"p{number}", allow=number % 2 == 0, at=f"2026-01-31T12:00:{number:02}.000000001Z") for number in range(10)
+        record(f"p{number}", allow=number % 2 == 0, at=f"2026-01-31T12:00:{number:02}.000000001Z")
+        for number in range(10)
     )
-    ledger = record("l0", at="2026-02-01T00:00:00Z", input={"action": {"name": "post_100%"}, "resource": {"id": "ÄRGER"}})
+    ledger = record(
+        "l0", at="2026-02-01T00:00:00Z", input={"action": {"name": "post_100%"}, "resource": {"id": "ÄRGER"}}
+    )
     assert api.ship(payments).status_code == 200
     assert api.ship(ledger, system="ledger").status_code == 200
     return api

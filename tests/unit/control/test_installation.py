@@ -1,6 +1,5 @@
 """`placet server init` makes all of it or nothing, and its schema is what the migrations make."""
 
-import os
 import stat
 
 import pytest
@@ -125,7 +124,7 @@ def test_an_uninitialised_directory_says_what_to_run(tmp_path):
 
 def test_a_key_that_others_can_read_is_refused(installed):
     key = installed.directory / "keys" / "targets.pem"
-    os.chmod(key, 0o644)
+    key.chmod(0o644)
     with pytest.raises(PlacetError, match="others can read"):
         Plane.open(Settings.load(installed.directory), verify_plain)
 

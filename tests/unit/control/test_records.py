@@ -256,7 +256,9 @@ def test_many_at_once_store_each_batch_once(api):
 
 
 def test_counts_are_for_prometheus(api, plane):
-    api.ship(record("d1") + record("d2", allow=False) + record("d3", result={"allow": False, "reasons": [{"code": "u"}]}))
+    api.ship(
+        record("d1") + record("d2", allow=False) + record("d3", result={"allow": False, "reasons": [{"code": "u"}]})
+    )
     text = api.get("/metrics").text
     assert 'placet_records_ingested_total{outcome="allow",system="payments"} 1.0' in text
     assert 'placet_records_ingested_total{outcome="deny",system="payments"} 2.0' in text

@@ -33,7 +33,13 @@ def test_the_last_status_is_shown_with_its_age(api):
 
 @pytest.mark.parametrize(
     "spoilt",
-    [{"at": "yesterday"}, {"release": "latest"}, {"healthy": "maybe"}, {"records": {"written": -1, "shipped": 0}}, {"x": 1}],
+    [
+        {"at": "yesterday"},
+        {"release": "latest"},
+        {"healthy": "maybe"},
+        {"records": {"written": -1, "shipped": 0}},
+        {"x": 1},
+    ],
 )
 def test_a_malformed_status_is_refused(api, spoilt):
     api.create_system("payments")

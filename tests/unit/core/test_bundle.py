@@ -108,7 +108,7 @@ def test_reserved_roots(root):
     assert refused(bundle(roots=["app", root])) == Reason.MANIFEST_ROOTS_RESERVED
 
 
-@pytest.mark.parametrize("root", ["systems", "my/system", "app/placet", "System"])
+@pytest.mark.parametrize("root", ["systems", "my/system", "my/placet", "System"])
 def test_roots_that_only_look_reserved(root):
     parse_bundle(bundle(roots=["app", root]))
 

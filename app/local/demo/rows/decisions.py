@@ -81,7 +81,7 @@ def found_in_ui(world: World) -> str:
     assert answer.decision_id is not None
     eventually("shipped", lambda: world.stack.decisions_known({answer.decision_id or ""}))
     with httpx.Client(base_url=world.stack.server, timeout=30, trust_env=False, follow_redirects=True) as browser:
-        require("Log in" in browser.get("/decisions").text, "the page is not behind a login")
+        require("Sign in" in browser.get("/decisions").text, "the page is not behind a login")
         page = browser.post("/login", data={"token": world.stack.admin_token, "next": "/decisions"})
         require(page.is_success, f"login gave {page.status_code}")
         listed = browser.get("/decisions", params={"system": "payments", "outcome": "deny"})

@@ -1,0 +1,125 @@
+"""Signing when something is down or refuses: one line that says what, and never a signature that cannot verify."""
+
+import os
+import signal
+
+import jwt
+import pytest
+
+from app.core.errors import PlacetError, UsageError
+from app.core.signing import SigningSession, identity_token
+from app.core.trust import TrustConfig
+from app.local.sigstore import LocalSigstore
+
+from .release_kit import DEVELOPER, bundle, provenance
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def trust(sigstore):
+    return TrustConfig.from_file(sigstore.trust_config)
+
+
+def failure(kind, call):
+    with pytest.raises(kind) as error:
+        call()
+    assert type(error.value) is kind
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+    return str(error.value)
+
+
+@pytest.mark.parametrize("token", ["", "garbage", "a.b.c", "\u00e9.\u00e9.\u00e9", "e30.e30.e30", "x" * 100_000])
+def test_a_token_that_is_none(trust, token):
+    assert "identity token cannot be used" in failure(UsageError, lambda: SigningSession(trust, token))
+
+
+def forged(sigstore, **claims):
+    now = 1_700_000_000
+    body = {"iss": sigstore.issuer_url, "aud": "sigstore", "sub": "x", "email": DEVELOPER, "email_verified": True,
+            "iat": now, "nbf": now, "exp": 2_000_000_000, **claims}  # fmt: skip
+    return jwt.encode(body, "a secret of the forger, long enough to be one", algorithm="HS256")
+
+
+def test_an_expired_token(trust, sigstore):
+    failure(UsageError, lambda: SigningSession(trust, forged(sigstore, exp=1_700_000_001)))
+
+
+def test_a_token_for_another_audience(trust, sigstore):
+    token = sigstore.token("spiffe://example.org/app", audience="payments")
+    failure(UsageError, lambda: SigningSession(trust, token))
+
+
+def test_a_token_that_fulcio_refuses(trust, sigstore):
+    said = failure(PlacetError, lambda: SigningSession(trust, forged(sigstore)))
+    assert said.startswith("cannot get a signing certificate: ")
+    assert not said.endswith(": ")
+
+
+@pytest.mark.parametrize("identity", ["d\u00e9v@example.org", "\u5f00\u53d1@example.org", "dev@ex\u00e4mple.org"])
+def test_an_identity_that_is_not_ascii(trust, sigstore, identity):
+    """X.509 e-mail names are ASCII (RFC 5280): refused in one line, or signed; never a crash in the CSR."""
+    try:
+        token = sigstore.token(identity)
+        SigningSession(trust, token)
+    except PlacetError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_token_is_read_from_a_file_or_the_environment(trust, tmp_path):
+    (tmp_path / "token").write_bytes(b" a.b.c\n")
+    assert identity_token(trust, tmp_path / "token", "d.e.f") == "a.b.c"
+    assert identity_token(trust, None, " d.e.f\n") == "d.e.f"
+    with pytest.raises(UsageError, match="cannot read the identity token"):
+        identity_token(trust, tmp_path / "none", None)
+
+
+def stop(stack, service):
+    server = stack._servers[service]
+    os.kill(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+@pytest.mark.parametrize(
+    ("service", "start"), [("fulcio", "cannot get a signing certificate: "), ("ct_log", "cannot get a signing certificate: ")]
+)
+def test_no_certificate_without(tmp_path, service, start):
+    with LocalSigstore(tmp_path) as stack:
+        trust = TrustConfig.from_file(stack.trust_config)
+        stop(stack, service)
+        said = failure(PlacetError, lambda: SigningSession(trust, stack.token(DEVELOPER)))
+    assert said.startswith(start)
+    if service == "fulcio":
+        assert said == f"{start}127.0.0.1:{stack.ports.fulcio} does not answer"
+
+
+@pytest.mark.parametrize("service", ["tsa", "rekor"])
+def test_no_signature_without(tmp_path, service):
+    with LocalSigstore(tmp_path) as stack:
+        session = SigningSession(TrustConfig.from_file(stack.trust_config), stack.token(DEVELOPER))
+        stop(stack, service)
+        said = failure(PlacetError, lambda: session.sign(provenance(bundle())))
+    assert said.startswith("cannot sign: ")
+    assert ("timestamp" in said) == (service == "tsa")
+
+
+def test_a_statement_that_is_none(trust, sigstore):
+    session = SigningSession(trust, sigstore.token(DEVELOPER))
+    failure(PlacetError, lambda: session.sign(b"{}"))
+
+
+def test_a_certificate_that_has_expired(trust, sigstore, monkeypatch):
+    from datetime import UTC, datetime, timedelta
+
+    from sigstore import sign
+
+    session = SigningSession(trust, sigstore.token(DEVELOPER))
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(UTC) + timedelta(minutes=11)
+
+    monkeypatch.setattr(sign, "datetime", Later)
+    assert "Expired" in failure(PlacetError, lambda: session.sign(provenance(bundle())))
