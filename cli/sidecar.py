@@ -43,6 +43,9 @@ def run(
     opa: OpaOption = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where services reach OPA.")] = 8181,
     lease_ttl: Annotated[float, typer.Option("--lease-ttl", min=1, max=3600, help="Seconds that a lease holds.")] = 10,
+    renew: Annotated[
+        float | None, typer.Option("--renew", min=0.2, help="Seconds between renewals. Default: a third of the TTL.")
+    ] = None,
     refresh: Annotated[
         float, typer.Option("--refresh", min=0.2, max=3600, help="Seconds between refreshes of the metadata.")
     ] = 2,
@@ -80,12 +83,15 @@ def run(
         files=SidecarFiles(directory.absolute()),
         port=port,
         lease_ttl=lease_ttl,
+        lease_renewal=renew,
         refresh_interval=refresh,
         minimum_sequence=minimum_sequence,
         reserve=_size(reserve, "--reserve"),
         record_space=_size(record_space, "--record-space"),
         server_ca=server_ca,
     )
+    if config.renewal > config.lease_ttl / 2:
+        raise UsageError("--renew must be at most half of --lease-ttl, so that one late renewal ends no lease")
     if config.record_space < 2 * config.reserve:
         raise UsageError("--record-space must be at least twice --reserve")
     root = read_bounded(tuf_root, _MAX_SMALL_FILE, "the TUF root")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request
@@ -41,6 +42,9 @@ from app.core.errors import PlacetError
 
 log = logging.getLogger("placet.control")
 
+#: Seconds: an older timestamp means that nobody signs, and that sidecars with short horizons deny or soon will.
+STALE_AFTER = 60
+
 #: Seconds that a login lasts.
 SESSION_LIFETIME = 12 * 3600
 
@@ -68,6 +72,7 @@ def create_app(plane: Plane, *, freshness_interval: float = DEFAULT_INTERVAL, se
         redoc_url=None,
     )
     app.state.plane = plane
+    app.state.stale_after = timedelta(seconds=max(STALE_AFTER, 3 * freshness_interval))
     for module in (systems, releases, channels, quarantine, issuers, tokens, sidecars, decisions, tuf, health):
         app.include_router(module.router)
     web.install(app)

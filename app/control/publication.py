@@ -9,10 +9,12 @@ from sqlmodel import Session, col, select
 from tuf.api.metadata import TargetFile
 
 from app.control.objects import Objects
+from app.control.problems import Conflict
 from app.control.store import Issuer, Pointer, Quarantine, Release, System
 from app.core.targets import (
     ATTESTATIONS_FILE,
     BUNDLE_FILE,
+    MAX_STATE,
     SIGNATURE_FILE,
     STATE_TARGET,
     ChannelPointer,
@@ -74,7 +76,13 @@ def _documents(session: Session) -> Iterator[tuple[str, bytes]]:
             horizon_seconds=horizons[pointer.system],
         )
         yield channel_target(pointer.system, pointer.channel), document.encode()
-    yield STATE_TARGET, _state(session).encode()
+    state = _state(session).encode()
+    if len(state) > MAX_STATE:
+        raise Conflict(
+            f"quarantine and issuers together would take {len(state)} bytes; sidecars take {MAX_STATE}: "
+            "lift what is over, or remove issuers"
+        )
+    yield STATE_TARGET, state
 
 
 def _state(session: Session) -> PublishedState:

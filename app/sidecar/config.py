@@ -26,8 +26,10 @@ class SidecarConfig:
     files: SidecarFiles
     #: Where services reach OPA, on loopback.
     port: int = 8181
-    #: How long a lease holds; it is renewed every third of this.
+    #: How long a lease holds.
     lease_ttl: float = 10.0
+    #: How often it is renewed; None: every third of its TTL.
+    lease_renewal: float | None = None
     #: How often the metadata is refreshed.
     refresh_interval: float = 2.0
     #: A pointer of a lower sequence is refused even on the first start.
@@ -37,6 +39,11 @@ class SidecarConfig:
     #: How much all record files and the reserve may take together.
     record_space: int = 4096 * MIB
     server_ca: Path | None = None
+
+    @property
+    def renewal(self) -> float:
+        """Seconds between two renewals of the lease."""
+        return self.lease_renewal or self.lease_ttl / 3
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The lease: the short-lived state in OPA without which every decision is a denial.
 
-Every third of its TTL the agent asks itself whether anything speaks against it. If nothing does, the lease is
+Several times within its TTL the agent asks itself whether anything speaks against it. If nothing does, the lease is
 renewed. If anything does, the lease is taken away at once; and if the agent cannot even do that, it runs out.
 """
 
@@ -65,7 +65,7 @@ class LeaseKeeper:
         except OpaUnavailable:
             return _RETRY
         self.valid_until = 0.0 if against else until / 1e9
-        return self._config.lease_ttl / 3
+        return self._config.renewal
 
     def withdraw(self) -> None:
         """Take the lease away, because the agent ends."""
@@ -98,4 +98,4 @@ class LeaseKeeper:
         if against:
             log.warning("no lease: %s", "; ".join(f"{doubt.reason} ({doubt.detail})" for doubt in against))
         else:
-            log.info("lease held, renewed every %.1f s", self._config.lease_ttl / 3)
+            log.info("lease held, renewed every %.1f s", self._config.renewal)

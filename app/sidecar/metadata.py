@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import ValidationError
@@ -92,6 +93,21 @@ class Repository:
             raise Unreachable(f"cannot download {target}: {_line(error)}") from error
         except (RepositoryError, OSError, ValueError) as error:
             raise Denied(Reason.METADATA_INVALID, f"{target}: {_line(error)}") from error
+
+    def stored(self, target: str) -> bytes | None:
+        """A target as it was downloaded once; None when it is not there. Nothing vouches for it but what it says."""
+        path = self._stored_path(target)
+        return path.read_bytes() if path.exists() else None
+
+    def forget_releases(self, but: set[str]) -> None:
+        """Delete the downloaded files of all releases but these (`sha256:…`)."""
+        kept = tuple(quote(f"releases/{digest.removeprefix('sha256:')}/", "") for digest in but)
+        for path in self._config.files.targets.glob("releases*"):
+            if not path.name.startswith(kept):
+                path.unlink(missing_ok=True)
+
+    def _stored_path(self, target: str) -> Path:
+        return self._config.files.targets / quote(target, "")  # where python-tuf puts it
 
     def _load(self, fetcher: FetcherInterface) -> Snapshot:
         base = self._config.server.rstrip("/")

@@ -29,8 +29,11 @@ from app.sidecar.pki import SidecarCA
 
 #: Seconds that OPA has to end after SIGTERM before it is killed.
 _GRACE = 4.0
-#: Bytes of a request that OPA reads at most, plain and after gzip.
-_MAX_REQUEST = 65536
+#: Bytes of a request that OPA reads at most. The agent's own state must fit (see `MAX_STATE`, which leaves room for
+#: what vetting adds).
+_MAX_REQUEST = 512 * 1024
+#: Bytes of a gzipped request after decompression.
+_MAX_GZIP = 65536
 
 
 class OpaProcess:
@@ -188,7 +191,7 @@ def _configuration(config: SidecarConfig, bundle_port: int) -> dict[str, Any]:
         },
         "status": {"prometheus": True},
         "nd_builtin_cache": True,
-        "server": {"decoding": {"max_length": _MAX_REQUEST, "gzip": {"max_length": _MAX_REQUEST}}},
+        "server": {"decoding": {"max_length": _MAX_REQUEST, "gzip": {"max_length": _MAX_GZIP}}},
         "caching": {"inter_query_builtin_value_cache": {"named": {"io_jwt": {"max_num_entries": 10000}}}},
         "labels": {"system": config.system, "channel": config.channel, "sidecar": config.name},
     }

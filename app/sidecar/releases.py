@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.core.compose import Composed, Library, compose
@@ -12,7 +13,6 @@ from app.core.targets import ATTESTATIONS_FILE, BUNDLE_FILE, SIGNATURE_FILE, Cha
 from app.core.trust import TrustConfig
 from app.core.verification import VerifiedRelease, split_attestations, verify_release
 from app.sidecar.config import SidecarConfig
-from app.sidecar.metadata import Repository
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,14 @@ class Releases:
         self._opa = opa
         self.library = library
 
-    def prepare(self, pointer: ChannelPointer, repository: Repository) -> Prepared:
-        """Fetch, verify and compose the release that `pointer` names. Raises `Denied` or `Unreachable`."""
-        bundle = repository.download(release_target(pointer.release, BUNDLE_FILE))
-        signature = repository.download(release_target(pointer.release, SIGNATURE_FILE))
-        attestations = repository.download(release_target(pointer.release, ATTESTATIONS_FILE))
+    def prepare(self, pointer: ChannelPointer, get: Callable[[str], bytes | None]) -> Prepared:
+        """Get, verify and compose the release that `pointer` names. Raises `Denied`, or what `get` raises.
+
+        `get` gives a target's bytes, or None. It need not be trusted.
+        """
+        bundle = get(release_target(pointer.release, BUNDLE_FILE))
+        signature = get(release_target(pointer.release, SIGNATURE_FILE))
+        attestations = get(release_target(pointer.release, ATTESTATIONS_FILE))
         if bundle is None:
             raise Denied(Reason.RELEASE_UNAVAILABLE, f"{pointer.release} is not among the published releases")
         release = verify_release(

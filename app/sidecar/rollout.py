@@ -57,7 +57,7 @@ class Rollout:
             self._enforce(Prepared(wanted, self.enforced.release, self.enforced.composed))
             return _IDLE
         try:
-            self._offer(self._releases.prepare(wanted, self._repository))
+            self._offer(self._releases.prepare(wanted, self._repository.download))
         except Denied as denied:
             self._refuse(wanted, denied)
             self._fall_back()
@@ -102,6 +102,7 @@ class Rollout:
         if prepared.pointer == self.wanted:
             self.failure = None
         write_atomically(self._enforced_file, prepared.pointer.encode(), mode=0o600)
+        self._repository.forget_releases(but={prepared.pointer.release, (self.wanted or prepared.pointer).release})
         log.info("enforcing %s (sequence %d)", prepared.release.digest, prepared.pointer.sequence)
 
     def _refuse(self, pointer: ChannelPointer, denied: Denied) -> None:
@@ -115,4 +116,4 @@ class Rollout:
             return
         last = ChannelPointer.model_validate_json(self._enforced_file.read_bytes())
         if last != self._refused:
-            self._offer(self._releases.prepare(last, self._repository))
+            self._offer(self._releases.prepare(last, self._repository.stored))

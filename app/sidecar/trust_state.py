@@ -14,7 +14,7 @@ from app.core.bundle import digest_of
 from app.core.errors import Denied
 from app.core.files import write_atomically
 from app.core.reason_codes import Reason
-from app.core.targets import PublishedState
+from app.core.targets import MAX_STATE, PublishedState
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class TrustState:
 
 def from_published(state: PublishedState) -> TrustState:
     """Vet what was published. One bad key refuses all of it: the control plane's word on keys is not enough."""
+    if len(state.encode()) > MAX_STATE:
+        raise Denied(Reason.METADATA_INVALID, f"the published state is larger than {MAX_STATE} bytes")
     issuers: dict[str, Any] = {}
     for issuer in state.issuers:
         if issuer.issuer in issuers:

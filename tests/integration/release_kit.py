@@ -26,7 +26,9 @@ TIMES = {"started": "2026-01-01T00:00:00Z", "finished": "2026-01-01T00:00:01Z"}
 
 def bundle(rule: str = "default allow := false") -> bytes:
     manifest = {"roots": ["app"], "revision": "r1", "metadata": {"placet": {"entrypoint": "app/allow"}}}
-    return archive.write_archive({".manifest": json.dumps(manifest).encode(), "a.rego": f"package app\n\n{rule}\n".encode()})
+    return archive.write_archive(
+        {".manifest": json.dumps(manifest).encode(), "a.rego": f"package app\n\n{rule}\n".encode()}
+    )
 
 
 def provenance(of: bytes) -> bytes:

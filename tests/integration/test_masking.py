@@ -145,6 +145,11 @@ def test_the_record_keeps_a_digest_of_the_token(opa: stand.Server) -> None:
     assert recorded["warrant"] == [stand.digest(TOKENS[1].encode()), stand.digest(b"7")]
 
 
+def test_a_warrant_is_cut_whatever_it_is(opa: stand.Server) -> None:
+    _, lines = ask(opa, {"input": stand.request(TOKENS[0], warrant=["opaque"])})
+    assert json.loads(lines[0])["input"]["warrant"] == [stand.digest(b"opaque")]
+
+
 def test_the_record_keeps_what_replay_needs(opa: stand.Server) -> None:
     _, lines = ask(opa, {"input": stand.request(TOKENS[0])})
     calls = json.loads(lines[0])["nd_builtin_cache"]

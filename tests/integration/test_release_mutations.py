@@ -12,15 +12,15 @@ understand differently. Nothing else may verify.
 """
 
 import base64
-import copy
 import json
 import random
 import time
 
 import pytest
-from .release_kit import at, places, replaced, signed_release, without
 
 from app.core.errors import Denied
+
+from .release_kit import at, places, replaced, signed_release, without
 
 pytestmark = pytest.mark.stack
 
@@ -107,7 +107,9 @@ def test_no_member_may_be_added(attempt, document):
                 if name not in value and attempt(replaced(document, path, {**value, name: "x"})):
                     survived.append((path, name))
         if isinstance(value, list):
-            survived += [path for more in (value * 2, [*value, {}], [*value, None]) if attempt(replaced(document, path, more))]
+            survived += [
+                path for more in (value * 2, [*value, {}], [*value, None]) if attempt(replaced(document, path, more))
+            ]
     assert survived == []
 
 
@@ -121,7 +123,9 @@ def test_no_character_may_change(attempt, document):
     for path in places(document):
         value = at(document, path)
         if isinstance(value, str) and value and path[-1] != "signedTimestamp":
-            for where in {0, 1, len(value) // 2, len(value) - 3, len(value) - 1, *range(7, len(value), 61)} & set(range(len(value))):
+            for where in {0, 1, len(value) // 2, len(value) - 3, len(value) - 1, *range(7, len(value), 61)} & set(
+                range(len(value))
+            ):
                 changed = value[:where] + other_character(value[where]) + value[where + 1 :]
                 survived += [(path, where)] if attempt(replaced(document, path, changed)) else []
             for changed in (value[:-1], value[1:], value + value[-1], value + "\n", " " + value, value.swapcase()):

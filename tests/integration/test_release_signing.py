@@ -2,10 +2,13 @@
 
 import os
 import signal
+from datetime import UTC, datetime, timedelta
 
 import jwt
 import pytest
+from sigstore import sign
 
+from app.core import signing
 from app.core.errors import PlacetError, UsageError
 from app.core.signing import SigningSession, identity_token
 from app.core.trust import TrustConfig
@@ -81,17 +84,14 @@ def stop(stack, service):
     server.wait()
 
 
-@pytest.mark.parametrize(
-    ("service", "start"), [("fulcio", "cannot get a signing certificate: "), ("ct_log", "cannot get a signing certificate: ")]
-)
-def test_no_certificate_without(tmp_path, service, start):
+@pytest.mark.parametrize("service", ["fulcio", "ct_log"])
+def test_no_certificate_without(tmp_path, monkeypatch, service):
+    monkeypatch.setattr(signing, "TIMEOUT", (1, 1))  # without its log, Fulcio goes on trying for a minute
     with LocalSigstore(tmp_path) as stack:
         trust = TrustConfig.from_file(stack.trust_config)
         stop(stack, service)
         said = failure(PlacetError, lambda: SigningSession(trust, stack.token(DEVELOPER)))
-    assert said.startswith(start)
-    if service == "fulcio":
-        assert said == f"{start}127.0.0.1:{stack.ports.fulcio} does not answer"
+    assert said == f"cannot get a signing certificate: 127.0.0.1:{stack.ports.fulcio} does not answer"
 
 
 @pytest.mark.parametrize("service", ["tsa", "rekor"])
@@ -110,10 +110,6 @@ def test_a_statement_that_is_none(trust, sigstore):
 
 
 def test_a_certificate_that_has_expired(trust, sigstore, monkeypatch):
-    from datetime import UTC, datetime, timedelta
-
-    from sigstore import sign
-
     session = SigningSession(trust, sigstore.token(DEVELOPER))
 
     class Later(datetime):

@@ -207,7 +207,12 @@ def test_another_signer_of_the_same_bundle(release):
 
 # ---- trust that ended, or is another's -----------------------------------------------------------------------
 
-ROOT = {"certificate authority": "certificateAuthorities", "CT log": "ctlogs", "log": "tlogs", "timestamps": "timestampAuthorities"}
+ROOT = {
+    "certificate authority": "certificateAuthorities",
+    "CT log": "ctlogs",
+    "log": "tlogs",
+    "timestamps": "timestampAuthorities",
+}
 
 
 def window(entry):

@@ -16,9 +16,6 @@ from app.control.tokens import Access, Scope
 
 router = APIRouter(tags=["health"])
 
-#: An older timestamp means that nobody signs: sidecars with short horizons will deny.
-STALE_AFTER = timedelta(seconds=60)
-
 
 @router.get("/healthz")
 def healthz() -> dict[str, str]:
@@ -27,11 +24,12 @@ def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz")
-def readyz(plane: PlaneOf) -> dict[str, str]:
+def readyz(request: Request, plane: PlaneOf) -> dict[str, str]:
     """Database and object store answer, and the TUF timestamp is fresh; else 503."""
     issued = plane.issued_at()
     plane.objects.check()
-    if issued is None or now() - issued > STALE_AFTER:
+    stale_after: timedelta = request.app.state.stale_after
+    if issued is None or now() - issued > stale_after:
         raise Unavailable("the TUF timestamp is not being signed")
     return {"status": "ok"}
 

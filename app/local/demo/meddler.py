@@ -26,6 +26,8 @@ class Meddler:
 
     def __init__(self, upstream: str) -> None:
         self.mode: Mode = "pass"
+        #: Answers of the meddler's own, by path; they come before everything else.
+        self.forged: dict[str, bytes] = {}
         self._upstream = httpx.AsyncClient(base_url=upstream, timeout=20, trust_env=False)
         self._recorded: dict[str, Response] = {}
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -47,6 +49,8 @@ class Meddler:
 
     async def _handle(self, request: Request) -> Response:
         path = request.url.path
+        if path in self.forged:
+            return Response(self.forged[path])
         if self.mode == "cut" or (self.mode == "no-records" and path.endswith("/records")):
             return Response(status_code=503)
         if self.mode == "replay" and path in self._recorded:

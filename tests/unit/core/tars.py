@@ -14,7 +14,9 @@ END = bytes(2 * BLOCK)
 POLICY = b"package app\n\ndefault allow := false\n"
 
 
-def header(name: bytes, size: int = 0, *, kind: bytes = b"0", raw_size: bytes | None = None, link: bytes = b"") -> bytes:
+def header(
+    name: bytes, size: int = 0, *, kind: bytes = b"0", raw_size: bytes | None = None, link: bytes = b""
+) -> bytes:
     """One POSIX ustar header with a correct checksum."""
     block = bytearray(BLOCK)
     block[0 : len(name)] = name

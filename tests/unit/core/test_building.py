@@ -162,7 +162,10 @@ def test_the_link_of_a_publication():
     assert link["predicate"]["name"] == "publish"
     assert link["subject"] == [statements.resource("x.tar.gz", digest_of(b"bundle"))]
     assert [one["name"] for one in link["predicate"]["materials"]] == ["x.tar.gz", "x.tar.gz.sigstore.json"]
-    assert (link["predicate"]["byproducts"]["system"], link["predicate"]["byproducts"]["channel"]) == ("payments", "prod")
+    assert (link["predicate"]["byproducts"]["system"], link["predicate"]["byproducts"]["channel"]) == (
+        "payments",
+        "prod",
+    )
 
 
 @pytest.mark.parametrize("example", sorted(Path("bundles").iterdir(), key=str), ids=lambda path: path.name)

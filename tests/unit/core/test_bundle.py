@@ -101,7 +101,8 @@ def test_roots_left_out():
 
 
 @pytest.mark.parametrize(
-    "root", ["system", "system/authz", "placet", "placet/policy", "placet_log", "placet_glue", "placet_state", "placets"]
+    "root",
+    ["system", "system/authz", "placet", "placet/policy", "placet_log", "placet_glue", "placet_state", "placets"],
 )
 def test_reserved_roots(root):
     assert is_reserved(root)

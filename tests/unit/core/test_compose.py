@@ -43,7 +43,9 @@ def unpack(raw):
 def test_the_same_parts_give_the_same_bytes():
     policy = parse_bundle(bundle({"z/data.json": b"{}", "z/b.rego": POLICY}, roots=["z", "app"]))
     once = compose(policy, LIBRARY)
-    again = compose(parse_bundle(bundle({"z/b.rego": POLICY, "z/data.json": b"{}"}, roots=["z", "app"])), Library.shipped())
+    again = compose(
+        parse_bundle(bundle({"z/b.rego": POLICY, "z/data.json": b"{}"}, roots=["z", "app"])), Library.shipped()
+    )
     assert once == again
     assert once.raw[4:8] == bytes(4)  # gzip's time
 
@@ -156,7 +158,9 @@ def test_data_stays_where_the_policy_put_it(evaluate):
 
 @pytest.mark.parametrize("entrypoint", ["app/missing", "app/allow/deeper", "app"])
 def test_an_entrypoint_without_a_rule(opa_binary, entrypoint):
-    policy = parse_bundle(bundle({"app.rego": b"package app.x\n\nallow := 1\n"}, metadata={"placet": {"entrypoint": entrypoint}}))
+    policy = parse_bundle(
+        bundle({"app.rego": b"package app.x\n\nallow := 1\n"}, metadata={"placet": {"entrypoint": entrypoint}})
+    )
     if entrypoint == "app":  # a whole package is an object, which the library then judges
         check_policy(policy, Opa(opa_binary))
         return

@@ -19,7 +19,9 @@ def test_a_denial_says_why():
     assert (decision.allow, decision.reasons) == (False, (("lease.expired", "The lease has expired."),))
 
 
-@pytest.mark.parametrize("answer", [None, {}, [], "", 1, True, {"result": None}, {"result": {}}, {"allow": True}, [ALLOW]])
+@pytest.mark.parametrize(
+    "answer", [None, {}, [], "", 1, True, {"result": None}, {"result": {}}, {"allow": True}, [ALLOW]]
+)
 def test_no_decision(answer):
     decision = interpret(answer)
     assert not decision.allow
@@ -46,8 +48,12 @@ def test_malformed_answers_deny(result):
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["allow", "reasons", "obligations", "result", "code", "message"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["allow", "reasons", "obligations", "result", "code", "message"]), inner, max_size=4
+        )
+    ),
     max_leaves=12,
 )
 

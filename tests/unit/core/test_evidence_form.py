@@ -96,9 +96,11 @@ def test_no_value_of_another_type_raises_anything_else(path):
         except Denied:
             continue
         # What no parser reads twice in different ways may pass here; its meaning is checked after the signature.
-        assert path[-1] in {"kind", "version", "envelope", "payloadType", "keyid", "hashes", "rfc3161Timestamps"} or (
-            path[-1] in {"timestampVerificationData"} and wrong == {}
-        ) or _empty_base64(path, wrong), (path, wrong)
+        assert (
+            path[-1] in {"kind", "version", "envelope", "payloadType", "keyid", "hashes", "rfc3161Timestamps"}
+            or (path[-1] in {"timestampVerificationData"} and wrong == {})
+            or _empty_base64(path, wrong)
+        ), (path, wrong)
 
 
 def _empty_base64(path, wrong):

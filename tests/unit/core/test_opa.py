@@ -47,7 +47,10 @@ def refusal(opa, source, *, file="dir/a.rego", strict=False):
         (b"# nothing but a comment\n", "dir/a.rego:0:0: empty module"),
         (b"allow := true\n", "dir/a.rego:1:1: "),
         (b"package p\n# METADATA\n# scope: nonsense\na := 1\n", "dir/a.rego:2:1: "),
-        (b'package p\n# METADATA\n# schemas:\n#  - input: {"$ref": "http://127.0.0.1:1/x"}\na if input.x\n', "dir/a.rego:"),
+        (
+            b'package p\n# METADATA\n# schemas:\n#  - input: {"$ref": "http://127.0.0.1:1/x"}\na if input.x\n',
+            "dir/a.rego:",
+        ),
     ],
 )
 def test_an_error_names_its_place(opa, source, start):
@@ -62,7 +65,9 @@ def test_the_authors_strict_mode(opa):
 
 @pytest.mark.parametrize("name", ["a b.rego", ".hidden.rego", ".dir/a.rego", "a=b.rego", "x_test.rego", "a/b/c/d.rego"])
 def test_every_module_is_checked_whatever_its_name(opa, name):
-    assert refusal(opa, b"package p\n\na := opa.runtime()\n", file=name) == f"{name}:3:6: undefined function opa.runtime"
+    assert (
+        refusal(opa, b"package p\n\na := opa.runtime()\n", file=name) == f"{name}:3:6: undefined function opa.runtime"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(FORBIDDEN_BUILTINS))
@@ -122,7 +127,9 @@ f(x) := x
     assert names == ["allow", "allow", "e/f/g-h", "p", "q", "f"]
 
 
-@pytest.mark.parametrize("source", [b"", b"# only a comment\n", b"package p\na := {", b"package p\n\xff", b"package p\n# \0"])
+@pytest.mark.parametrize(
+    "source", [b"", b"# only a comment\n", b"package p\na := {", b"package p\n\xff", b"package p\n# \0"]
+)
 def test_what_does_not_parse_is_not_passed_over(opa, source):
     with pytest.raises(Denied) as denied:
         opa.inspect({"a.rego": source, "good.rego": b"package p\n"})

@@ -39,7 +39,9 @@ def test_an_empty_policy_denies(load, text):
     assert denied.value.reason == Reason.EVIDENCE_POLICY_EMPTY
 
 
-@pytest.mark.parametrize("identity", [".*", "^ci@example\\.org$", "*@example.org", "ci@example.org|x", " ci@example.org "])
+@pytest.mark.parametrize(
+    "identity", [".*", "^ci@example\\.org$", "*@example.org", "ci@example.org|x", " ci@example.org "]
+)
 def test_what_looks_like_a_pattern_stays_text(load, identity):
     [signer] = load(f"identities: [{{identity: '{identity}', issuer: i}}]").identities
     assert signer.identity == identity
@@ -89,7 +91,9 @@ def test_refused_in_one_line(load, name):
 
 def test_aliases_that_multiply(load):
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"{name}: &{name} [{', '.join([f'*{below}'] * 9)}]" for below, name in zip("abcdefgh", "bcdefghi", strict=True)]
+    lines += [
+        f"{name}: &{name} [{', '.join([f'*{below}'] * 9)}]" for below, name in zip("abcdefgh", "bcdefghi", strict=True)
+    ]
     with pytest.raises(UsageError):
         load("\n".join([*lines, "identities: *i"]))
 

@@ -1,0 +1,5 @@
+from tests.cases import given
+
+
+def bundle():
+    return given.bundle(("/etc/evil.rego", given.POLICY))

@@ -1,0 +1,7 @@
+import tarfile
+
+from tests.cases import given
+
+
+def bundle():
+    return given.bundle(given.special("link.rego", tarfile.LNKTYPE, "app.rego"))

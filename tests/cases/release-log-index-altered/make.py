@@ -1,0 +1,3 @@
+def release(signed):
+    signed.entry["logIndex"] = "4711"
+    return signed.as_signature()

@@ -1,0 +1,2 @@
+def release(signed):
+    return signed.as_signature(signed.other)

@@ -1,0 +1,3 @@
+def release(signed):
+    signed.entry["integratedTime"] = "1700000000"
+    return signed.as_signature()

@@ -1,0 +1,2 @@
+def release(signed):
+    return {"signature": b""}

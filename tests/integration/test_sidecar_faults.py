@@ -1,0 +1,217 @@
+"""What the demo's table does not show: a disk that is really full, a control plane that lies with good keys, noise."""
+
+import errno
+import json
+import socket
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
+
+from app.control.signing_keys import OnlineKeys
+from app.core.bundle import digest_of
+from app.core.reason_codes import Reason
+from app.core.targets import (
+    BUNDLE_FILE,
+    ISSUED_AT,
+    SIGNATURE_FILE,
+    ChannelPointer,
+    channel_target,
+    release_target,
+)
+from app.local.demo.load import Load
+from app.local.demo.meddler import Meddler
+from app.local.demo.parts import eventually
+from app.local.demo.rows.table import nothing_missing, reports
+from app.local.demo.run import Demo
+from app.local.demo.stack import CHANNEL, LEASE_TTL, SYSTEM
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with Demo(lambda text: None, tmp_path_factory.mktemp("demo")) as world:
+        yield world
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own with 24 MiB, as only a mount can be."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(mount)], check=True, timeout=30)
+    yield mount
+    subprocess.run(["umount", "--lazy", str(mount)], check=True, timeout=30)
+
+
+def test_a_full_disk_denies_and_loses_nothing(world, small_disk):
+    stack = world.stack
+    (stack.directory / "sidecar-disk").symlink_to(small_disk)
+    sidecar = stack.start_sidecar("sidecar-disk", "--reserve", "4MiB", server=world.meddler.url)
+    world.meddler.mode = "no-records"
+    try:
+        with Load(sidecar.port, sidecar.ca, stack.request()) as load:
+            eventually("under load", lambda: load.outcomes()["allow"] > 300)
+            filler = small_disk / "filler"
+            fill(filler)
+            eventually("denies", lambda: not world.allows(sidecar), within=60)
+            eventually("for want of space", lambda: reports(sidecar, Reason.RECORD_RESERVE), within=30)
+            time.sleep(2)
+            filler.unlink()
+    finally:
+        world.meddler.mode = "pass"
+    eventually("allows again", lambda: world.allows(sidecar))
+    assert load.outcomes()["allow"] > 300
+    assert nothing_missing(world, load)
+    stack.stop_sidecar(sidecar)
+
+
+def fill(path):
+    """Write until the file system is full."""
+    with path.open("wb", buffering=0) as file:
+        for size in (65536, 4096, 1):
+            try:
+                while True:
+                    file.write(b"\1" * size)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+
+
+def test_a_control_plane_with_its_keys_cannot_pass_unsigned_policy(world):
+    """It signs its metadata well, and names a release that nobody signed: TUF is content, the sidecar is not."""
+    stack = world.stack
+    liar = Meddler(stack.server)
+    liar.start()
+    sidecar = stack.start_sidecar("sidecar-lied-to", server=liar.url)
+    forged = stack.build("evil", {"review_from": 1}).read_bytes()
+    honest = Path(world.bundle)
+    signature = honest.with_name(honest.name + ".sigstore.json").read_bytes()
+    try:
+        sidecar_pid = sidecar.status()["opa_pid"]
+        for evidence, reason in (
+            (b"", Reason.EVIDENCE_MISSING),
+            (signature, Reason.EVIDENCE_SUBJECT),
+        ):
+            lie(liar, stack, {BUNDLE_FILE: forged, SIGNATURE_FILE: evidence})
+            eventually("refused", lambda reason=reason: reports(sidecar, reason))
+            assert sidecar.status()["release"] == world.release
+            assert world.allows(sidecar), "the last good release is not enforced"
+            assert sidecar.status()["sequence"] == 1
+        # A start beside the bad release: what was in force before, from its own disk, verified again.
+        sidecar.agent.stop()
+        stack.start_agent(sidecar)
+        assert sidecar.status()["opa_pid"] != sidecar_pid
+        assert sidecar.status()["release"] == world.release
+        assert reports(sidecar, Reason.EVIDENCE_SUBJECT)
+        assert world.allows(sidecar)
+    finally:
+        stack.stop_sidecar(sidecar)
+        liar.stop()
+
+
+def lie(liar, stack, files):
+    """Sign metadata whose channel points at a release made of `files`, with the control plane's own keys."""
+    keys = OnlineKeys.load(stack.directory / "server" / "keys")
+    fetch = httpx.Client(base_url=f"{stack.server}/tuf/metadata/", trust_env=False)
+    timestamp = Metadata[Timestamp].from_bytes(fetch.get("timestamp.json").content)
+    snapshot_version = timestamp.signed.snapshot_meta.version
+    snapshot = Metadata[Snapshot].from_bytes(fetch.get(f"{snapshot_version}.snapshot.json").content)
+    targets_version = snapshot.signed.meta["targets.json"].version
+    targets = Metadata[Targets].from_bytes(fetch.get(f"{targets_version}.targets.json").content)
+    turn = 1000 + len(liar.forged)
+    digest = digest_of(files[BUNDLE_FILE])
+    pointer = ChannelPointer(system=SYSTEM, channel=CHANNEL, sequence=turn, release=digest, horizon_seconds=600)
+    documents = {channel_target(SYSTEM, CHANNEL): pointer.encode()}
+    documents |= {release_target(digest, name): raw for name, raw in files.items()}
+    for path, raw in documents.items():
+        target = TargetFile.from_data(path, raw, ["sha256"])
+        targets.signed.targets[path] = target
+        liar.forged[f"/tuf/targets/{target.get_prefixed_paths()[0]}"] = raw
+    for metadata, key in ((targets, keys.targets), (snapshot, keys.snapshot), (timestamp, keys.timestamp)):
+        metadata.signed.version += turn
+        name = f"{metadata.signed.version}.{metadata.signed.type}.json"
+        if metadata is snapshot:
+            metadata.signed.meta["targets.json"] = MetaFile(version=targets.signed.version)
+        if metadata is timestamp:
+            name = "timestamp.json"
+            metadata.signed.snapshot_meta = MetaFile(version=snapshot.signed.version)
+            now = datetime.now(UTC)
+            metadata.signed.expires = (now + timedelta(days=1)).replace(microsecond=0)
+            metadata.signed.unrecognized_fields[ISSUED_AT] = now.isoformat(timespec="milliseconds")
+        metadata.sign(key)
+        liar.forged[f"/tuf/metadata/{name}"] = metadata.to_bytes()
+
+
+def test_what_any_client_can_send_does_not_end_the_lease(world):
+    """Noise on the ports, a handler's panic, and a request nested beyond every parser of ours."""
+    sidecar = world.first
+    for junk in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b""):
+        with socket.create_connection(("127.0.0.1", sidecar.port), timeout=5) as plain:
+            plain.sendall(junk)
+    caller = sidecar.caller()
+    http = caller._http
+    with pytest.raises(httpx.HTTPError):
+        http.post("/v1/data/placet/decision", content=b"junk", headers={"Content-Encoding": "gzip"})
+    nested = '{"input":{"a":' + "[" * 1500 + "]" * 1500 + "}}"
+    answer = http.post("/v1/data/placet/decision", content=nested, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
+    assert answer.json()["result"]["allow"] is False
+    wild = {"a": "\ud800", "n": 10**400, "k": {"\x00": "</script>"}}
+    text = json.dumps({"input": wild}).replace(str(10**400), "1e400")
+    answer = http.post("/v1/data/placet/decision", content=text, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
+    deadline = time.monotonic() + 2 * LEASE_TTL
+    while time.monotonic() < deadline:
+        assert world.allows(sidecar)
+        time.sleep(0.1)
+    tally = eventually(
+        "noise is counted", lambda: sidecar.status()["records"]["panics"] and sidecar.status()["records"]
+    )
+    assert tally["noise"] >= 3
+    nested_id = answer.json()["decision_id"]
+    eventually("and the wild record is known", lambda: world.stack.decisions_known({nested_id}))
+    caller.close()
+
+
+def test_stopping_and_starting_again_keeps_records_and_files_apart(world):
+    """A clean stop ships everything; the next start must not use a name again that the control plane knows."""
+    sidecar = world.first
+    first = world.ask(sidecar)
+    sidecar.agent.stop()
+    assert not list((sidecar.directory / "records").glob("*.log"))
+    world.stack.start_agent(sidecar)
+    second = world.ask(sidecar)
+    wanted = {first.decision_id, second.decision_id}
+    eventually("both are known", lambda: world.stack.decisions_known(wanted) == wanted)
+
+
+def test_a_start_without_the_control_plane_uses_what_was_verified(world):
+    """Within the horizon, a sidecar restarts from its own disk, verified again."""
+    sidecar = world.second
+    assert sidecar.agent is not None
+    sidecar.agent.stop()
+    world.meddler.mode = "cut"
+    try:
+        world.stack.start_agent(sidecar)
+        assert world.allows(sidecar)
+        assert reports(sidecar, Reason.METADATA_INVALID)
+    finally:
+        world.meddler.mode = "pass"
+    eventually("fresh again", lambda: not sidecar.codes())
+
+
+def test_a_second_agent_on_one_directory_is_refused(world):
+    sidecar = world.first
+    pid = sidecar.status()["opa_pid"]
+    command = sidecar.agent.process.args  # the very same arguments
+    answer = subprocess.run(command, capture_output=True, timeout=60, env=world.stack._environment({}), check=False)
+    assert answer.returncode == 1
+    assert b"another agent uses" in answer.stderr
+    assert Path(f"/proc/{pid}").exists()
+    assert world.allows(sidecar)

@@ -1,0 +1,97 @@
+import json
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from app.core.bundle import digest_of
+from app.core.errors import Denied
+from app.core.reason_codes import Reason
+from app.core.targets import PublishedState, QuarantinedSubject, TrustedIssuer
+from app.sidecar.trust_state import from_published
+
+KEY = jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key(), as_dict=True)
+SHORT = jwt.algorithms.RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 1024).public_key(), as_dict=True)
+
+
+def issuer(name="https://issuer.example.org", keys=None, audiences=("payments",)):
+    return TrustedIssuer(issuer=name, audiences=list(audiences), keys=keys or {"k1": KEY})
+
+
+def subject(name, by="https://issuer.example.org", reason="lost its key"):
+    return QuarantinedSubject(issuer=by, subject=name, reason=reason, since="2026-01-01T00:00:00Z")
+
+
+def state(*issuers, quarantine=()):
+    return from_published(PublishedState(issuers=list(issuers), quarantine=list(quarantine)))
+
+
+def test_the_form_that_the_library_reads():
+    made = state(issuer(), quarantine=[subject("a"), subject("b"), subject("a", by="https://other.example.org")])
+    trusted = made.trust["issuers"]["https://issuer.example.org"]
+    assert trusted["audiences"] == ["payments"]
+    assert trusted["keys"]["k1"]["alg"] == "ES256"
+    [only] = json.loads(trusted["keys"]["k1"]["jwks"])["keys"]
+    assert (only["kid"], only["x"]) == ("k1", KEY["x"])
+    subjects = made.trust["quarantine"]["subjects"]
+    assert set(subjects["https://issuer.example.org"]) == {"a", "b"}
+    assert subjects["https://other.example.org"]["a"] == {"reason": "lost its key", "since": "2026-01-01T00:00:00Z"}
+
+
+def test_nobody_and_nothing():
+    assert state().trust == {"issuers": {}, "quarantine": {"subjects": {}}}
+
+
+def test_it_is_named_by_its_content(tmp_path):
+    made = state(issuer(), quarantine=[subject("a")])
+    assert made == state(issuer(), quarantine=[subject("a")])
+    assert made.digest != state(issuer()).digest
+    made.archive(tmp_path)
+    [kept] = tmp_path.iterdir()
+    assert digest_of(kept.read_bytes()) == made.digest == f"sha256:{kept.stem}"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    kept.write_bytes(b"kept as it is")
+    made.archive(tmp_path)
+    assert kept.read_bytes() == b"kept as it is"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"k1": KEY, "k2": SHORT},
+        {"k1": {"kty": "oct", "k": "c2VjcmV0"}},
+        {"k1": {**KEY, "d": "AQAB"}},
+        {"k1": {**KEY, "crv": "P-521"}},
+        {"k1": {}},
+        {"": KEY},
+    ],
+)
+def test_one_bad_key_refuses_all(keys):
+    with pytest.raises(Denied) as denied:
+        state(issuer("https://good.example.org"), issuer(keys=keys))
+    assert denied.value.reason == Reason.METADATA_INVALID
+
+
+def test_an_issuer_twice():
+    with pytest.raises(Denied) as denied:
+        state(issuer(), issuer(audiences=["everything"]))
+    assert denied.value.reason == Reason.METADATA_INVALID
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"extra": 1},
+        {"quarantine": None},
+        {"issuers": [{"issuer": "x", "audiences": [], "keys": {"k": KEY}}]},
+        {"issuers": [{"issuer": "x", "audiences": ["a"], "keys": {}}]},
+        {"issuers": [{"issuer": "", "audiences": ["a"], "keys": {"k": KEY}}]},
+        {"quarantine": [{"issuer": "x", "subject": "", "reason": "", "since": ""}]},
+        {"quarantine": [{"issuer": "x", "subject": 1, "reason": "", "since": ""}]},
+        {"quarantine": [{"issuer": "x", "subject": "y", "reason": "", "since": "", "until": "tomorrow"}]},
+    ],
+)
+def test_a_published_document_of_another_form(change):
+    document = {"quarantine": [], "issuers": [], **change}
+    with pytest.raises(ValueError):
+        PublishedState.model_validate_json(json.dumps(document))
