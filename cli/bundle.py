@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.core.errors import UsageError
-from app.core.files import read_bounded, write_atomically
+from app.core.files import read_bounded, write_together
 from cli import client
 from cli.output import Output, OutputOption, emit, messages
 
@@ -54,8 +54,7 @@ def build(
     from app.core import building
 
     built = building.build(directory, _opa(opa))
-    write_atomically(out, built.bundle, mode=0o644)
-    write_atomically(_beside(out, ".build.json"), built.notes, mode=0o644)
+    write_together({_beside(out, ".build.json"): built.notes, out: built.bundle}, mode=0o644)
     emit({"bundle": str(out), "digest": built.digest, "bytes": len(built.bundle)}, output)
 
 
@@ -83,10 +82,9 @@ def sign(
     with messages.status("signing"):
         signature = session.sign(unsigned.provenance)
         attestations = [session.sign(link) for link in unsigned.links(signature)]
-    write_atomically(
-        _beside(bundle, ".attestations.jsonl"), b"".join(line + b"\n" for line in attestations), mode=0o644
-    )
-    write_atomically(_beside(bundle, ".sigstore.json"), signature, mode=0o644)
+    lines = b"".join(line + b"\n" for line in attestations)
+    evidence = {_beside(bundle, ".attestations.jsonl"): lines, _beside(bundle, ".sigstore.json"): signature}
+    write_together(evidence, mode=0o644)
     emit(
         {"digest": unsigned.digest, "identity": session.identity, "issuer": session.issuer, "links": len(attestations)},
         output,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from app.core.errors import PlacetError, UsageError
@@ -14,10 +15,30 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
 
     The file is for this user alone unless `mode` says otherwise.
     """
+    write_together({path: content}, mode=mode)
+
+
+def write_together(files: Mapping[Path, bytes], *, mode: int = 0o600) -> None:
+    """Write several files, each atomically, and none before all of them are on disk: a full disk changes nothing."""
+    staged: dict[Path, Path] = {}
+    path = Path()
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        for path, content in files.items():
+            staged[path] = _stage(path, content, mode)
+        for path in files:
+            staged[path].replace(path)
+        for directory in {path.parent for path in files}:
+            sync_directory(directory)
     except OSError as error:
         raise PlacetError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        for scratch in staged.values():
+            scratch.unlink(missing_ok=True)
+
+
+def _stage(path: Path, content: bytes, mode: int) -> Path:
+    """The content on disk, in a file beside its place."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     scratch = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -25,14 +46,10 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        scratch.replace(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise PlacetError(f"cannot write {path}: {error.strerror}") from error
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+    return scratch
 
 
 def sync_directory(directory: Path) -> None:

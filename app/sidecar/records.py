@@ -115,9 +115,13 @@ class RecordFile:
             self._refuse(line)
 
     def _take_json(self, line: bytes) -> None:
-        entry = _parse(line)
-        if entry is None:
+        try:
+            entry = _parse(line)
+        except RecursionError:
             self._take_unparsed(line)
+            return
+        if entry is None:
+            self._refuse(line)
         elif entry.type == _TYPE:
             if entry.msg == "Decision Log" and self._opa_id in {"", entry.labels.id}:
                 self.tally.decisions += 1
@@ -142,14 +146,17 @@ class RecordFile:
 
 
 def _parse(line: bytes) -> _Line | None:
-    """The members that matter. What msgspec does not take, such as a number beyond a double, json may."""
+    """The members that matter; None when the line is no such object. Raises `RecursionError` where it is too deep.
+
+    What msgspec does not take, such as a number beyond a double, json may.
+    """
     try:
         return _decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
         return msgspec.convert(json.loads(line), _Line)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except (msgspec.MsgspecError, ValueError):
         return None
 
 

@@ -6,7 +6,6 @@ knows a repeat by its first offset. What was acknowledged is noted too; records 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,10 +36,8 @@ class Shipper:
         paths = sorted(self._directory.glob("*.log"))
         for path in paths:
             complete = ended or path != paths[-1]
-            if complete:
-                _end_last_line(path)
             progress = _Progress(path)
-            batch = _next_batch(path, progress)
+            batch = _next_batch(path, progress, complete)
             if batch:
                 self._send(path, progress, batch)
                 return True
@@ -60,7 +57,7 @@ class Shipper:
             self._plane.ship(path, first, last, batch)
         except NotAccepted as refused:
             # A control plane that holds more than we know (its answer was lost, and so was our note) says so.
-            if refused.expected is None or not first < refused.expected <= path.stat().st_size:
+            if refused.expected is None or not first < refused.expected <= path.stat().st_size + 1:
                 raise
             last = refused.expected
         progress.acknowledge(last)
@@ -98,24 +95,22 @@ class _Progress:
         write_atomically(self._note, strict_json.canonical(document), mode=0o600)
 
 
-def _end_last_line(path: Path) -> None:
-    """OPA was killed within its last line, and answered nobody: the line ends here, so that lines stay whole."""
-    with path.open("r+b") as file:
-        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
-            file.write(b"\n")
+def _next_batch(path: Path, progress: _Progress, complete: bool) -> bytes:
+    """The next whole lines.
 
-
-def _next_batch(path: Path, progress: _Progress) -> bytes:
-    """The next whole lines."""
+    OPA may have been killed within its last line, before it answered. In a complete file that line is shipped too,
+    ended here: not in the file, since the disk may be full.
+    """
     with path.open("rb") as file:
         file.seek(progress.acknowledged)
         if progress.intended is not None:
-            return file.read(progress.intended - progress.acknowledged)
-        batch = bytearray()
+            batch = file.read(progress.intended - progress.acknowledged)
+            return batch if batch.endswith(b"\n") else batch + b"\n"
+        lines = bytearray()
         for number, line in enumerate(file):
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") and not complete:
                 break
-            if batch and (len(batch) + len(line) > _BATCH or number == _BATCH_LINES):
+            if lines and (len(lines) + len(line) > _BATCH or number == _BATCH_LINES):
                 break
-            batch += line
-        return bytes(batch)
+            lines += line if line.endswith(b"\n") else line + b"\n"
+        return bytes(lines)

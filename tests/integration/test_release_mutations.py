@@ -24,7 +24,7 @@ from .release_kit import at, places, replaced, signed_release, without
 
 pytestmark = pytest.mark.stack
 
-LIMIT = 1.0  # seconds that any one verification may take
+LIMIT = 1.0  # seconds of CPU that any one verification may take
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +42,15 @@ def attempt(release):
 
     def verifies(evidence):
         raw = evidence if isinstance(evidence, bytes) else json.dumps(evidence).encode()
-        began = time.monotonic()
+        began = time.thread_time()
         try:
             verify_evidence(raw, subject=digest, policy=release.policy, trust=release.trust, step="signature")
+            said = None
         except Denied as denied:
-            assert "\n" not in str(denied)
-            return False
-        finally:
-            assert time.monotonic() - began < LIMIT
-        return True
+            said = str(denied)
+        assert time.thread_time() - began < LIMIT
+        assert said is None or "\n" not in said
+        return said is None
 
     return verifies
 
@@ -140,8 +140,19 @@ def test_no_number_may_change(attempt, document):
         value = at(document, path)
         if isinstance(value, str) and value.isdecimal():
             number = int(value)
-            for changed in (str(number + 1), str(max(number - 1, 0)), "0", str(2**63 - 1), str(2**64), number, f"0{value}",
-                            f"-{value}", f"{value}.0", f" {value}", f"{value}e0"):  # fmt: skip
+            for changed in (
+                str(number + 1),
+                str(max(number - 1, 0)),
+                "0",
+                str(2**63 - 1),
+                str(2**64),
+                number,
+                f"0{value}",
+                f"-{value}",
+                f"{value}.0",
+                f" {value}",
+                f"{value}e0",
+            ):
                 if changed != value and attempt(replaced(document, path, changed)):
                     survived.append((path, changed))
     assert survived == []
@@ -173,10 +184,17 @@ def test_a_hash_of_the_proof_may_not_be_missing_moved_or_doubled(attempt, docume
 def test_rekor_v2_has_no_time_and_no_promise_of_its_own(attempt, document):
     entry = ("verificationMaterial", "tlogEntries", 0)
     promise = {"signedEntryTimestamp": base64.b64encode(b"x" * 70).decode()}
-    for more in ({"integratedTime": "1700000000"}, {"inclusionPromise": promise},
-                 {"integratedTime": "1700000000", "inclusionPromise": promise},
-                 {"kindVersion": {"kind": "dsse", "version": "0.0.1"}},
-                 {"kindVersion": {"kind": "dsse", "version": "0.0.1"}, "integratedTime": "1700000000", "inclusionPromise": promise}):  # fmt: skip
+    for more in (
+        {"integratedTime": "1700000000"},
+        {"inclusionPromise": promise},
+        {"integratedTime": "1700000000", "inclusionPromise": promise},
+        {"kindVersion": {"kind": "dsse", "version": "0.0.1"}},
+        {
+            "kindVersion": {"kind": "dsse", "version": "0.0.1"},
+            "integratedTime": "1700000000",
+            "inclusionPromise": promise,
+        },
+    ):
         assert not attempt(replaced(document, entry, {**at(document, entry), **more}))
 
 
@@ -217,9 +235,16 @@ def test_a_witness_may_cosign_the_checkpoint(attempt, document):
     witness = "\u2014 witness.example.org " + base64.b64encode(bytes(68)).decode() + "\n"
     assert attempt(replaced(document, path, envelope + witness))
     text, signature = envelope.split("\n\n")
-    for wrong in (f"{text}\n\n{witness}", f"{text}\n\n", text, f"{text}\nmore\n\n{signature}", f"{text}\n\n\n{signature}",
-                  envelope.replace("\u2014 127.0.0.1", "\u2014 127.0.0.2"), envelope.replace("127.0.0.1", "rekor.sigstore.dev"),
-                  envelope.replace("127.0.0.1\n", "127.0.0.1 - 1\n", 1)):  # fmt: skip
+    for wrong in (
+        f"{text}\n\n{witness}",
+        f"{text}\n\n",
+        text,
+        f"{text}\nmore\n\n{signature}",
+        f"{text}\n\n\n{signature}",
+        envelope.replace("\u2014 127.0.0.1", "\u2014 127.0.0.2"),
+        envelope.replace("127.0.0.1", "rekor.sigstore.dev"),
+        envelope.replace("127.0.0.1\n", "127.0.0.1 - 1\n", 1),
+    ):
         assert wrong != envelope
         assert not attempt(replaced(document, path, wrong))
 

@@ -16,14 +16,14 @@ from app.core.reason_codes import Reason
 
 from .tars import END, POLICY, bundle, header, member, packed, padded
 
-FOREVER = 2.0  # seconds that reading anything small may take on a busy machine
+FOREVER = 1.0  # seconds of CPU that reading anything small may take
 
 
 def refused(raw):
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(Denied) as denied:
         archive.read_archive(raw)
-    assert time.monotonic() - began < FOREVER
+    assert time.thread_time() - began < FOREVER
     assert "\n" not in str(denied.value)
     return denied.value.reason
 
@@ -46,7 +46,8 @@ def test_the_same_files_give_the_same_bytes_in_any_order():
 def test_the_bytes_name_no_time_no_owner_and_no_host():
     raw = archive.write_archive({"a.rego": POLICY})
     assert raw[:10] == b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
-    [one] = tarfile.open(fileobj=io.BytesIO(raw)).getmembers()
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        [one] = tar.getmembers()
     assert (one.mtime, one.uid, one.gid, one.uname, one.gname, one.mode) == (0, 0, 0, "", "", 0o644)
 
 
@@ -69,7 +70,8 @@ def test_the_longest_path_fits_the_composed_bundle_too():
     path = "d" * (archive.MAX_DIRECTORY - 1) + "/" + "n" * archive.MAX_NAME
     archive.check_path(path)
     files = {path: b"1", f"policy/{path}": b"2"}
-    assert set(tarfile.open(fileobj=io.BytesIO(archive.write_archive(files))).getnames()) == set(files)
+    with tarfile.open(fileobj=io.BytesIO(archive.write_archive(files))) as tar:
+        assert set(tar.getnames()) == set(files)
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------
@@ -173,14 +175,6 @@ def test_a_path_in_an_archive(name):
 def test_a_gzip_bomb_ends_at_the_limit(monkeypatch):
     monkeypatch.setattr(archive, "MAX_DECOMPRESSED", 1024 * 1024)
     assert refused(gzip.compress(bytes(1024 * 1024 + 1))) == Reason.ARCHIVE_TOO_LARGE
-
-
-def test_the_real_limit_is_on_what_comes_out():
-    bomb = zlib.compressobj(level=9, wbits=31)
-    step = bytes(16 * 1024 * 1024)
-    raw = b"".join(bomb.compress(step) for _ in range(archive.MAX_DECOMPRESSED // len(step) + 2)) + bomb.flush()
-    assert len(raw) < 400 * 1024
-    assert refused(raw) == Reason.ARCHIVE_TOO_LARGE
 
 
 def test_the_size_that_gzip_claims_is_not_believed():

@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -173,4 +172,3 @@ def test_the_shipped_examples_build_reproducibly(example, opa):
     once, again = building.build(example, opa), building.build(example, opa)
     assert once.bundle == again.bundle
     assert bundle.parse_bundle(once.bundle).manifest.revision
-    assert os.path.exists(example / ".manifest")

@@ -101,9 +101,26 @@ def test_no_file_of_a_policy_takes_the_place_of_ours(name):
 
 @pytest.mark.parametrize(
     "package",
-    ["placet", "placet.policy", "placet_glue", "placet_log", "placet_state", "placetary", "system.authz", "system.log",
-     "system", 'data["placet"]', "app2", "ap", 'app_["x"]', "other", 'system["log"]', 'placet["policy"]', "data.placet"],
-)  # fmt: skip
+    [
+        "placet",
+        "placet.policy",
+        "placet_glue",
+        "placet_log",
+        "placet_state",
+        "placetary",
+        "system.authz",
+        "system.log",
+        "system",
+        'data["placet"]',
+        "app2",
+        "ap",
+        'app_["x"]',
+        "other",
+        'system["log"]',
+        'placet["policy"]',
+        "data.placet",
+    ],
+)
 def test_no_package_of_a_policy_is_one_of_ours(opa_binary, package):
     source = f"package {package}\n\nmask := []\n".encode()
     with pytest.raises(Denied) as denied:

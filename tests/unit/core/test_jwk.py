@@ -39,10 +39,14 @@ PRIVATE = jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1
 @pytest.mark.parametrize(
     ("key", "alg"),
     [
-        (P256, "ES256"), (P384, "ES384"), (ED25519, "EdDSA"), (RSA2048, "RS256"), ({**RSA2048, "alg": "PS512"}, "PS512"),
+        (P256, "ES256"),
+        (P384, "ES384"),
+        (ED25519, "EdDSA"),
+        (RSA2048, "RS256"),
+        ({**RSA2048, "alg": "PS512"}, "PS512"),
         ({**P256, "alg": "ES256", "use": "sig"}, "ES256"),
     ],
-)  # fmt: skip
+)
 def test_accepted(key, alg):
     vetted = vet("k1", {**key, "x5c": ["left out"], "kid": "another"})
     assert (vetted.kid, vetted.alg) == ("k1", alg)
@@ -125,11 +129,21 @@ def test_a_set():
 @pytest.mark.parametrize(
     "raw",
     [
-        b"", b"[]", b"{}", b'{"keys": {}}', b'{"keys": []}', b'{"keys": [1]}', b'{"keys": [], "keys": [1]}', keys(P256),
-        keys({**P256, "kid": "a"}, {**ED25519, "kid": "a"}), keys({**P256, "kid": "a"}, {**RSA1024, "kid": "b"}),
-        keys({**P256, "kid": 1}), keys({"kid": "a", "kty": []}), b'{"Keys": [], "keys": []}',
+        b"",
+        b"[]",
+        b"{}",
+        b'{"keys": {}}',
+        b'{"keys": []}',
+        b'{"keys": [1]}',
+        b'{"keys": [], "keys": [1]}',
+        keys(P256),
+        keys({**P256, "kid": "a"}, {**ED25519, "kid": "a"}),
+        keys({**P256, "kid": "a"}, {**RSA1024, "kid": "b"}),
+        keys({**P256, "kid": 1}),
+        keys({"kid": "a", "kty": []}),
+        b'{"Keys": [], "keys": []}',
     ],
-)  # fmt: skip
+)
 def test_one_bad_key_refuses_the_set(raw):
     with pytest.raises(KeyRefused):
         vet_set(raw)

@@ -45,10 +45,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_in_one_line(name):
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(StrictJSONError) as error:
         strict_json.loads(REFUSED[name])
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 300
 

@@ -1,6 +1,5 @@
 """Space that is really there: on a small file system of its own, which is really full."""
 
-import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -46,12 +45,10 @@ def free_bytes(disk):
     return found.f_bavail * found.f_frsize
 
 
-def fill(disk, leaving=0):
-    with (disk / "filler").open("wb") as file:
-        while (left := free_bytes(disk) - leaving) > 0:
-            with contextlib.suppress(OSError):
-                file.write(bytes(min(left, MIB)))
-                file.flush()
+def fill(disk):
+    with (disk / "filler").open("wb", buffering=0) as file:
+        while left := free_bytes(disk):
+            file.write(bytes(left))
 
 
 def log(disk, content=b"", number=1):
