@@ -27,6 +27,8 @@ MAX_REASONS = 32
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
+#: Strings, which are stepped over, and the marks that give JSON its structure.
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],]')
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -73,9 +75,41 @@ def parse(raw: bytes) -> dict[str, Any] | None:
     """The object on a line, numbers as text; None when there is none."""
     try:
         record = json.loads(raw.decode(), parse_int=str, parse_float=str, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        # OPA takes and records deeper JSON than we parse: a caller must not be able to hide a decision so.
+        return _shallow(raw.decode())
+    except ValueError:
         return None
     return record if isinstance(record, dict) else None
+
+
+def _shallow(text: str) -> dict[str, Any] | None:
+    """The members of a very deep object that can be parsed; None when its brackets do not match."""
+    record: dict[str, Any] = {}
+    opened: list[str] = []
+    start = 0
+    for token in _STRUCTURE.finditer(text):
+        mark = token[0]
+        if mark in "{[":
+            opened.append("}" if mark == "{" else "]")
+        elif mark in "}]" and (not opened or opened.pop() != mark):
+            return None
+        if mark in "{," and len(opened) == 1:
+            record.update(_member(text[start : token.start()]))
+            start = token.end()
+        elif not opened and mark == "}":
+            record.update(_member(text[start : token.start()]))
+            return record if not text[token.end() :].strip() else None
+    return None
+
+
+def _member(text: str) -> dict[str, Any]:
+    """One `"name": value` as an object; empty when it cannot be parsed, for it may be the deep one."""
+    try:
+        member = json.loads(f"{{{text}}}", parse_int=str, parse_float=str, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return {}
+    return member if isinstance(member, dict) else {}
 
 
 def _refuse(constant: str) -> str:

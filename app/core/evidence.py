@@ -19,13 +19,13 @@ from sigstore.verify import policy as sigstore_policy
 
 from app.core import statements, strict_json
 from app.core.errors import Denied
-from app.core.evidence_form import checked_form, deny, members
+from app.core.evidence_form import checked_base64, checked_form, deny, members
 from app.core.reason_codes import Reason
 from app.core.trust import TrustConfig, Window
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_SIGNATURE = re.compile(r"\u2014 (?P<name>\S+) [A-Za-z0-9+/]+={0,2}")
+_SIGNATURE = re.compile(r"\u2014 (?P<name>\S+) (?P<base64>\S+)")
 
 
 @dataclass(frozen=True)
@@ -162,13 +162,24 @@ def _strict_checkpoint(proof: dict[str, Any], host: str, step: str) -> None:
             step,
             "checkpoint.origin",
         )
-    signed = [_SIGNATURE.fullmatch(line) for line in signatures.removesuffix("\n").split("\n")]
-    if origin not in [line and line["name"] for line in signed] or not all(signed):
+    if origin not in _signers(signatures, step):
         raise deny(Reason.EVIDENCE_INVALID, "the checkpoint is not signed in the log's name", step, "checkpoint.origin")
     if size != str(proof["treeSize"]):
         raise deny(Reason.EVIDENCE_INVALID, "treeSize is not the checkpoint's", step, "inclusionProof.treeSize")
     if root != proof["rootHash"]:
         raise deny(Reason.EVIDENCE_INVALID, "rootHash is not the checkpoint's", step, "inclusionProof.rootHash")
+
+
+def _signers(signatures: str, step: str) -> list[str]:
+    """Who signed a note, by the lines after its text."""
+    names = []
+    for line in signatures.removesuffix("\n").split("\n"):
+        signature = _SIGNATURE.fullmatch(line)
+        if signature is None:
+            raise deny(Reason.EVIDENCE_INVALID, "the checkpoint holds more than signatures", step, "checkpoint")
+        checked_base64(signature["base64"], "checkpoint", step)
+        names.append(signature["name"])
+    return names
 
 
 def _strict_validity(bundle: Bundle, trust: TrustConfig, signed_at: datetime, step: str) -> None:

@@ -49,7 +49,7 @@ def checked_form(raw: bytes, step: str) -> dict[str, Any]:
         step,
     )
     certificate = members(material["certificate"], "certificate", {"rawBytes"}, set(), step)
-    _base64(certificate["rawBytes"], "certificate.rawBytes", step)
+    checked_base64(certificate["rawBytes"], "certificate.rawBytes", step)
 
     entry = members(
         _only(material["tlogEntries"], "tlogEntries", step),
@@ -60,21 +60,21 @@ def checked_form(raw: bytes, step: str) -> dict[str, Any]:
     )
     _number(entry["logIndex"], "logIndex", step)
     _number(entry.get("integratedTime", "0"), "integratedTime", step)
-    _base64(members(entry["logId"], "logId", {"keyId"}, set(), step)["keyId"], "logId.keyId", step)
+    checked_base64(members(entry["logId"], "logId", {"keyId"}, set(), step)["keyId"], "logId.keyId", step)
     members(entry["kindVersion"], "kindVersion", {"kind", "version"}, set(), step)
-    _base64(entry["canonicalizedBody"], "canonicalizedBody", step)
+    checked_base64(entry["canonicalizedBody"], "canonicalizedBody", step)
     proof_members = {"rootHash", "treeSize", "checkpoint"}
     # A log of one entry has an empty path and index 0; protobuf's JSON then leaves both members out.
     proof = members(entry["inclusionProof"], "inclusionProof", proof_members, {"logIndex", "hashes"}, step)
-    _base64(proof["rootHash"], "inclusionProof.rootHash", step)
+    checked_base64(proof["rootHash"], "inclusionProof.rootHash", step)
     _number(proof["treeSize"], "inclusionProof.treeSize", step)
     _number(proof.get("logIndex", "0"), "inclusionProof.logIndex", step)
     for hash_ in _list(proof.get("hashes", []), "inclusionProof.hashes", step):
-        _base64(hash_, "inclusionProof.hashes", step)
+        checked_base64(hash_, "inclusionProof.hashes", step)
     members(proof["checkpoint"], "checkpoint", {"envelope"}, set(), step)
     if "inclusionPromise" in entry:
         promise = members(entry["inclusionPromise"], "inclusionPromise", {"signedEntryTimestamp"}, set(), step)
-        _base64(promise["signedEntryTimestamp"], "inclusionPromise.signedEntryTimestamp", step)
+        checked_base64(promise["signedEntryTimestamp"], "inclusionPromise.signedEntryTimestamp", step)
     if "timestampVerificationData" in material:
         timestamps = members(
             material["timestampVerificationData"],
@@ -85,12 +85,12 @@ def checked_form(raw: bytes, step: str) -> dict[str, Any]:
         )
         for timestamp in _list(timestamps.get("rfc3161Timestamps", []), "rfc3161Timestamps", step):
             signed = members(timestamp, "rfc3161Timestamp", {"signedTimestamp"}, set(), step)
-            _base64(signed["signedTimestamp"], "signedTimestamp", step)
+            checked_base64(signed["signedTimestamp"], "signedTimestamp", step)
 
     envelope = members(document["dsseEnvelope"], "dsseEnvelope", {"payload", "payloadType", "signatures"}, set(), step)
-    _base64(envelope["payload"], "payload", step)
+    checked_base64(envelope["payload"], "payload", step)
     signature = members(_only(envelope["signatures"], "signatures", step), "signature", {"sig"}, {"keyid"}, step)
-    _base64(signature["sig"], "signature.sig", step)
+    checked_base64(signature["sig"], "signature.sig", step)
     if signature.get("keyid", "") != "":
         raise deny(Reason.EVIDENCE_MALFORMED, "a certificate's signature has no key id", step, "signature.keyid")
     return document
@@ -126,7 +126,7 @@ def _number(value: Any, at: str, step: str) -> None:
         raise deny(Reason.EVIDENCE_MALFORMED, f"{at} is not a number in a string", step, at)
 
 
-def _base64(value: Any, at: str, step: str) -> bytes:
+def checked_base64(value: Any, at: str, step: str) -> bytes:
     """Decode base64 of the one canonical spelling: lenient decoders skip junk that others reject."""
     try:
         decoded = base64.b64decode(value, validate=True)

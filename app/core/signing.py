@@ -11,6 +11,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from sigstore.dsse import Statement
 from sigstore.errors import Error as SigstoreError
+from sigstore.models import InvalidBundle
 from sigstore.oidc import ExpiredIdentity, IdentityError, IdentityToken, Issuer, IssuerError, detect_credential
 from sigstore.sign import Signer, SigningContext
 
@@ -35,7 +36,6 @@ class SigningSession:
             raise UsageError(f"the identity token cannot be used: {_cause(error)}") from error
         self.identity = identity.identity
         self.issuer = identity.federated_issuer
-        self._wanted_timestamps = len(trust.config.signing_config.get_tsas())
         try:
             context = SigningContext.from_trust_config(trust.config)
             _bound(context)
@@ -49,12 +49,11 @@ class SigningSession:
         """Sign a statement. Returns the Sigstore bundle (v0.3) as JSON without line breaks."""
         try:
             bundle = self._signer.sign_dsse(Statement(statement))
+        except InvalidBundle as error:
+            # sigstore-python only warns when an authority does not answer, and then makes no bundle of what it has.
+            raise PlacetError("cannot sign: the timestamp authority did not answer; try again") from error
         except Exception as error:  # some of sigstore-python's errors have no common class
             raise PlacetError(f"cannot sign: {_cause(error)}") from error
-        # sigstore-python only warns when an authority does not answer, and the signature could never verify.
-        data = bundle.verification_material.timestamp_verification_data
-        if self._wanted_timestamps and not (data and data.rfc3161_timestamps):
-            raise PlacetError("cannot sign: the timestamp authority did not answer; try again")
         return bundle.to_json().encode()
 
 

@@ -106,7 +106,8 @@ def decision_page(request: Request, plane: PlaneOf, access: Reader, decision_id:
 def _shown(found: Whole) -> dict[str, Any]:
     """The parts of the record; a record that does not parse is shown as the text that it is."""
     raw = found.raw.decode("utf-8", "backslashreplace")
-    nothing: dict[str, Any] = {"raw": raw, "input": None, "result": None, "reasons": [], "record": None}
+    codes = [{"code": code, "message": ""} for code in found.decision.reasons]
+    nothing: dict[str, Any] = {"raw": raw, "input": None, "result": None, "reasons": codes, "record": None}
     if record_lines.parse(found.raw) is None:
         return nothing
     try:
@@ -116,7 +117,7 @@ def _shown(found: Whole) -> dict[str, Any]:
             "raw": raw,
             "input": pretty.pretty(record["input"]) if "input" in record else None,
             "result": pretty.pretty(result) if "result" in record else None,
-            "reasons": _reasons(result) or [{"code": code, "message": ""} for code in found.decision.reasons],
+            "reasons": _reasons(result) or codes,
             "record": pretty.pretty(record),
         }
     except RecursionError:

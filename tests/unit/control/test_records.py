@@ -193,6 +193,25 @@ def test_lines_that_are_no_decisions_are_counted_and_kept(api, plane):
     assert plane.objects.get(batch.object) == body
 
 
+@pytest.mark.parametrize("depth", [2_000, 9_000])
+def test_a_request_cannot_hide_its_decision_by_deep_nesting(api, depth):
+    """OPA takes JSON of 10,000 levels, answers and records it; Python's parser stops long before."""
+    deep = b'[{"a":' * depth + b'"]}\\""' + b"}]" * depth
+    line = record("deep", allow=True).replace(b'"in-7"', deep)
+    assert api.ship(line + record("after")).status_code == 200
+    found = {item["decision_id"]: item for item in listed(api)}
+    assert (found["deep"]["outcome"], found["deep"]["subject"]["id"]) == ("allow", "job-17")
+    whole = api.get("/api/v1/decisions/deep").json()
+    assert (whole["record"], whole["raw"].encode()) == (None, line.rstrip(b"\n"))
+
+
+def test_a_torn_deep_record_is_unreadable():
+    line = record("deep").replace(b'"in-7"', b"[" * 5000 + b"]" * 5000)
+    for torn in (line[:-3], line.replace(b"]]", b"]}", 1), line.rstrip() + b"}", line.rstrip() + line.rstrip()):
+        (found,) = record_lines.read_lines(torn.strip() + b"\n")
+        assert found.outcome == "unreadable"
+
+
 @pytest.mark.parametrize(
     ("members", "outcome", "reasons"),
     [
