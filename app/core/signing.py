@@ -14,6 +14,7 @@ from sigstore.errors import Error as SigstoreError
 from sigstore.models import InvalidBundle
 from sigstore.oidc import ExpiredIdentity, IdentityError, IdentityToken, Issuer, IssuerError, detect_credential
 from sigstore.sign import Signer, SigningContext
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from app.core.errors import PlacetError, UsageError
 from app.core.files import read_bounded
@@ -23,6 +24,10 @@ from app.core.trust import TrustConfig
 TIMEOUT = (10, 60)
 
 _MAX_TOKEN = 64 * 1024
+
+
+class Unanswered(PlacetError):
+    """A service of the Sigstore instance did not answer."""
 
 
 class SigningSession:
@@ -45,13 +50,24 @@ class SigningSession:
         except Exception as error:  # some of sigstore-python's errors have no common class
             raise PlacetError(f"cannot get a signing certificate: {_cause(error)}") from error
 
+    @retry(
+        retry=retry_if_exception_type(Unanswered),
+        stop=stop_after_attempt(3),
+        wait=wait_exponential_jitter(0.5, 4),
+        reraise=True,
+    )
     def sign(self, statement: bytes) -> bytes:
-        """Sign a statement. Returns the Sigstore bundle (v0.3) as JSON without line breaks."""
+        """Sign a statement. Returns the Sigstore bundle (v0.3) as JSON without line breaks.
+
+        Tried again when a service does not answer: what a broken attempt left in the log is harmless.
+        """
         try:
             bundle = self._signer.sign_dsse(Statement(statement))
         except InvalidBundle as error:
             # sigstore-python only warns when an authority does not answer, and then makes no bundle of what it has.
-            raise PlacetError("cannot sign: the timestamp authority did not answer; try again") from error
+            raise Unanswered("cannot sign: the timestamp authority did not answer; try again") from error
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise Unanswered(f"cannot sign: {_cause(error)}") from error
         except Exception as error:  # some of sigstore-python's errors have no common class
             raise PlacetError(f"cannot sign: {_cause(error)}") from error
         return bundle.to_json().encode()

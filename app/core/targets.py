@@ -23,7 +23,7 @@ SIGNATURE_FILE = "bundle.tar.gz.sigstore.json"
 ATTESTATIONS_FILE = "bundle.tar.gz.attestations.jsonl"
 
 #: Bytes of the published state at most: OPA takes it whole with every lease, in one request.
-MAX_STATE = 192 * 1024
+MAX_STATE = 96 * 1024
 
 #: Names of systems, channels and sidecars: a DNS label, so that each fits a SPIFFE path and a file name.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]

@@ -49,6 +49,8 @@ log = logging.getLogger("placet.sidecar")
 
 #: Seconds between two reports of the status.
 _REPORT_EVERY = 2.0
+#: Characters of the detail of one reason in a report.
+_DETAIL = 1000
 #: Seconds to go on shipping what is left when the agent ends.
 _LAST_SHIPMENT = 5.0
 
@@ -156,12 +158,13 @@ class Agent:
         return failed
 
     def _on_part_failed(self, part: str) -> Any:
-        def failed(reason: Reason, detail: str) -> None:
-            if self._last_failure.get(part) != detail:
-                log.warning("%s: %s: %s", part, reason, detail)
-            self._last_failure[part] = detail
+        return lambda reason, detail: self._tell(part, f"{reason}: {detail}")
 
-        return failed
+    def _tell(self, part: str, detail: str) -> None:
+        """Log what a part could not do, once."""
+        if self._last_failure.get(part) != detail:
+            log.warning("%s: %s", part, detail)
+        self._last_failure[part] = detail
 
     def _api(self) -> OpaApi | None:
         process = self._keeper.process
@@ -182,22 +185,27 @@ class Agent:
 
     def _report(self) -> float:
         status = self.status()
-        write_atomically(self._config.files.root / "status.json", canonical(status) + b"\n", mode=0o644)
-        with contextlib.suppress(NotAccepted):  # the control plane may be down; the file above tells all the same
+        process, tallied = self._keeper.process, self._records.tally()
+        counts = tallied[1].counts() if tallied else {}
+        here = {**status, "opa_pid": process.pid if process else None, "tally": counts}
+        write_atomically(self._config.files.root / "status.json", canonical(here) + b"\n", mode=0o644)
+        try:
             self._plane.report(status)
+        except NotAccepted as error:
+            self._tell("status", str(error))  # the file above tells those who are here
         return _REPORT_EVERY
 
     def status(self) -> dict[str, Any]:
         """How this sidecar stands, as it is reported to the control plane."""
         against = self._lease.against or []
-        reasons = [{"code": str(doubt.reason), "detail": doubt.detail} for doubt in against]
+        reasons = [{"code": str(doubt.reason), "detail": doubt.detail[:_DETAIL]} for doubt in against]
         if failure := self._rollout.failure:
-            reasons.append({"code": str(failure.reason), "detail": failure.detail})
+            reasons.append({"code": str(failure.reason), "detail": failure.detail[:_DETAIL]})
         if trouble := self._metadata.failure:
             code = getattr(trouble, "reason", Reason.METADATA_INVALID)
-            reasons.append({"code": str(code), "detail": str(trouble)})
+            reasons.append({"code": str(code), "detail": str(trouble)[:_DETAIL]})
         enforced = self._rollout.enforced
-        process, tallied = self._keeper.process, self._records.tally()
+        tallied = self._records.tally()
         return {
             "channel": self._config.channel,
             "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -207,12 +215,10 @@ class Agent:
             "sequence": enforced.pointer.sequence if enforced else None,
             "library": self._library.digest,
             "opa_digest": self._opa.digest,
-            "opa_pid": process.pid if process else None,
             "lease_ttl_seconds": self._config.lease_ttl,
+            # Bytes of the record file that is written now.
             "records": {
-                "written": tallied[1].decisions if tallied else 0,
-                "noise": tallied[1].noise if tallied else 0,
-                "panics": tallied[1].panics if tallied else 0,
+                "written": tallied[1].end if tallied else 0,
                 "shipped": self._shipper.acknowledged(tallied[0]) if tallied else 0,
             },
         }

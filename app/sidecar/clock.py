@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.core.errors import Denied
+from app.core.errors import Denied, PlacetError
 from app.core.files import write_atomically
 from app.core.reason_codes import Reason
 from app.sidecar.doubts import boot_seconds
@@ -23,7 +24,7 @@ class Clock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._greatest = float(path.read_text()) if path.exists() else 0.0
+        self._greatest = _read(path) if path.exists() else 0.0
         self._saved = self._greatest
         self._offset = time.time() - boot_seconds()
         self._jumped = False
@@ -54,3 +55,13 @@ class Clock:
         if self._greatest - self._saved >= _SAVE_EVERY:
             write_atomically(self._path, f"{self._greatest:.3f}".encode(), mode=0o600)
             self._saved = self._greatest
+
+
+def _read(path: Path) -> float:
+    try:
+        seen = float(path.read_text())
+    except ValueError as error:
+        raise PlacetError(f"{path} is damaged; delete it if the clock can be relied on") from error
+    if not math.isfinite(seen):
+        raise PlacetError(f"{path} is damaged; delete it if the clock can be relied on")
+    return seen

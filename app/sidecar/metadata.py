@@ -20,6 +20,7 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Metadata, Timestamp
 from tuf.ngclient import FetcherInterface, Updater
 
+from app.core.archive import MAX_COMPRESSED
 from app.core.errors import Denied, PlacetError
 from app.core.files import write_atomically
 from app.core.reason_codes import Reason
@@ -87,6 +88,8 @@ class Repository:
                 info = self._updater.get_targetinfo(target)
                 if info is None:
                     return None
+                if info.length > MAX_COMPRESSED:
+                    raise Denied(Reason.METADATA_INVALID, f"{target} would have {info.length} bytes")
                 path = self._updater.find_cached_target(info) or self._updater.download_target(info)
                 return Path(path).read_bytes()
         except DownloadError as error:
@@ -157,7 +160,12 @@ class _Floor:
     def __init__(self, path: Path, minimum: int) -> None:
         self._path = path
         self._minimum = minimum
-        self._seen = ChannelPointer.model_validate_json(path.read_bytes()) if path.exists() else None
+        try:
+            self._seen = ChannelPointer.model_validate_json(path.read_bytes()) if path.exists() else None
+        except ValidationError as error:
+            raise PlacetError(
+                f"{path} is damaged; delete it, and give --minimum-sequence the sequence in force"
+            ) from error
 
     def pass_over(self, pointer: ChannelPointer) -> None:
         """Refuse a pointer that is older than one already seen, or another one of the same sequence."""

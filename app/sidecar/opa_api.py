@@ -25,7 +25,7 @@ class OpaUnavailable(PlacetError):
 
 @dataclass(frozen=True)
 class BundleStatus:
-    """What OPA says of the bundle: the active revision, and the error of the last attempt, if it failed."""
+    """What OPA says of the bundle: the active revision, and why the last activation failed, if it did."""
 
     active_revision: str
     error: str | None
@@ -57,9 +57,8 @@ class OpaApi:
         result = self._json("/v1/status").get("result") or {}
         bundle = (result.get("bundles") or {}).get("placet") or {}
         error = None
-        if bundle.get("code"):
-            first = (bundle.get("errors") or [{}])[0]
-            error = f"{bundle.get('message', bundle['code'])}: {first.get('message', '')}".rstrip(": ")
+        if errors := bundle.get("errors"):  # a download that failed has none, and is tried again
+            error = f"{bundle.get('message', '')}: {errors[0].get('message', '')}".rstrip(": ")
         return BundleStatus(
             active_revision=str(bundle.get("active_revision", "")),
             error=error,

@@ -31,7 +31,7 @@ from app.sidecar.pki import SidecarCA
 _GRACE = 4.0
 #: Bytes of a request that OPA reads at most. The agent's own state must fit (see `MAX_STATE`, which leaves room for
 #: what vetting adds).
-_MAX_REQUEST = 512 * 1024
+_MAX_REQUEST = 128 * 1024
 #: Bytes of a gzipped request after decompression.
 _MAX_GZIP = 65536
 
@@ -73,6 +73,8 @@ class OpaProcess:
 def start(config: SidecarConfig, opa: Opa, ca: SidecarCA, bundle_port: int) -> OpaProcess:
     """Start OPA. It does not listen before it has activated the bundle that the agent serves."""
     files = config.files
+    if Opa(opa.binary).digest != opa.digest:
+        raise PlacetError(f"{opa.binary} changed since the agent started; start the agent anew if that was you")
     token = secrets.token_urlsafe(32)
     files.socket.unlink(missing_ok=True)
     ca.server_leaf(files.run / "opa.pem", files.run / "opa.key")
@@ -213,7 +215,10 @@ def _append_only(path: Path) -> IO[bytes]:
 def _next_record_file(files: SidecarFiles) -> Path:
     """A name that was never used before: the control plane tells files of one instance apart by it."""
     counter = files.private / "record-files"
-    number = int(counter.read_text()) + 1 if counter.exists() else 1
+    try:
+        number = int(counter.read_text()) + 1 if counter.exists() else 1
+    except ValueError as error:
+        raise PlacetError(f"{counter} is damaged; write the number of the last record file into it") from error
     write_atomically(counter, str(number).encode())
     return files.records / f"{number:08d}.log"
 

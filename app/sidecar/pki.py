@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from app.core.errors import PlacetError
 from app.core.files import write_atomically
 
 _CA_DAYS = 3650
@@ -33,9 +34,15 @@ class SidecarCA:
     def open(cls, key_file: Path, certificate_file: Path) -> SidecarCA:
         """The CA in these files; made on the first start."""
         if key_file.exists() and certificate_file.exists():
-            key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+            try:
+                key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+                certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+            except ValueError as error:
+                raise PlacetError(
+                    f"{key_file} or {certificate_file} is damaged; delete both, and give services the new certificate"
+                ) from error
             assert isinstance(key, ec.EllipticCurvePrivateKey)
-            return cls(key, x509.load_pem_x509_certificate(certificate_file.read_bytes()))
+            return cls(key, certificate)
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Placet sidecar")])
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)

@@ -68,6 +68,10 @@ class Tally:
     end: int = 0
     _trace_left: int = field(default=0, repr=False)
 
+    def counts(self) -> dict[str, int]:
+        """The counts, for a report."""
+        return {"decisions": self.decisions, "noise": self.noise, "panics": self.panics}
+
 
 class RecordFile:
     """Follows one record file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from app.core.errors import Denied
+from app.core.errors import Denied, PlacetError
 from app.core.files import write_atomically
 from app.core.reason_codes import Reason
 from app.core.targets import ChannelPointer
@@ -61,6 +61,9 @@ class Rollout:
         except Denied as denied:
             self._refuse(wanted, denied)
             self._fall_back()
+        except PlacetError:
+            self._fall_back()
+            raise  # nothing is known against the release: it is tried again
         return _WAITING
 
     def _offer(self, prepared: Prepared) -> None:
@@ -112,7 +115,7 @@ class Rollout:
 
     def _fall_back(self) -> None:
         """On a start beside a bad release: what was in force before, verified again."""
-        if self.enforced or not self._enforced_file.exists():
+        if self.enforced or self._pending or not self._enforced_file.exists():
             return
         last = ChannelPointer.model_validate_json(self._enforced_file.read_bytes())
         if last != self._refused:

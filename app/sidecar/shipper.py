@@ -74,7 +74,9 @@ class _Progress:
         if self._note.exists():
             try:
                 known = strict_json.load_object(self._note.read_bytes())
-                self.acknowledged, self.intended = int(known["acknowledged"]), known["intended"]
+                intended = known["intended"]
+                self.acknowledged = int(known["acknowledged"])
+                self.intended = None if intended is None else int(intended)
             except (strict_json.StrictJSONError, KeyError, TypeError, ValueError) as error:
                 raise PlacetError(f"{self._note} is damaged; delete it, and all records are sent again") from error
 

@@ -12,6 +12,13 @@ test_nobody_may_pass_parameters if {
 	not authz.allow with input as object.union(decision, {"params": {"explain": ["full"]}})
 }
 
+test_yaml_is_no_request if {
+	every type in ["application/yaml", "application/x-yaml", "text/YAML; charset=utf-8"] {
+		not authz.allow with input as object.union(decision, {"headers": {"Content-Type": [type]}})
+	}
+	authz.allow with input as object.union(decision, {"headers": {"Content-Type": ["application/json"]}})
+}
+
 test_nothing_else_is_open if {
 	every changes in [
 		{"method": "GET"},

@@ -162,6 +162,9 @@ def test_what_any_client_can_send_does_not_end_the_lease(world):
     answer = http.post("/v1/data/placet/decision", content=nested, headers={"Content-Type": "application/json"})
     assert answer.status_code == 200
     assert answer.json()["result"]["allow"] is False
+    bomb = 'input:\n  a: &a "' + "<" * 60_000 + '"\n  b: [' + ",".join(["*a"] * 40) + "]\n"
+    for kind, code in (("application/x-yaml", 401), ("text/YAML", 400)):  # OPA reads the second as JSON
+        assert http.post("/v1/data/placet/decision", content=bomb, headers={"Content-Type": kind}).status_code == code
     wild = {"a": "\ud800", "n": 10**400, "k": {"\x00": "</script>"}}
     text = json.dumps({"input": wild}).replace(str(10**400), "1e400")
     answer = http.post("/v1/data/placet/decision", content=text, headers={"Content-Type": "application/json"})

@@ -209,7 +209,8 @@ class Stack:
             f"{self.server}/api/v1{path}", params=parameters, headers=self.authorization(), timeout=30, trust_env=False
         )
         answer.raise_for_status()
-        return dict(answer.json())
+        document = answer.json()
+        return document if isinstance(document, dict) else {"items": document}
 
     def authorization(self) -> dict[str, str]:
         """The administrator's header."""

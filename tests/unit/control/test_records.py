@@ -110,7 +110,9 @@ def test_bodies_are_bounded_before_and_after_decompression(api):
     assert api.ship(packed, last=200 * 1024 * 1024, headers={"Content-Encoding": "gzip"}).status_code == 413
 
 
-@pytest.mark.parametrize("broken", [b"not gzip", gzip.compress(b"x\n")[:-4], gzip.compress(b"x\n") + b"more"])
+@pytest.mark.parametrize(
+    "broken", [b"not gzip", gzip.compress(b"x\n", mtime=0)[:-4], gzip.compress(b"x\n", mtime=0) + b"more"]
+)
 def test_broken_gzip_is_refused(api, broken):
     assert api.ship(broken, last=2, headers={"Content-Encoding": "gzip"}).status_code == 422
 

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from app.core.errors import Denied
+from app.core.errors import Denied, PlacetError
 from app.core.reason_codes import Reason
 from app.sidecar import clock as module
 from app.sidecar.clock import TOLERANCE, Clock
@@ -134,8 +134,8 @@ def test_it_is_written_now_and_then_and_privately(path, clock, times):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("damage", ["", "x", "1e"])
+@pytest.mark.parametrize("damage", ["", "x", "1e", "nan", "inf"])
 def test_a_damaged_file_is_not_taken_for_no_file(path, damage):
     path.write_text(damage)
-    with pytest.raises(ValueError):
+    with pytest.raises(PlacetError, match="is damaged"):
         Clock(path)

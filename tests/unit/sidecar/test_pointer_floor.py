@@ -1,6 +1,6 @@
 import pytest
 
-from app.core.errors import Denied
+from app.core.errors import Denied, PlacetError
 from app.core.reason_codes import Reason
 from app.core.targets import ChannelPointer
 from app.sidecar.metadata import _Floor
@@ -80,5 +80,5 @@ def test_the_file_is_private_and_damage_is_not_taken_for_a_first_start(path):
     _Floor(path, 1).pass_over(pointer(5))
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError):
+    with pytest.raises(PlacetError, match="is damaged"):
         _Floor(path, 1)

@@ -8,6 +8,7 @@ from typing import Any
 from app.core.reason_codes import Reason
 from app.local.demo.parts import Sidecar, eventually
 from app.local.demo.rows.table import World, reports, require, row
+from app.local.demo.stack import SYSTEM
 
 
 @row("signed bundle accepted")
@@ -15,6 +16,8 @@ def signed_accepted(world: World) -> str:
     """The release that the stack started with is in force on both sidecars."""
     for sidecar in (world.first, world.second):
         require(sidecar.status().get("release") == world.release, f"{sidecar.name} runs something else")
+    names = {world.first.name, world.second.name}
+    eventually("the control plane knows both", lambda: names <= _healthy(world), within=15)
     return f"{world.release[:19]}… on 2 sidecars"
 
 
@@ -83,3 +86,9 @@ def _refused(answer: dict[str, Any], reason: Reason) -> str:
 
 def _runs(sidecar: Sidecar, release: str) -> bool:
     return bool(sidecar.status().get("release") == release)
+
+
+def _healthy(world: World) -> set[str]:
+    """The sidecars that the control plane lists as healthy, with the release that should be in force."""
+    known = world.stack.api(f"/systems/{SYSTEM}/sidecars")["items"]
+    return {one["sidecar"] for one in known if one["condition"] == "healthy" and one["release"] == world.release}
