@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 
 from app.core.shipped import shipped
+from app.sidecar.trust_state import usual_headers
 
 AGENT_TOKEN = secrets.token_urlsafe(32)
 DECISION = "/v1/data/placet/decision"
@@ -135,8 +136,10 @@ def _base64url(raw: bytes) -> str:
 def trust_state(*issuers: Issuer, seconds: float = 600, quarantined: Any = None) -> dict[str, Any]:
     """Trust state with a lease of `seconds` from now."""
     now = time.time_ns()
+    trusted = {issuer.name: issuer.trusted() for issuer in issuers}
     trust = {
-        "issuers": {issuer.name: issuer.trusted() for issuer in issuers},
+        "issuers": trusted,
+        "headers": usual_headers(trusted),
         "quarantine": {"subjects": {} if quarantined is None else quarantined},
     }
     return {

@@ -5,6 +5,9 @@ It is named by its digest and archived, so that a decision's `state` can be foun
 
 from __future__ import annotations
 
+import base64
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,9 @@ from app.core.errors import Denied
 from app.core.files import write_atomically
 from app.core.reason_codes import Reason
 from app.core.targets import MAX_STATE, PublishedState
+
+#: Bytes that the list of usual headers may take, of those that OPA reads in one request.
+MAX_HEADERS = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -51,4 +57,32 @@ def from_published(state: PublishedState) -> TrustState:
     for one in state.quarantine:
         subjects.setdefault(one.issuer, {})[one.subject] = {"reason": one.reason, "since": one.since}
     trust = {"issuers": issuers, "quarantine": {"subjects": subjects}}
+    if headers := usual_headers(issuers):
+        trust["headers"] = headers
     return TrustState(trust, digest_of(strict_json.canonical(trust)))
+
+
+def usual_headers(issuers: Mapping[str, Any]) -> dict[str, Any]:
+    """How a JWT's first segment is usually written, and the one key that it then means: `{issuer, kid, alg}`.
+
+    It spares OPA from taking tokens apart; a header that is not listed is read there, with the same verdict. What
+    several keys could mean is left out, and everything is when it would take more than `MAX_HEADERS` bytes.
+    """
+    listed: dict[str, Any] = {}
+    ambiguous: set[str] = set()
+    for issuer, trusted in issuers.items():
+        for kid, key in trusted["keys"].items():
+            for header in _spellings(key["alg"], kid):
+                if header in listed:
+                    ambiguous.add(header)
+                listed[header] = {"issuer": issuer, "kid": kid, "alg": key["alg"]}
+    kept = {header: key for header, key in listed.items() if header not in ambiguous}
+    return kept if len(strict_json.canonical(kept)) <= MAX_HEADERS else {}
+
+
+def _spellings(alg: str, kid: str) -> Iterator[str]:
+    """The headers that common libraries write: sorted as in Go and Python, or with `alg` or `typ` first."""
+    for members in (("alg", "kid"), ("alg", "kid", "typ"), ("alg", "typ", "kid"), ("typ", "alg", "kid")):
+        header = {name: {"alg": alg, "kid": kid, "typ": "JWT"}[name] for name in members}
+        text = json.dumps(header, separators=(",", ":")).encode()
+        yield base64.urlsafe_b64encode(text).rstrip(b"=").decode()

@@ -121,6 +121,45 @@ test_one_failure_is_enough if {
 	}
 }
 
+# The usual request, proven without the checks themselves.
+test_what_the_usual_way_lets_pass_is_flawless if {
+	usual := fixtures.request_with({"context": {}})
+	sound_without_checks(usual, fixtures.state)
+	every request in [
+		fixtures.request,
+		object.union(usual, {"warrant": []}),
+		json.patch(usual, [{"op": "replace", "path": "/action/name", "value": ""}]),
+		json.patch(usual, [{"op": "replace", "path": "/resource/id", "value": 7}]),
+		json.patch(usual, [{"op": "replace", "path": "/context", "value": []}]),
+		json.patch(usual, [{"op": "remove", "path": "/identity"}, {"op": "add", "path": "/other", "value": {}}]),
+	] {
+		not sound_without_checks(request, fixtures.state)
+	}
+	every change in [
+		{"op": "replace", "path": "/digest", "value": 7},
+		{"op": "replace", "path": "/lease/valid_until_ns", "value": fixtures.now - 1},
+		{"op": "replace", "path": "/lease/valid_until_ns", "value": "9999999999999999999"},
+		{"op": "replace", "path": "/lease/valid_until_ns", "value": fixtures.now + 3600000000000},
+		{"op": "replace", "path": "/lease/issued_at_ns", "value": null},
+		{"op": "replace", "path": "/lease/issued_at_ns", "value": fixtures.now + 1},
+		{"op": "replace", "path": "/lease", "value": null},
+		{"op": "replace", "path": "/trust/quarantine/subjects", "value": []},
+		{"op": "replace", "path": "/trust/quarantine/subjects", "value": {fixtures.issuer: {"bob": {}}}},
+		{"op": "replace", "path": "/trust/quarantine/subjects", "value": {fixtures.issuer: null}},
+		{"op": "remove", "path": "/trust/quarantine"},
+		{"op": "remove", "path": "/trust/issuers"},
+	] {
+		not sound_without_checks(usual, json.patch(fixtures.state, [change]))
+	}
+}
+
+sound_without_checks(request, state) if {
+	placet.sound with input as request
+		with data.placet_state as state
+		with time.now_ns as fixtures.now
+		with data.placet.request.failure as "request.malformed"
+}
+
 # The decision when just one check fails.
 decision_when(failure) := decision if {
 	part := split(failure, ".")[0]

@@ -27,6 +27,21 @@ state := {
 	},
 }
 
+# The same state when the agent has listed how headers are usually written.
+state_with_headers := json.patch(state, [
+	{
+		"op": "add",
+		"path": "/trust/headers",
+		"value": {
+			split(token, ".")[0]: {"issuer": issuer, "kid": "k1", "alg": "EdDSA"},
+			base64url.encode_no_pad(json.marshal(octet_header)): {"issuer": issuer, "kid": "octet", "alg": "HS256"},
+		},
+	},
+	{"op": "replace", "path": ["trust", "issuers", issuer, "audiences"], "value": ["payments"]},
+])
+
+octet_header := {"alg": "HS256", "kid": "octet", "typ": "JWT"}
+
 header := {"alg": "EdDSA", "kid": "k1", "typ": "JWT"}
 
 claims := {"iss": issuer, "sub": "alice", "aud": "payments", "exp": 1800003600, "iat": 1800000000}

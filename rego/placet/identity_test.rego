@@ -172,3 +172,83 @@ test_issuers_of_another_form_vouch_for_nobody if {
 			with data.placet.clock.now as fixtures.now
 	}
 }
+
+# With listed headers
+
+failure_listed(token, state) := code if {
+	code := identity.failure with input as {"identity": {"token": token}}
+		with data.placet_state as state
+		with data.placet.clock.now as fixtures.now
+}
+
+test_a_listed_header_changes_no_verdict if {
+	every token in [
+		fixtures.token,
+		fixtures.token_with({"aud": ["other", "payments"]}),
+		fixtures.sign(object.remove(fixtures.header, ["typ"]), fixtures.claims),
+	] {
+		failure_listed(token, fixtures.state_with_headers) == null
+	}
+	[head, body, signature] := split(fixtures.token, ".")
+	forged := encoded(object.union(fixtures.claims, {"sub": "bob"}))
+	expected := {
+		concat(".", [head, forged, signature]): "identity.invalid",
+		concat(".", [head, body, ""]): "identity.invalid",
+		concat(".", [head, body]): "identity.malformed",
+		concat(".", [head, body, signature, "x"]): "identity.malformed",
+		fixtures.token_with({"iss": "https://other.example"}): "identity.issuer_unknown",
+		fixtures.token_with({"aud": "ledger"}): "identity.audience",
+		fixtures.token_without("aud"): "identity.audience",
+		fixtures.token_with({"aud": ""}): "identity.audience",
+		fixtures.token_with({"exp": 1800000000}): "identity.expired",
+		fixtures.token_without("exp"): "identity.claims",
+		fixtures.token_with({"sub": 7}): "identity.claims",
+	}
+	every token, code in expected {
+		failure_listed(token, fixtures.state_with_headers) == code
+	}
+}
+
+test_a_list_that_does_not_fit_the_keys_vouches_for_nobody if {
+	path := ["trust", "headers", split(fixtures.token, ".")[0]]
+	every entry in [
+		{"issuer": fixtures.issuer, "kid": "octet", "alg": "HS256"},
+		{"issuer": "https://other.example", "kid": "k1", "alg": "EdDSA"},
+	] {
+		state := json.patch(fixtures.state_with_headers, [{"op": "replace", "path": path, "value": entry}])
+		other := fixtures.sign(fixtures.header, object.union(fixtures.claims, {"iss": "https://other.example"}))
+		failure_listed(other, state) != null
+	}
+
+	# The key's algorithm has changed: the header is not this key's any more, whatever the list says.
+	changed := json.patch(fixtures.state_with_headers, [{
+		"op": "replace",
+		"path": ["trust", "issuers", fixtures.issuer, "keys", "k1", "alg"],
+		"value": "ES256",
+	}])
+	failure_listed(fixtures.token, changed) == "identity.algorithm"
+}
+
+test_a_listed_symmetric_key_verifies_nothing if {
+	hmac := io.jwt.encode_sign(fixtures.octet_header, fixtures.claims, fixtures.octet_key)
+	split(hmac, ".")[0] in object.keys(fixtures.state_with_headers.trust.headers)
+	failure_listed(hmac, fixtures.state_with_headers) != null
+}
+
+test_lists_of_another_form_are_passed_over if {
+	every headers in [null, [], "text", 7, {}, {split(fixtures.token, ".")[0]: []}, {split(fixtures.token, ".")[0]: {"issuer": 7}}] {
+		state := json.patch(fixtures.state_with_headers, [{"op": "replace", "path": "/trust/headers", "value": headers}])
+		failure_listed(fixtures.token, state) == null
+	}
+}
+
+test_a_listed_issuer_whose_audience_is_empty_accepts_nobody if {
+	state := json.patch(fixtures.state_with_headers, [{
+		"op": "replace",
+		"path": ["trust", "issuers", fixtures.issuer, "audiences"],
+		"value": [""],
+	}])
+	every token in [fixtures.token, fixtures.token_with({"aud": ""}), fixtures.token_without("aud")] {
+		failure_listed(token, state) == "identity.audience"
+	}
+}

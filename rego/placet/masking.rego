@@ -13,16 +13,20 @@ default mask := [
 	{"op": "upsert", "path": "/result", "value": "(could not be masked)"},
 ]
 
-# The usual request: an object with one identity token and no other token anywhere. Only two members change.
+# The usual request: one identity token, verified in one call, and no other token anywhere. Only two members change.
+# (`sprintf` gives the text of a value in half the time of `json.marshal`, and leaves `eyJ` in it as it is.)
 mask := [
-	{"op": "upsert", "path": "/input/identity", "value": {"token": digest(input.input.identity.token)}},
-	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": hashed_calls},
+	{"op": "upsert", "path": "/input/identity", "value": {"token": concat(":", ["sha256", crypto.sha256(token)])}},
+	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(operands): verified}},
 ] if {
-	is_string(input.input.identity.token)
-	object.remove(input.nd_builtin_cache, ["time.now_ns", "io.jwt.decode_verify"]) == {}
+	token := input.input.identity.token
+	count(input.nd_builtin_cache) == 2
+	input.nd_builtin_cache["time.now_ns"]
+	calls := input.nd_builtin_cache["io.jwt.decode_verify"]
+	count(calls) == 1 # or the mask would have two values, which OPA answers by recording nothing
+	some operands, verified in calls
 	not input.input.warrant
-	others := json.marshal([object.remove(input.input, ["identity"]), object.get(input, "result", null)])
-	not contains(others, "eyJ")
+	not contains(sprintf("%v", [[object.remove(input.input, ["identity"]), input.result]]), "eyJ")
 } else := [
 	# Everything else: the parts are replaced whole, which OPA can do whatever their type is.
 	{"op": "upsert", "path": "/input", "value": without_tokens(masked_input)},

@@ -5,6 +5,42 @@
 # package whose name is data.
 package placet.policy
 
+# The answer in its long form, with the policy's own reasons under codes that no code of the library has.
+# Undefined when it is not of the form above.
+answer := {"allow": true, "reasons": [], "obligations": []} if {
+	# What most answers are: to compare is cheaper than to take apart.
+	data.placet_glue.value in {
+		true,
+		{"allow": true},
+		{"allow": true, "reasons": [], "obligations": []},
+		{"allow": true, "reasons": set(), "obligations": set()},
+	}
+} else := {"allow": false, "reasons": [], "obligations": []} if {
+	data.placet_glue.value == false
+} else := {
+	"allow": value.allow,
+	"reasons": [{"code": concat(":", ["policy", reason.code]), "message": reason.message} | some reason in reasons_of],
+	"obligations": [obligation | some obligation in obligations_of],
+} if {
+	value := data.placet_glue.value
+
+	# A member beyond these could be a misspelt obligation, or a denial in other words.
+	object.remove(value, ["allow", "reasons", "obligations"]) == {}
+	is_boolean(value.allow)
+	reasons_of := object.get(value, "reasons", [])
+	obligations_of := object.get(value, "obligations", [])
+	reasons_well_formed(reasons_of)
+	obligations_well_formed(obligations_of)
+}
+
+default reasons := []
+
+reasons := answer.reasons
+
+default obligations := []
+
+obligations := answer.obligations
+
 # The reason code of the failure, or null only when the policy says exactly `true`.
 default failure := "policy.malformed"
 
@@ -14,28 +50,6 @@ failure := null if {
 	answer.allow == false
 } else := "policy.undefined" if {
 	[value | value := data.placet_glue.value] == []
-}
-
-# The policy's own reasons. Their codes get a prefix that no code of the library has.
-reasons := [{"code": concat(":", ["policy", reason.code]), "message": reason.message} |
-	some reason in answer.reasons
-]
-
-obligations := [obligation | some obligation in answer.obligations]
-
-# The answer in its long form. Undefined when it is not of the form above.
-answer := {"allow": true} if {
-	data.placet_glue.value == true
-} else := {"allow": false} if {
-	data.placet_glue.value == false
-} else := data.placet_glue.value if {
-	value := data.placet_glue.value
-
-	# A member beyond these could be a misspelt obligation, or a denial in other words.
-	object.remove(value, ["allow", "reasons", "obligations"]) == {}
-	is_boolean(value.allow)
-	reasons_well_formed(object.get(value, "reasons", []))
-	obligations_well_formed(object.get(value, "obligations", []))
 }
 
 reasons_well_formed(reasons) if {
