@@ -60,6 +60,7 @@ def run(
     """Start OPA and govern it: verify what it loads, hold its lease, keep its records. Ctrl-C ends both."""
     import logging
     import re
+    import resource
     import signal
 
     from app.core.opa import Opa
@@ -99,6 +100,9 @@ def run(
     trust = TrustConfig.choose(trust_config, staging=staging)
     binary = Opa(opa or tools.installed("opa"))
     config.files.prepare()
+    # Connections that any local process may open to the agent must not use up what it needs for its own files.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("placet").setLevel(logging.INFO)
     agent = Agent(config, trust, binary, root, token)

@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 import threading
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -26,6 +27,8 @@ RESOURCE = "bundle"
 _CONTENT_TYPE = "application/vnd.openpolicyagent.bundles"
 #: Seconds of the longest poll that is answered.
 _MAX_WAIT = 60
+#: Seconds for a TLS handshake.
+_HANDSHAKE = 3.0
 
 
 class BundleServer:
@@ -72,7 +75,9 @@ class BundleServer:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
+        # uvicorn leaves asyncio's minute for a handshake, in which any local process could hold connections open.
+        loop.create_server = partial(loop.create_server, ssl_handshake_timeout=_HANDSHAKE)  # type: ignore[method-assign]
         await self._server.serve(sockets=[self._socket])
 
     async def _bundle(self, request: Request) -> Response:
