@@ -27,7 +27,7 @@ def main() -> int:
     pages = []
     for script in benchmarks():
         print(f"bench: {script.stem}", file=sys.stderr)
-        command = [sys.executable, script, "--output", "json", *(["--quick"] if quick else [])]
+        command = [sys.executable, str(script), "--output", "json", *(["--quick"] if quick else [])]
         done = subprocess.run(command, stdout=subprocess.PIPE, timeout=TIMEOUT, check=False)
         if done.returncode != 0:
             print(f"bench: {script.stem} failed with exit code {done.returncode}", file=sys.stderr)

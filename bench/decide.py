@@ -8,7 +8,8 @@ All rivals run the same user policy on the same input, in one run, in turns, ove
 - governed: the composed bundle: closed API, lease, quarantine, one verified JWT, masked records
 
 Ratios are medians over the rounds, governed against each rival: of rates (higher is better), of latencies and of
-CPU time a request (lower is better). The lease is renewed every second, as an agent does.
+CPU time a request (lower is better). The lease is renewed every second, as an agent does. `--parts` adds the governed
+OPA with one part taken away at a time, to see what each part costs; never run a sidecar so.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import statistics
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,13 @@ from bench.certificate import self_signed
 
 AIMS = {"rate governed/secured": 0.85, "rate governed/bare": 0.5}
 SUBJECT = "spiffe://example.org/support"
-RIVALS = ("bare", "logged", "secured", "governed")
+#: The governed OPA with one part less: the configuration and options that take it away.
+PARTS: dict[str, dict[str, Any]] = {
+    "without authorization": {"closed": False},
+    "without masking": {"config": {"decision_logs": {"console": True}}},
+    "without replay cache": {"config": {"decision_logs": {"console": True}, "nd_builtin_cache": False}},
+    "without records": {"config": {"decision_logs": {}}},
+}
 
 #: The user policy alone finds its caller where the library would put it.
 SUBJECT_STUB = f'package placet\n\nsubject := {{"id": "{SUBJECT}", "issuer": "{stand.ISSUER}"}}\n'
@@ -88,8 +95,10 @@ def question(rules: int, token: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def rivals(binary: Path, rules: int, tls: tuple[Path, Path] | None, directory: Path) -> Iterator[dict[str, Rival]]:
-    """All rivals, running."""
+def rivals(
+    binary: Path, rules: int, tls: tuple[Path, Path] | None, directory: Path, parts: bool
+) -> Iterator[dict[str, Rival]]:
+    """All rivals, running; with `parts`, also the governed OPA with each of `PARTS` taken away."""
     files, entrypoint, roots = many_rules(rules) if rules else stand.example("payments")
     plain = {
         ".manifest": json.dumps({"roots": ["placet", *roots], "revision": "1"}),
@@ -119,18 +128,27 @@ def rivals(binary: Path, rules: int, tls: tuple[Path, Path] | None, directory: P
                 closed=False, governed=False, config=console, options=secured,
             ),
             "governed": start("governed", stand.DECISION, stand.composed(files, entrypoint, roots), None),
+            **{
+                name: start(name, stand.DECISION, stand.composed(files, entrypoint, roots), None, **less)
+                for name, less in (PARTS if parts else {}).items()
+            },
         }  # fmt: skip
 
 
 @contextlib.contextmanager
-def renewed(server: stand.Server, issuer: stand.Issuer, every: float = 1.0) -> Iterator[None]:
+def renewed(servers: Sequence[stand.Server], issuer: stand.Issuer, every: float = 1.0) -> Iterator[None]:
     """Write a fresh lease at once and then every second."""
     stop = threading.Event()
-    server.write(stand.trust_state(issuer, seconds=10))
+
+    def write() -> None:
+        for server in servers:
+            server.write(stand.trust_state(issuer, seconds=10))
 
     def renew() -> None:
         while not stop.wait(every):
-            server.write(stand.trust_state(issuer, seconds=10))
+            write()
+
+    write()
 
     thread = threading.Thread(target=renew)
     thread.start()
@@ -142,7 +160,7 @@ def renewed(server: stand.Server, issuer: stand.Issuer, every: float = 1.0) -> I
 
 
 def measure(
-    binary: Path, transport: str, rules: int, rounds: int, seconds: float, label: str
+    binary: Path, transport: str, rules: int, rounds: int, seconds: float, label: str, parts: bool
 ) -> dict[str, list[Measured]]:
     """Every rival's runs, in turns."""
     with tempfile.TemporaryDirectory(prefix="placet-bench-") as name:
@@ -150,10 +168,11 @@ def measure(
         issuer = stand.Issuer()
         body = {"input": question(rules, issuer.token(sub=SUBJECT))}
         tls = self_signed(directory) if transport == "tls" else None
-        runs: dict[str, list[Measured]] = {rival: [] for rival in RIVALS}
         with contextlib.ExitStack() as stack:
-            running = stack.enter_context(rivals(binary, rules, tls, directory))
-            stack.enter_context(renewed(running["governed"].server, issuer))
+            running = stack.enter_context(rivals(binary, rules, tls, directory, parts))
+            runs: dict[str, list[Measured]] = {rival: [] for rival in running}
+            governed = [running[name].server for name in running if name == "governed" or name in PARTS]
+            stack.enter_context(renewed(governed, issuer))
             for rival in running.values():
                 _check(rival, body)
             for turn in range(rounds + 1):
@@ -207,6 +226,7 @@ def main() -> None:
     parser.add_argument("--rules", type=int, help="rules in the user policy, 0 for the example policy (default: both)")
     parser.add_argument("--transport", choices=["plain", "tls"], help="only this one (default: both)")
     parser.add_argument("--opa", type=Path, help="an OPA binary (default: the pinned one)")
+    parser.add_argument("--parts", action="store_true", help="also measure what each part of governance costs")
     parser.add_argument("--output", choices=["table", "json"], default="table")
     options = parser.parse_args()
     rounds, seconds = (2, 2) if options.quick else (5, 5)
@@ -216,7 +236,7 @@ def main() -> None:
     for rules in policies:
         for transport in [options.transport] if options.transport else ["plain", "tls"]:
             label = f"{transport}, {f'{rules} rules' if rules else 'example policy'}:"
-            runs = measure(options.opa or _pinned(), transport, rules, rounds, seconds, label)
+            runs = measure(options.opa or _pinned(), transport, rules, rounds, seconds, label, options.parts)
             more_figures, more_ratios = summary(runs, label)
             figures |= more_figures
             ratios |= more_ratios

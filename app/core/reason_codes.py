@@ -78,3 +78,4 @@ class Reason(StrEnum):
     RECORD_RESERVE = "record.reserve"
     RECORD_MISSING = "record.missing"
     RECORD_UNEXPECTED = "record.unexpected"
+    RECORD_CONFLICT = "record.conflict"

@@ -30,7 +30,7 @@ from app.sidecar import metadata_watcher, opa_keeper, opa_process, record_keeper
 from app.sidecar.bundle_server import BundleServer
 from app.sidecar.clock import Clock
 from app.sidecar.config import SidecarConfig
-from app.sidecar.control_plane import ControlPlane, NotAccepted
+from app.sidecar.control_plane import Conflict, ControlPlane, NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.lease import LeaseKeeper
 from app.sidecar.loop import Loop
@@ -99,6 +99,7 @@ class Agent:
             self._lease_loop,
         ]
         self._last_failure: dict[str, str] = {}
+        self._conflict: Conflict | None = None
 
     def stop(self) -> None:
         """Ask the agent to end."""
@@ -173,7 +174,12 @@ class Agent:
     # Shipping and reporting.
 
     def _ship(self) -> float:
-        more = self._shipper.ship()
+        try:
+            more = self._shipper.ship()
+            self._conflict = None
+        except Conflict as conflict:
+            self._conflict = conflict
+            raise
         self._last_failure.pop("shipping", None)
         return 0.0 if more else 0.2
 
@@ -201,6 +207,8 @@ class Agent:
         reasons = [{"code": str(doubt.reason), "detail": doubt.detail[:_DETAIL]} for doubt in against]
         if failure := self._rollout.failure:
             reasons.append({"code": str(failure.reason), "detail": failure.detail[:_DETAIL]})
+        if conflict := self._conflict:
+            reasons.append({"code": str(Reason.RECORD_CONFLICT), "detail": str(conflict)[:_DETAIL]})
         if trouble := self._metadata.failure:
             code = getattr(trouble, "reason", Reason.METADATA_INVALID)
             reasons.append({"code": str(code), "detail": str(trouble)[:_DETAIL]})

@@ -19,11 +19,11 @@ _MAX_ANSWER = 64 * 1024
 
 
 class NotAccepted(PlacetError):
-    """The control plane did not take what was sent. `expected` is the offset that it wants next, if it said so."""
+    """The control plane did not take what was sent."""
 
-    def __init__(self, text: str, expected: int | None = None) -> None:
-        super().__init__(text)
-        self.expected = expected
+
+class Conflict(NotAccepted):
+    """The control plane holds other records under this sidecar's name."""
 
 
 class ControlPlane:
@@ -69,6 +69,6 @@ class ControlPlane:
             document = {}
         if answer.is_success:
             return document
-        expected = document.get("expected")
         detail = document.get("detail") or document.get("title") or "no detail"
-        raise NotAccepted(f"status {answer.status_code}: {detail}", expected if isinstance(expected, int) else None)
+        refused = Conflict if answer.status_code == httpx.codes.CONFLICT else NotAccepted
+        raise refused(f"status {answer.status_code}: {detail}")

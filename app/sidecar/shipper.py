@@ -1,7 +1,8 @@
 """Sends record files to the control plane, in order, each byte once, and gives back the space.
 
 A batch is noted on disk before it is sent, so that after a crash the same bytes are sent again: the control plane
-knows a repeat by its first offset. What was acknowledged is noted too; records are freed only after that.
+knows a repeat by its first offset. What was acknowledged is noted too; records are freed only after that. What the
+control plane says that it holds is not believed: somebody else may have shipped it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from app.core import strict_json
 from app.core.errors import PlacetError
 from app.core.files import write_atomically
-from app.sidecar.control_plane import ControlPlane, NotAccepted
+from app.sidecar.control_plane import ControlPlane
 
 #: Bytes of records in one batch at most; a single longer line goes alone.
 _BATCH = 2 * 1024 * 1024
@@ -53,13 +54,7 @@ class Shipper:
     def _send(self, path: Path, progress: _Progress, batch: bytes) -> None:
         first, last = progress.acknowledged, progress.acknowledged + len(batch)
         progress.intend(last)
-        try:
-            self._plane.ship(path, first, last, batch)
-        except NotAccepted as refused:
-            # A control plane that holds more than we know (its answer was lost, and so was our note) says so.
-            if refused.expected is None or not first < refused.expected <= path.stat().st_size + 1:
-                raise
-            last = refused.expected
+        self._plane.ship(path, first, last, batch)
         progress.acknowledge(last)
         self._freed(path, last)
 

@@ -19,9 +19,6 @@ from app.core.files import write_atomically
 from app.core.reason_codes import Reason
 from app.core.targets import MAX_STATE, PublishedState
 
-#: Bytes that the list of usual headers may take, of those that OPA reads in one request.
-MAX_HEADERS = 64 * 1024
-
 
 @dataclass(frozen=True)
 class TrustState:
@@ -57,7 +54,8 @@ def from_published(state: PublishedState) -> TrustState:
     for one in state.quarantine:
         subjects.setdefault(one.issuer, {})[one.subject] = {"reason": one.reason, "since": one.since}
     trust = {"issuers": issuers, "quarantine": {"subjects": subjects}}
-    if headers := usual_headers(issuers):
+    headers = usual_headers(issuers)
+    if headers and len(strict_json.canonical(trust | {"headers": headers})) <= MAX_STATE:
         trust["headers"] = headers
     return TrustState(trust, digest_of(strict_json.canonical(trust)))
 
@@ -65,8 +63,8 @@ def from_published(state: PublishedState) -> TrustState:
 def usual_headers(issuers: Mapping[str, Any]) -> dict[str, Any]:
     """How a JWT's first segment is usually written, and the one key that it then means: `{issuer, kid, alg}`.
 
-    It spares OPA from taking tokens apart; a header that is not listed is read there, with the same verdict. What
-    several keys could mean is left out, and everything is when it would take more than `MAX_HEADERS` bytes.
+    It spares OPA from taking tokens apart. A header that is not listed is read there, with the same verdict, so this
+    leaves out what several keys could mean, and issuers of several audiences: there the payload has to be read anyway.
     """
     listed: dict[str, Any] = {}
     ambiguous: set[str] = set()
@@ -76,8 +74,11 @@ def usual_headers(issuers: Mapping[str, Any]) -> dict[str, Any]:
                 if header in listed:
                     ambiguous.add(header)
                 listed[header] = {"issuer": issuer, "kid": kid, "alg": key["alg"]}
-    kept = {header: key for header, key in listed.items() if header not in ambiguous}
-    return kept if len(strict_json.canonical(kept)) <= MAX_HEADERS else {}
+    return {
+        header: key
+        for header, key in listed.items()
+        if header not in ambiguous and len(issuers[key["issuer"]]["audiences"]) == 1
+    }
 
 
 def _spellings(alg: str, kid: str) -> Iterator[str]:

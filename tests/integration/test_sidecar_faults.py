@@ -218,3 +218,29 @@ def test_a_second_agent_on_one_directory_is_refused(world):
     assert b"another agent uses" in answer.stderr
     assert Path(f"/proc/{pid}").exists()
     assert world.allows(sidecar)
+
+
+def test_a_neighbour_cannot_make_a_sidecar_forget_its_records(world):
+    """Whoever holds a token of the system ships junk in the sidecar's name, ahead of it: nothing is believed or freed."""
+    stack = world.stack
+    victim = stack.start_sidecar("sidecar-victim", server=world.meddler.url)
+    instance = (victim.directory / "private" / "instance").read_text().strip()
+    world.meddler.mode = "no-records"
+    mine = [world.ask(victim).decision_id for _ in range(5)]
+    (path,) = (victim.directory / "records").glob("*.log")
+    first = json.loads(path.with_suffix(".ack").read_text())["acknowledged"] if path.with_suffix(".ack").exists() else 0
+    junk = b"{}\n" * 1000
+    answer = httpx.post(
+        f"{stack.server}/api/v1/systems/{SYSTEM}/sidecars/{victim.name}/records",
+        params={"instance": instance, "file": path.name, "first": first, "last": first + len(junk)},
+        content=junk,
+        headers={"Authorization": f"Bearer {(stack.directory / 'sidecar.token').read_text().strip()}"},
+        trust_env=False,
+    )
+    assert answer.is_success, answer.text
+    world.meddler.mode = "pass"
+    eventually("the conflict is reported", lambda: reports(victim, Reason.RECORD_CONFLICT), within=20)
+    raw = path.read_bytes()
+    assert all(one.encode() in raw for one in mine), "records are gone that the control plane does not have"
+    stack.stop_sidecar(victim)
+    assert all(one.encode() in path.read_bytes() for one in mine)

@@ -95,3 +95,33 @@ def test_a_published_document_of_another_form(change):
     document = {"quarantine": [], "issuers": [], **change}
     with pytest.raises(ValueError):
         PublishedState.model_validate_json(json.dumps(document))
+
+
+def test_usual_headers_name_their_one_key():
+    headers = state(issuer()).trust["headers"]
+    assert jwt.get_unverified_header(f"{min(headers)}.e30.")["kid"] == "k1"
+    assert set(map(str, headers.values())) == {
+        str({"issuer": "https://issuer.example.org", "kid": "k1", "alg": "ES256"})
+    }
+    written = jwt.encode({}, ec.generate_private_key(ec.SECP256R1()), "ES256", headers={"kid": "k1"})
+    assert written.split(".")[0] in headers
+
+
+def test_a_header_that_two_keys_could_mean_is_not_listed():
+    shared = state(issuer(), issuer("https://other.example.org", {"k1": KEY, "k2": KEY}))
+    assert {key["kid"] for key in shared.trust["headers"].values()} == {"k2"}
+
+
+def test_a_key_of_several_audiences_keeps_its_header_from_others():
+    several = issuer("https://other.example.org", audiences=["a", "b"])
+    assert "headers" not in state(several).trust
+    assert "headers" not in state(issuer(), several).trust
+
+
+def test_headers_are_left_out_of_a_state_that_would_grow_too_large():
+    keys = {f"k{number}": KEY for number in range(64)}
+    many = [issuer(f"https://{number}.example.org/{'x' * 1000}", dict(keys)) for number in range(1, 3)]
+    assert "headers" in state(issuer(keys=keys)).trust
+    large = state(issuer(f"https://1.example.org/{'x' * 1500}", {f"a{number}": KEY for number in range(64)}))
+    assert "headers" not in large.trust
+    assert "headers" not in state(*many).trust
