@@ -221,7 +221,7 @@ def test_a_second_agent_on_one_directory_is_refused(world):
 
 
 def test_a_neighbour_cannot_make_a_sidecar_forget_its_records(world):
-    """Whoever holds a token of the system ships junk in the sidecar's name, ahead of it: nothing is believed or freed."""
+    """Whoever holds a token of the system ships junk in the sidecar's name: nothing is believed, nothing freed."""
     stack = world.stack
     victim = stack.start_sidecar("sidecar-victim", server=world.meddler.url)
     instance = (victim.directory / "private" / "instance").read_text().strip()
