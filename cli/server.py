@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.core.errors import PlacetError, UsageError
+from cli import descriptors
 from cli.output import Output, OutputOption, emit, messages
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def run(
 ) -> None:
     """Run the control plane with its web UI until Ctrl-C or SIGTERM."""
     secure = _check_listening(host, tls_cert, tls_key)
+    descriptors.allow_all()
 
     import uvicorn
 

@@ -9,7 +9,7 @@ import typer
 
 from app.core.errors import UsageError
 from app.core.files import read_bounded
-from cli import client
+from cli import client, descriptors
 from cli.bundle import IdentityOption, IssuerOption, OpaOption, PolicyOption, StagingOption, TrustConfigOption
 from cli.output import Output, OutputOption, emit
 
@@ -60,7 +60,6 @@ def run(
     """Start OPA and govern it: verify what it loads, hold its lease, keep its records. Ctrl-C ends both."""
     import logging
     import re
-    import resource
     import signal
 
     from app.core.opa import Opa
@@ -100,9 +99,7 @@ def run(
     trust = TrustConfig.choose(trust_config, staging=staging)
     binary = Opa(opa or tools.installed("opa"))
     config.files.prepare()
-    # Connections that any local process may open to the agent must not use up what it needs for its own files.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    descriptors.allow_all()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("placet").setLevel(logging.INFO)
     agent = Agent(config, trust, binary, root, token)

@@ -102,7 +102,9 @@ def _conditions(wanted: Filter) -> Iterable[Any]:
 
 
 def _nanoseconds(at: datetime) -> int:
-    return int(at.timestamp()) * 1_000_000_000 + at.microsecond * 1000
+    """Nanoseconds since the epoch, as far as a column of 64 bits goes: no record is beyond."""
+    exact = int(at.timestamp()) * 1_000_000_000 + at.microsecond * 1000
+    return max(-(2**63), min(exact, 2**63 - 1))
 
 
 def _encode(last: Decision) -> str:

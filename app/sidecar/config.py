@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,4 +110,7 @@ class SidecarFiles:
         path = self.private / "instance"
         if not path.exists():
             write_atomically(path, uuid.uuid4().hex.encode(), mode=0o600)
-        return path.read_text().strip()
+        instance = path.read_text(errors="replace").strip()
+        if not re.fullmatch(r"[0-9a-f]{32}", instance):
+            raise PlacetError(f"{path} is damaged; delete it to go on as a new instance")
+        return instance

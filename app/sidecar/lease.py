@@ -15,9 +15,8 @@ from app.core.reason_codes import Reason
 from app.sidecar.clock import Clock
 from app.sidecar.config import SidecarConfig
 from app.sidecar.doubts import Doubt, Doubts
-from app.sidecar.metadata import Snapshot
+from app.sidecar.metadata_watcher import Known
 from app.sidecar.opa_api import OpaApi, OpaUnavailable
-from app.sidecar.trust_state import TrustState
 
 log = logging.getLogger("placet.sidecar")
 
@@ -34,7 +33,7 @@ class LeaseKeeper:
         clock: Clock,
         doubts: Doubts,
         api: Callable[[], OpaApi | None],
-        known: Callable[[], tuple[Snapshot, TrustState] | None],
+        known: Callable[[], Known | None],
     ) -> None:
         """`api`: of the OPA that runs now. `known`: the newest verified metadata."""
         self._config = config
@@ -56,12 +55,10 @@ class LeaseKeeper:
         if known is None or api is None:
             self.valid_until = 0.0
             return _RETRY
-        snapshot, state = known
-        horizon = int((snapshot.issued_at + snapshot.pointer.horizon_seconds) * 1e9)
-        until = min(issued + int(self._config.lease_ttl * 1e9), horizon)
+        until = issued + int(min(self._config.lease_ttl, known.left()) * 1e9)
         lease = None if against else {"issued_at_ns": issued, "valid_until_ns": until}
         try:
-            api.put_state({"lease": lease, "trust": state.trust, "digest": state.digest})
+            self._put(api, known, lease)
         except OpaUnavailable:
             return _RETRY
         self.valid_until = 0.0 if against else until / 1e9
@@ -72,7 +69,10 @@ class LeaseKeeper:
         api, known = self._api(), self._known()
         self.valid_until = 0.0
         if api is not None and known is not None:
-            api.put_state({"lease": None, "trust": known[1].trust, "digest": known[1].digest})
+            self._put(api, known, None)
+
+    def _put(self, api: OpaApi, known: Known, lease: dict[str, int] | None) -> None:
+        api.put_state({"lease": lease, "trust": known.state.trust, "digest": known.state.digest})
 
     def doubts(self) -> list[Doubt]:
         """Everything that speaks against a lease now."""
@@ -83,10 +83,9 @@ class LeaseKeeper:
             against.append(Doubt("clock", denied.reason, denied.detail))
         known = self._known()
         if known is not None:
-            snapshot, _ = known
-            age, horizon = time.time() - snapshot.issued_at, snapshot.pointer.horizon_seconds
-            if age > horizon:
-                detail = f"issued {age:.0f} s ago; the horizon is {horizon} s"
+            horizon = known.snapshot.pointer.horizon_seconds
+            if known.left() <= 0:
+                detail = f"issued {known.age():.0f} s ago; the horizon is {horizon} s"
                 against.append(Doubt("horizon", Reason.METADATA_STALE, detail))
         return against
 

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from app.core.errors import Denied
 from app.sidecar.clock import Clock
 from app.sidecar.config import SidecarConfig
-from app.sidecar.doubts import Doubts
+from app.sidecar.doubts import Doubts, boot_seconds
 from app.sidecar.metadata import Repository, Snapshot, Unreachable
 from app.sidecar.trust_state import TrustState, from_published
 
 log = logging.getLogger("placet.sidecar")
 
 CONCERN = "metadata"
+
+
+@dataclass(frozen=True)
+class Known:
+    """Verified metadata, the trust state made from it, and how old it is."""
+
+    snapshot: Snapshot
+    state: TrustState
+    #: Age when it was accepted, in seconds, by the wall clock; and when that was, by the boot clock.
+    age_then: float
+    accepted: float
+
+    def age(self) -> float:
+        """Seconds since its signed time of issue, by whichever clock says more: the wall clock can be set back."""
+        return max(time.time() - self.snapshot.issued_at, self.age_then + boot_seconds() - self.accepted)
+
+    def left(self) -> float:
+        """Seconds until its horizon; negative when that is past."""
+        return self.snapshot.pointer.horizon_seconds - self.age()
 
 
 class MetadataWatcher:
@@ -34,8 +55,8 @@ class MetadataWatcher:
         self._clock = clock
         self._doubts = doubts
         self._changed = changed
-        #: The newest verified metadata, with the trust state made from it.
-        self.known: tuple[Snapshot, TrustState] | None = None
+        #: The newest verified metadata.
+        self.known: Known | None = None
         #: Why the last refresh failed, if it did.
         self.failure: Denied | Unreachable | None = None
 
@@ -64,11 +85,14 @@ class MetadataWatcher:
     def _accept(self, snapshot: Snapshot) -> None:
         self._clock.compare(snapshot.issued_at)
         before = self.known
-        state = before[1] if before and before[0].state == snapshot.state else from_published(snapshot.state)
-        if before is None or before[1] is not state:
+        if before and before.snapshot == snapshot:
+            return
+        same_state = before is not None and before.snapshot.state == snapshot.state
+        state = before.state if before and same_state else from_published(snapshot.state)
+        if not same_state:
             state.archive(self._config.files.states)
-        self.known = (snapshot, state)
-        if before is None or before[0].pointer != snapshot.pointer or before[1] is not state:
+        self.known = Known(snapshot, state, time.time() - snapshot.issued_at, boot_seconds())
+        if before is None or before.snapshot.pointer != snapshot.pointer or not same_state:
             self._changed(snapshot)
 
     def _note(self, failure: Denied | Unreachable | None) -> None:

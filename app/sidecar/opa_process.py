@@ -104,13 +104,13 @@ def end_orphan(config: SidecarConfig) -> int | None:
     note = config.files.run / "opa.pid.json"
     try:
         known = json.loads(note.read_bytes())
+        pid = int(known["pid"]) if known is not None else 0
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise PlacetError(f"{note} is damaged; end the OPA of this sidecar yourself and delete the file") from error
-    if known is None or _identity(known["pid"]) != known:
+    if not pid or _identity(pid) != known:
         return None
-    pid = int(known["pid"])
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
@@ -143,7 +143,7 @@ def start_error(process: OpaProcess) -> str:
     for path in (process.records, process.records.parent.parent / "run" / "opa.out"):
         with path.open("rb") as file:
             for line in file.read(64 * 1024).decode(errors="replace").splitlines():
-                if line.strip() and "running with uid or gid 0" not in line:
+                if line.strip() and "running with uid or gid 0" not in line and '"Decision Log"' not in line:
                     return line.strip()[:300]
     return f"exit code {process.exit_code()}"
 
@@ -217,6 +217,8 @@ def _next_record_file(files: SidecarFiles) -> Path:
     counter = files.private / "record-files"
     try:
         number = int(counter.read_text()) + 1 if counter.exists() else 1
+        if number < 1:
+            raise ValueError(number)
     except ValueError as error:
         raise PlacetError(f"{counter} is damaged; write the number of the last record file into it") from error
     write_atomically(counter, str(number).encode())

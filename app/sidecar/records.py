@@ -21,13 +21,9 @@ _READ = 4 * 1024 * 1024
 MAX_LINE = 8 * 1024 * 1024
 
 _DATE = rb"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d "
-#: What any client can make Go's HTTP server write, without a credential.
-_NOISE = re.compile(
-    _DATE
-    + rb"(http: TLS handshake error from \S+: .*"
-    + rb"|http: Accept error: .*; retrying in \S+"
-    + rb"|Unsolicited response received on idle HTTP channel starting with .*)$"
-)
+#: What Go's HTTP server says of connections and requests; any client can cause it without a credential. Records and
+#: what goes wrong with them are written by OPA's own logger, as JSON.
+_NOISE = re.compile(_DATE + rb"(http2?: .*|Unsolicited response received on idle HTTP channel starting with .*)$")
 #: A request that panics OPA's handler gets no answer, so no answer went unrecorded. A stack trace follows.
 _PANIC = re.compile(_DATE + rb"http: panic serving \S*: .*$")
 _PANIC_BYTES = 64 * 1024

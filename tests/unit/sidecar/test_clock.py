@@ -139,3 +139,21 @@ def test_a_damaged_file_is_not_taken_for_no_file(path, damage):
     path.write_text(damage)
     with pytest.raises(PlacetError, match="is damaged"):
         Clock(path)
+
+
+def test_small_steps_back_add_up(clock, times):
+    """A wall clock that is held by a second every second is noticed, though no single step is large."""
+    seen = []
+    for _ in range(10):
+        times.pass_(1)
+        times.wall -= 1
+        seen.append(reason(clock))
+    assert Reason.CLOCK_JUMP in seen
+
+
+def test_an_undisciplined_oscillator_is_no_doubt(clock, times):
+    """Two hundred parts in a million, for a day."""
+    for _ in range(8640):
+        times.pass_(10)
+        times.wall += 0.002
+        clock.check()
