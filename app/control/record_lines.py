@@ -16,8 +16,7 @@ from typing import Any
 
 from app.core.reason_codes import Reason
 
-#: The path of the one query that is a decision, and the type of OPA's decision records.
-DECISION_PATH = "placet/decision"
+#: The type of OPA's decision records.
 RECORD_TYPE = "openpolicyagent.org/decision_logs"
 
 #: Characters of a column, of the words for the text filter, and of the list of reasons.
@@ -57,7 +56,7 @@ class Line:
 def read_lines(batch: bytes) -> Iterator[Line | None]:
     """Each line in turn: a decision, something `unreadable` that may have been one, or None for other lines.
 
-    OPA writes messages and queries of other documents to the same file; they stay in the batch, not in the search.
+    OPA writes messages to the same file; they stay in the batch, not in the search.
     """
     offset = 0
     while offset < len(batch):
@@ -152,8 +151,8 @@ def _line(record: dict[str, Any], raw: bytes, offset: int) -> Line:
 
 
 def _is_decision(record: Mapping[str, Any]) -> bool:
-    path = record.get("path")
-    return isinstance(path, str) and path.strip("/") == DECISION_PATH and record.get("type", RECORD_TYPE) == RECORD_TYPE
+    """Whether OPA recorded a query. Whatever its path: a caller may spell the decision's in many ways (`%6F`)."""
+    return record.get("type", RECORD_TYPE) == RECORD_TYPE and "path" in record
 
 
 def _may_be_record(raw: bytes) -> bool:

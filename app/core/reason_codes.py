@@ -75,6 +75,7 @@ class Reason(StrEnum):
     OPA_STOPPED = "opa.stopped"
     OPA_API_OPEN = "opa.api_open"
     OPA_REVISION = "opa.revision"
+    OPA_STATE = "opa.state"
     RECORD_RESERVE = "record.reserve"
     RECORD_MISSING = "record.missing"
     RECORD_UNEXPECTED = "record.unexpected"

@@ -111,9 +111,9 @@ class Agent:
             orphan = opa_process.end_orphan(self._config)
             if orphan:
                 log.warning("ended process %d, the OPA of an earlier agent", orphan)
-            for path in self._config.files.records.glob("*.log"):
-                reserve.release(path)
             opa_process.require_free_port(self._config.port, patience=5.0 if orphan else 0.0)
+            for path in self._config.files.records.glob("*.log"):
+                reserve.release(path)  # now that nobody writes them any more
             self._metadata.start_from_cache()
             self._server.start()
             for loop in self._loops:

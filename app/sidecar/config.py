@@ -100,8 +100,11 @@ class SidecarFiles:
             for directory in (self.run, self.private, self.records, self.metadata, self.targets, self.states):
                 directory.mkdir(mode=0o700, exist_ok=True)
             for directory in (self.root, self.run, self.private, self.records):
-                if directory.stat().st_uid != os.geteuid():
+                found = directory.stat()
+                if found.st_uid != os.geteuid():
                     raise PlacetError(f"{directory} belongs to another user")
+                if found.st_mode & 0o022:
+                    raise PlacetError(f"others can write to {directory}; run: chmod go-w {directory}")
         except OSError as error:
             raise PlacetError(f"cannot use {self.root}: {error.strerror}") from error
 

@@ -50,7 +50,8 @@ class LeaseKeeper:
         """Renew the lease or take it away. Returns the seconds until the next time."""
         issued = time.time_ns()  # read before anything is checked: a pause after the checks shortens the lease
         against = self.doubts()
-        self._say(against)
+        if against:
+            self._say(against)
         known, api = self._known(), self._api()
         if known is None or api is None:
             self.valid_until = 0.0
@@ -59,8 +60,11 @@ class LeaseKeeper:
         lease = None if against else {"issued_at_ns": issued, "valid_until_ns": until}
         try:
             self._put(api, known, lease)
-        except OpaUnavailable:
+        except OpaUnavailable as error:
+            if not against and time.time() > self.valid_until:
+                self._say([Doubt("state", Reason.OPA_STATE, str(error))])
             return _RETRY
+        self._say(against)
         self.valid_until = 0.0 if against else until / 1e9
         return self._config.renewal
 

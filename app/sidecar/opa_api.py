@@ -19,6 +19,15 @@ _MAX_ANSWER = 8 * 1024 * 1024
 _COUNT = re.compile(r"^http_request_duration_seconds_count\{(?P<labels>[^}]*)\} (?P<value>[0-9.e+]+)$", re.MULTILINE)
 
 
+#: Bytes of a request body that OPA reads at most, from its callers and from the agent alike.
+MAX_REQUEST = 128 * 1024
+
+
+def encoded(document: Mapping[str, Any]) -> bytes:
+    """A document as it is sent to OPA."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 class OpaUnavailable(PlacetError):
     """OPA did not answer, or not as OPA answers."""
 
@@ -48,7 +57,7 @@ class OpaApi:
 
     def put_state(self, document: Mapping[str, Any]) -> None:
         """Write the whole of `data.placet_state`."""
-        answer = self._call("PUT", "/v1/data/placet_state", content=json.dumps(document))
+        answer = self._call("PUT", "/v1/data/placet_state", content=encoded(document))
         if answer.status_code not in {httpx.codes.NO_CONTENT, httpx.codes.OK}:
             raise OpaUnavailable(f"OPA refused the state: status {answer.status_code}")
 
@@ -80,7 +89,7 @@ class OpaApi:
     def is_closed(self) -> bool:
         """Whether OPA refuses those who have no token."""
         probes = (("GET", "/v1/data"), ("GET", "/v1/policies"), ("POST", "/v1/query"), ("PUT", "/v1/data/placet_state"))
-        codes = [self._call(method, path, authorized=False, content="{}").status_code for method, path in probes]
+        codes = [self._call(method, path, authorized=False, content=b"{}").status_code for method, path in probes]
         return all(code == httpx.codes.UNAUTHORIZED for code in codes)
 
     def _json(self, path: str) -> dict[str, Any]:
@@ -92,7 +101,7 @@ class OpaApi:
             raise OpaUnavailable(f"OPA's answer to {path} is not an object")
         return document
 
-    def _call(self, method: str, path: str, *, authorized: bool = True, content: str | None = None) -> httpx.Response:
+    def _call(self, method: str, path: str, *, authorized: bool = True, content: bytes | None = None) -> httpx.Response:
         headers = self._authorized if authorized else {}
         try:
             with self._http.stream(method, path, headers=headers, content=content) as answer:

@@ -24,14 +24,11 @@ from app.core.opa import Opa
 from app.core.shipped import shipped
 from app.sidecar import bundle_server
 from app.sidecar.config import SidecarConfig, SidecarFiles
-from app.sidecar.opa_api import OpaApi
+from app.sidecar.opa_api import MAX_REQUEST, OpaApi
 from app.sidecar.pki import SidecarCA
 
 #: Seconds that OPA has to end after SIGTERM before it is killed.
 _GRACE = 4.0
-#: Bytes of a request that OPA reads at most. The agent's own state must fit (see `MAX_STATE`, which leaves room for
-#: what vetting adds).
-_MAX_REQUEST = 128 * 1024
 #: Bytes of a gzipped request after decompression.
 _MAX_GZIP = 65536
 
@@ -193,7 +190,7 @@ def _configuration(config: SidecarConfig, bundle_port: int) -> dict[str, Any]:
         },
         "status": {"prometheus": True},
         "nd_builtin_cache": True,
-        "server": {"decoding": {"max_length": _MAX_REQUEST, "gzip": {"max_length": _MAX_GZIP}}},
+        "server": {"decoding": {"max_length": MAX_REQUEST, "gzip": {"max_length": _MAX_GZIP}}},
         "caching": {"inter_query_builtin_value_cache": {"named": {"io_jwt": {"max_num_entries": 10000}}}},
         "labels": {"system": config.system, "channel": config.channel, "sidecar": config.name},
     }
@@ -213,7 +210,11 @@ def _append_only(path: Path) -> IO[bytes]:
 
 
 def _next_record_file(files: SidecarFiles) -> Path:
-    """A name that was never used before: the control plane tells files of one instance apart by it."""
+    """A name that was never used before, and that nobody can guess.
+
+    The control plane tells files of one instance apart by their names. A neighbour with a token of the same system
+    could otherwise ship under the next name before its time, and leave no place for the real records.
+    """
     counter = files.private / "record-files"
     try:
         number = int(counter.read_text()) + 1 if counter.exists() else 1
@@ -222,7 +223,7 @@ def _next_record_file(files: SidecarFiles) -> Path:
     except ValueError as error:
         raise PlacetError(f"{counter} is damaged; write the number of the last record file into it") from error
     write_atomically(counter, str(number).encode())
-    return files.records / f"{number:08d}.log"
+    return files.records / f"{number:08d}-{secrets.token_hex(8)}.log"
 
 
 def _write_json(path: Path, document: dict[str, Any] | None) -> None:

@@ -63,7 +63,8 @@ class RecordKeeper:
             raise Denied(Reason.RECORD_UNEXPECTED, tally.unexpected)
         if tally.decisions < answered:
             raise Denied(Reason.RECORD_MISSING, f"{answered} answers, {tally.decisions} records")
-        self._doubts.vouch(CONCERN)
+        if self._watched is watched:  # a new OPA is vouched for by what it writes itself
+            self._doubts.vouch(CONCERN)
         return _INTERVAL
 
     def tally(self) -> tuple[Path, Tally] | None:

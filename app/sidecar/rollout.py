@@ -81,7 +81,7 @@ class Rollout:
             self._enforce(prepared)
         elif self.enforced and status and status.error:
             self._withdraw(prepared, status.error)
-        elif boot_seconds() - self._offered_at > _ACTIVATION_LIMIT and self.enforced:
+        elif boot_seconds() - self._offered_at > _ACTIVATION_LIMIT:
             self._withdraw(prepared, f"OPA did not activate it within {_ACTIVATION_LIMIT:.0f} s")
 
     def _asked(self) -> BundleStatus | None:
@@ -94,10 +94,10 @@ class Rollout:
 
     def _withdraw(self, prepared: Prepared, why: str) -> None:
         """OPA kept the last good bundle; offer that again, so that a restart of OPA gets it too."""
-        assert self.enforced is not None
         self._pending = None
-        self._server.offer(self.enforced.composed)
-        self._keeper.acceptable = frozenset({self.enforced.composed.revision})
+        if self.enforced:
+            self._server.offer(self.enforced.composed)
+            self._keeper.acceptable = frozenset({self.enforced.composed.revision})
         self._refuse(prepared.pointer, Denied(Reason.ACTIVATION_FAILED, why))
 
     def _enforce(self, prepared: Prepared) -> None:

@@ -17,7 +17,11 @@ from app.core.bundle import digest_of
 from app.core.errors import Denied
 from app.core.files import write_atomically
 from app.core.reason_codes import Reason
-from app.core.targets import MAX_STATE, PublishedState
+from app.core.targets import PublishedState
+from app.sidecar.opa_api import MAX_REQUEST, encoded
+
+#: Bytes beside the trust state in what is written to OPA: the lease, the digest, the names of the members.
+_LEASE_ROOM = 1024
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,6 @@ class TrustState:
 
 def from_published(state: PublishedState) -> TrustState:
     """Vet what was published. One bad key refuses all of it: the control plane's word on keys is not enough."""
-    if len(state.encode()) > MAX_STATE:
-        raise Denied(Reason.METADATA_INVALID, f"the published state is larger than {MAX_STATE} bytes")
     issuers: dict[str, Any] = {}
     for issuer in state.issuers:
         if issuer.issuer in issuers:
@@ -55,8 +57,10 @@ def from_published(state: PublishedState) -> TrustState:
         subjects.setdefault(one.issuer, {})[one.subject] = {"reason": one.reason, "since": one.since}
     trust = {"issuers": issuers, "quarantine": {"subjects": subjects}}
     headers = usual_headers(issuers)
-    if headers and len(strict_json.canonical(trust | {"headers": headers})) <= MAX_STATE:
+    if headers and len(encoded(trust | {"headers": headers})) <= MAX_REQUEST - _LEASE_ROOM:
         trust["headers"] = headers
+    if len(encoded(trust)) > MAX_REQUEST - _LEASE_ROOM:
+        raise Denied(Reason.METADATA_INVALID, "the published state is larger than OPA takes in one request")
     return TrustState(trust, digest_of(strict_json.canonical(trust)))
 
 

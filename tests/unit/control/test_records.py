@@ -184,7 +184,6 @@ def test_lines_that_are_no_decisions_are_counted_and_kept(api, plane):
         b'{"level":"error","msg":"Bundle load failed","time":"2026-01-31T12:00:00Z"}',
         b"",
         b"[1, 2]",
-        record("probe", path="placet_state/lease").rstrip(b"\n"),
     ]
     body = b"".join(line + b"\n" for line in noise) + record("d1")
     assert api.ship(body).status_code == 200
@@ -193,6 +192,13 @@ def test_lines_that_are_no_decisions_are_counted_and_kept(api, plane):
         (batch,) = session.exec(select(Batch)).all()
     assert batch.other_lines == len(noise)
     assert plane.objects.get(batch.object) == body
+
+
+@pytest.mark.parametrize("path", ["placet/decision", "placet/decisi%6Fn", "%70lacet/decision", "placet_state/lease"])
+def test_a_request_cannot_hide_its_decision_by_how_it_spells_the_path(api, path):
+    """OPA decodes the path before it asks who may, and records it as it came."""
+    assert api.ship(record("d1", path=path)).status_code == 200
+    assert [item["decision_id"] for item in listed(api)] == ["d1"]
 
 
 @pytest.mark.parametrize("depth", [2_000, 9_000])
