@@ -24,6 +24,8 @@ failure := null if {
 # Says what is wrong with a lease that is not current.
 fault := "lease.missing" if {
 	not data.placet_state.lease
+} else := "lease.missing" if {
+	data.placet_state.lease == null # the agent took it away
 } else := "lease.future" if {
 	well_formed
 	data.placet_state.lease.issued_at_ns - 2000000000 > clock.now

@@ -42,7 +42,7 @@ test_missing if {
 
 test_malformed if {
 	every value in [
-		null, true, 7, "text", [], {},
+		true, 7, "text", [], {},
 		{"issued_at_ns": fixtures.now},
 		{"issued_at_ns": null, "valid_until_ns": fixtures.now},
 		{"issued_at_ns": fixtures.now, "valid_until_ns": "9999999999999999999"},
@@ -52,4 +52,9 @@ test_malformed if {
 	] {
 		failure(value) == "lease.malformed"
 	}
+}
+
+test_taken_away if {
+	lease.failure == "lease.missing" with data.placet_state as {"lease": null}
+		with data.placet.clock.now as fixtures.now
 }
