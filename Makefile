@@ -12,6 +12,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?= python3
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# `placet` starts several times faster from compiled modules.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 # uv from the PATH, else one of our own: a shim that does not run counts as missing.
@@ -39,7 +41,7 @@ setup: .venv/.complete ## Make .venv from the hashed lock; instant when nothing 
 	@$(BIN)/python -c '' 2>/dev/null || \
 	  $(UV) venv --quiet --clear --no-python-downloads --python "$$(command -v $(PYTHON))" .venv
 	@quiet=$$(test -t 2 || echo --quiet); \
-	  $(UV) pip sync $$quiet --require-hashes --python $(BIN)/python requirements.lock && \
+	  $(UV) pip sync $$quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements.lock && \
 	  $(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable . || \
 	  { echo "set-up failed, see above; is a package index reachable? (UV_DEFAULT_INDEX names another)" >&2; exit 1; }
 	@touch $@

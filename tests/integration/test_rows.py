@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_gro
 ROUNDS = int(os.environ.get("PLACET_ROUNDS", "3"))
 
 #: Each is a kill or a freeze under load; a single pass could be luck.
-KILLS = [faults.agent_killed, faults.agent_frozen, records.opa_killed]
+KILLS = [faults.horizon, faults.agent_killed, faults.agent_frozen, records.opa_killed]
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def small_disk(tmp_path):
     """A file system of its own with 24 MiB, as only a mount can be."""
     mount = tmp_path / "disk"
     mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(mount)], check=True, timeout=30)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=0711", "tmpfs", str(mount)], check=True, timeout=30)
     yield mount
     subprocess.run(["umount", "--lazy", str(mount)], check=True, timeout=30)
 
