@@ -25,6 +25,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 
+from app.core.archive import read_archive
+from app.core.bundle import Bundle, Manifest
+from app.core.compose import Library, compose
 from app.core.shipped import shipped
 from app.sidecar.trust_state import usual_headers
 
@@ -58,26 +61,14 @@ def archive(files: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def library() -> dict[str, str]:
-    """The modules of the governance library, by their path in a composed bundle."""
-    modules = sorted(shipped("rego").joinpath("placet").glob("*.rego"))
-    return {f"placet/{module.name}": module.read_text() for module in modules if "_test" not in module.name}
-
-
 def composed(policy: Mapping[str, str], entrypoint: str, roots: Sequence[str]) -> dict[str, str]:
-    """The files of a bundle as the agent composes it: library, user policy and the glue between them."""
-    rule = "".join(f"[{json.dumps(segment)}]" for segment in entrypoint.split("/"))
-    bundles = {
-        name: digest(json.dumps(files).encode())
-        for name, files in {"policy": dict(policy), "library": library()}.items()
-    }
-    glue = (
-        "package placet_glue\n\n"
-        f'value := object.get({{"v": data{rule}}}, "v", null)\n\n'
-        f"bundles := {json.dumps(bundles)}\n"
-    )
-    manifest = {"roots": ["placet", "placet_log", "placet_glue", *roots], "revision": json.dumps(bundles)}
-    return {".manifest": json.dumps(manifest), **library(), "placet/glue.rego": glue, **policy}
+    """The files of the bundle that the agent composes of a policy, by the very code that it runs."""
+    files = {name: text.encode() for name, text in policy.items()}
+    modules = {name: text for name, text in files.items() if name.endswith(".rego")}
+    data = {name: text for name, text in files.items() if name not in modules}
+    bundle = Bundle(digest(json.dumps(dict(policy)).encode()), Manifest(tuple(roots), entrypoint, ""), modules, data)
+    raw = compose(bundle, Library.shipped()).raw
+    return {name: text.decode() for name, text in read_archive(raw).items()}
 
 
 def example(name: str) -> tuple[dict[str, str], str, list[str]]:

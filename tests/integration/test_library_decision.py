@@ -158,7 +158,7 @@ def test_a_policy_cannot_ask_for_its_own_decision(tmp_path: Path, reference: str
     for name, text in stand.composed({"app/authz.rego": module}, "app/authz/decision", ["app"]).items():
         if name.endswith(".rego"):
             path = tmp_path / name
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
     checked = subprocess.run(
         [installed("opa"), "check", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
