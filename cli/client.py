@@ -112,6 +112,7 @@ def connect(server: str | None, token_file: Path | None) -> ControlPlane:
         follow_redirects=False,
         # A proxy for the outside world is not a way to this machine.
         trust_env=host not in _LOOPBACK,
+        verify=os.environ.get("PLACET_SERVER_CA") or True,
     )
     return ControlPlane(client, address)
 

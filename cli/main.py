@@ -31,7 +31,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     root = typer.Typer(
         name="placet",
         help="Governed execution on Open Policy Agent: nothing runs without a placet.",
-        epilog="Start with: placet demo  ·  exit codes: 0 done, 1 failed, 2 wrong usage, 3 denied",
+        epilog="Start with: placet demo run  ·  exit codes: 0 done, 1 failed, 2 wrong usage, 3 denied",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
@@ -55,6 +55,7 @@ def main() -> None:
         _say(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        _say("interrupted; what was under way may or may not have happened, and is safe to repeat")
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output went away; Python would complain again while it flushes at exit.

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import client
-from cli.output import Output, OutputOption, emit
+from cli.output import Output, OutputOption, emit, messages
 
 app = typer.Typer()
 
@@ -29,7 +29,10 @@ def add(
     """Deny a subject everything. It is published when this returns; sidecars follow at their next refresh."""
     entry = {"issuer": issuer, "subject": subject, "reason": reason}
     with client.connect(server, token_file) as plane:
-        emit(plane.post("/api/v1/quarantine", json=entry), output)
+        added = plane.post("/api/v1/quarantine", json=entry)
+    if not added["issuer_trusted"]:
+        messages.print(f"warning: no trusted issuer is called {issuer}, so this denies nobody; see: placet issuer list")
+    emit(added, output)
 
 
 @app.command(epilog="Example: placet quarantine lift https://tokens.example.org job-17")

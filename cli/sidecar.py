@@ -33,7 +33,9 @@ def run(
     directory: DirOption = Path("placet-sidecar"),
     name: Annotated[str, typer.Option("--name", help="The sidecar's name in its system.")] = "sidecar",
     server: client.ServerOption = None,
-    server_ca: Annotated[Path | None, typer.Option("--server-ca", help="A CA to trust for the control plane.")] = None,
+    server_ca: Annotated[
+        Path | None, typer.Option("--server-ca", envvar="PLACET_SERVER_CA", help="A CA to trust for the control plane.")
+    ] = None,
     token_file: client.TokenFileOption = None,
     trust_config: TrustConfigOption = None,
     staging: StagingOption = False,
@@ -61,6 +63,9 @@ def run(
     import logging
     import re
     import signal
+
+    from tuf.api.exceptions import RepositoryError
+    from tuf.api.metadata import Metadata, Root
 
     from app.core.opa import Opa
     from app.core.trust import TrustConfig
@@ -95,6 +100,12 @@ def run(
     if config.record_space < 2 * config.reserve:
         raise UsageError("--record-space must be at least twice --reserve")
     root = read_bounded(tuf_root, _MAX_SMALL_FILE, "the TUF root")
+    try:
+        Metadata[Root].from_bytes(root)
+    except RepositoryError as error:
+        raise UsageError(
+            f"{tuf_root} is not a TUF root; it is tuf-root.json in the control plane's directory"
+        ) from error
     token = client.api_token(token_file)
     trust = TrustConfig.choose(trust_config, staging=staging)
     binary = Opa(opa or tools.installed("opa"))

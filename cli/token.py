@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from app.core.errors import UsageError
 from app.core.files import write_atomically
 from cli import client
 from cli.output import Output, OutputOption, emit, messages
@@ -34,6 +35,8 @@ def create(
 ) -> None:
     """Create a token. It is shown once; the control plane keeps only its hash."""
     wanted = {"name": name, "scopes": scope, **({"system": system} if system else {})}
+    if out is not None and out.exists():
+        raise UsageError(f"{out} exists; a token in use would be lost: choose another file, or delete it")
     with client.connect(server, token_file) as plane:
         token = plane.post("/api/v1/tokens", json=wanted)
         if out is not None:

@@ -10,8 +10,9 @@ from app.control import systems
 from app.control.store import Sidecar
 from app.control.store.columns import now
 
-#: A sidecar that was not heard of for this long is shown as silent, however healthy its last word was.
-SILENT_AFTER = timedelta(seconds=60)
+#: A sidecar that was not heard of for this long is shown as silent, however healthy its last word was: it reports
+#: every two seconds.
+SILENT_AFTER = timedelta(seconds=10)
 
 
 def report(session: Session, status: Sidecar) -> None:

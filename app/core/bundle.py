@@ -56,7 +56,10 @@ def parse_bundle(raw: bytes) -> Bundle:
     """Read a bundle and check its form. Raises `Denied`."""
     files = archive.read_archive(raw)
     if MANIFEST not in files:
-        raise Denied(Reason.MANIFEST_MISSING, f"there is no {MANIFEST}; build with `placet bundle build`")
+        raise Denied(
+            Reason.MANIFEST_MISSING,
+            f"there is no {MANIFEST} that names roots and entrypoint (bundles/payments has one)",
+        )
     manifest = _parse_manifest(files.pop(MANIFEST))
     modules = {path: content for path, content in files.items() if path.endswith(".rego")}
     data = {path: content for path, content in files.items() if path.rsplit("/", 1)[-1] == "data.json"}

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cryptography.x509 import Certificate, PrecertificateSignedCertificateTimestamps, SubjectAlternativeName
+from cryptography.x509 import (
+    Certificate,
+    ExtensionNotFound,
+    ObjectIdentifier,
+    PrecertificateSignedCertificateTimestamps,
+    SubjectAlternativeName,
+    UnrecognizedExtension,
+)
 from sigstore.errors import VerificationError
 from sigstore.models import Bundle
 from sigstore.verify import policy as sigstore_policy
@@ -23,6 +30,10 @@ from app.core.evidence_form import checked_base64, checked_form, deny, members
 from app.core.reason_codes import Reason
 from app.core.trust import TrustConfig, Window
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
+
+#: The OIDC issuer in a certificate of Fulcio's, as plain text:
+#: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md
+_ISSUER = ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE = re.compile(r"\u2014 (?P<name>\S+) (?P<base64>\S+)")
@@ -81,7 +92,7 @@ def verify_evidence(
             allowed = ", ".join(f"{one.identity} (by {one.issuer})" for one in policy.identities)
             raise Denied(
                 Reason.EVIDENCE_IDENTITY,
-                f"signed by {_names(bundle.signing_certificate)}; allowed: {allowed}",
+                f"the {step} is signed by {_names(bundle.signing_certificate)}; allowed: {allowed}",
                 step=step,
             ) from error
         raise Denied(Reason.EVIDENCE_INVALID, _first_line(error), step=step) from error
@@ -100,8 +111,10 @@ def verify_evidence(
 def _names(certificate: Certificate) -> str:
     try:
         names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
-        return ", ".join(str(name.value) for name in names) or "nobody"
-    except (ValueError, LookupError):
+        issuer = certificate.extensions.get_extension_for_oid(_ISSUER).value
+        by = issuer.value.decode() if isinstance(issuer, UnrecognizedExtension) else "nobody known"
+        return f"{', '.join(str(name.value) for name in names) or 'nobody'} (by {by})"
+    except (ValueError, LookupError, ExtensionNotFound):
         return "an unreadable certificate"
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tuf.api.metadata import Metadata, Root
 
 from app.core.shipped import shipped
 
@@ -182,8 +183,9 @@ def test_a_full_disk_leaves_nothing_half_written(placet, policy, opa_binary, tmp
 
 
 def test_sidecar_usage(placet, opa_binary, sigstore, tmp_path):
-    root = tmp_path / "root.json"
-    root.write_text("{}")
+    root, wrong = tmp_path / "root.json", tmp_path / "wrong.json"
+    Metadata(Root()).to_file(str(root))
+    wrong.write_text('{"keys": []}')
     usual = ["sidecar", "run", "--system", "s", "--channel", "c", "--tuf-root", str(root), "--dir", str(tmp_path / "d")]
     usual += [*NOBODY, "--trust-config", str(sigstore.trust_config), "--opa", str(opa_binary)]
     for extra, part in (
@@ -193,6 +195,7 @@ def test_sidecar_usage(placet, opa_binary, sigstore, tmp_path):
         (("--record-space", "1MiB"), "twice"),
         (("--server", "http://plane.example.org"), "https"),
         (("--tuf-root", str(tmp_path / "nowhere")), "TUF root"),
+        (("--tuf-root", str(wrong)), "is not a TUF root"),
         (("--renew", "9"), "half"),
     ):
         token = {} if not extra else {"PLACET_TOKEN": "placet_a_b"}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import AfterValidator, StringConstraints
 
-from app.control import quarantine
+from app.control import issuers, quarantine
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Text, line
 from app.control.store import Quarantine
@@ -49,8 +49,9 @@ def add_to_quarantine(
     """Quarantine a subject; it is published when this answers. 200 when it is in quarantine already."""
     with plane.publishing() as session:
         entry, new = quarantine.add(session, access, body.issuer, body.subject, body.reason)
+        trusted = [issuer.issuer for issuer in issuers.listed(session)]
     response.status_code = 201 if new else 200
-    return show(entry)
+    return {**show(entry), "issuer_trusted": body.issuer in trusted}
 
 
 @router.delete("")
