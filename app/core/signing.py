@@ -53,7 +53,7 @@ class SigningSession:
     @retry(
         retry=retry_if_exception_type(Unanswered),
         stop=stop_after_attempt(3),
-        wait=wait_exponential_jitter(0.5, 4),
+        wait=wait_exponential_jitter(multiplier=0.5, max=4),
         reraise=True,
     )
     def sign(self, statement: bytes) -> bytes:

@@ -112,6 +112,8 @@ class Agent:
             if orphan:
                 log.warning("ended process %d, the OPA of an earlier agent", orphan)
             opa_process.require_free_port(self._config.port, patience=5.0 if orphan else 0.0)
+            for unfinished in self._config.files.records.glob(".*"):
+                unfinished.unlink()  # a note that an earlier agent was writing when it was killed
             for path in self._config.files.records.glob("*.log"):
                 reserve.release(path)  # now that nobody writes them any more
             self._metadata.start_from_cache()

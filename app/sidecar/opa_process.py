@@ -140,8 +140,9 @@ def start_error(process: OpaProcess) -> str:
     for path in (process.records, process.records.parent.parent / "run" / "opa.out"):
         with path.open("rb") as file:
             for line in file.read(64 * 1024).decode(errors="replace").splitlines():
-                if line.strip() and "running with uid or gid 0" not in line and '"Decision Log"' not in line:
-                    return line.strip()[:300]
+                line = line.strip("\0 \t\r")  # blocks that were freed already read as zeros
+                if line and "running with uid or gid 0" not in line and '"Decision Log"' not in line:
+                    return line[:300]
     return f"exit code {process.exit_code()}"
 
 

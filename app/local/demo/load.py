@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,8 @@ class Load:
     answers: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        #: When the load began, RFC 3339, a little early.
+        self.since = (datetime.now(UTC) - timedelta(seconds=5)).isoformat()
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(self.callers)]
 

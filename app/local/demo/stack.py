@@ -234,12 +234,14 @@ class Stack:
             "context": context,
         }
 
-    def decisions_known(self, wanted: Sequence[str] | set[str]) -> set[str]:
-        """Which of these decisions the control plane has."""
+    def decisions_known(self, wanted: Sequence[str] | set[str], since: str | None = None) -> set[str]:
+        """Which of these decisions the control plane has; `since`, an RFC 3339 time, bounds how far it looks back."""
         found: set[str] = set()
         cursor: str | None = None
         while True:
-            parameters = {"system": SYSTEM, "limit": 200, **({"cursor": cursor} if cursor else {})}
+            parameters: dict[str, Any] = {"system": SYSTEM, "limit": 200}
+            parameters |= {"cursor": cursor} if cursor else {}
+            parameters |= {"since": since} if since else {}
             page = self.api("/decisions", **parameters)
             found.update(item["decision_id"] for item in page["items"])
             cursor = page.get("next")

@@ -83,7 +83,9 @@ def nothing_missing(world: World, load: Load) -> str:
     """Require that the control plane comes to know every answered decision of a load."""
     answered = load.answered()
     require(answered, "no decision was answered")
-    eventually("every answered decision is known", lambda: world.stack.decisions_known(answered) == answered)
+    eventually(
+        "every answered decision is known", lambda: world.stack.decisions_known(answered, load.since) == answered
+    )
     return f"{len(answered):,} answered, 0 missing"
 
 
