@@ -35,14 +35,14 @@ setup: .venv/.complete ## Make .venv from the hashed lock; instant when nothing 
 
 # The stamp is written last, so that an interrupted set-up is taken up again. The editable install builds with
 # hatchling from the lock, not with whatever an index serves today.
-.venv/.complete: requirements.lock pyproject.toml | $(UV)
+.venv/.complete: requirements.lock pyproject.toml sdk/pyproject.toml | $(UV)
 	@$(NEW_ENOUGH)
 	@rm -f $@; echo "setting up .venv from requirements.lock" >&2
 	@$(BIN)/python -c '' 2>/dev/null || \
 	  $(UV) venv --quiet --clear --no-python-downloads --python "$$(command -v $(PYTHON))" .venv
 	@quiet=$$(test -t 2 || echo --quiet); \
 	  $(UV) pip sync $$quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements.lock && \
-	  $(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable . || \
+	  $(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable . --editable ./sdk || \
 	  { echo "set-up failed, see above; is a package index reachable? (UV_DEFAULT_INDEX names another)" >&2; exit 1; }
 	@touch $@
 
@@ -128,4 +128,4 @@ lock: | $(UV) ## Write the locks anew from pyproject.toml; ARGS=--upgrade takes 
 .PHONY: clean
 clean: ## Remove what the commands above left in this directory, .venv too.
 	@rm -rf .venv .uv build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
-	@find app cli tests bench migrations -name __pycache__ -prune -exec rm -rf {} +
+	@find app cli sdk tests bench migrations -name __pycache__ -prune -exec rm -rf {} +

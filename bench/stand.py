@@ -111,12 +111,19 @@ class Issuer:
         head, body = (_base64url(json.dumps(part).encode()) for part in (header, payload))
         return f"{head}.{body}." + _base64url(self.key.sign(f"{head}.{body}".encode()))
 
-    def trusted(self, *audiences: str) -> dict[str, Any]:
-        """The issuer as trust state holds it."""
+    def keys(self) -> dict[str, Any]:
+        """Its public key, as trust state holds keys."""
         jwk = OKPAlgorithm.to_jwk(self.key.public_key(), as_dict=True) | {"kid": self.kid}
+        return {self.kid: {"alg": "EdDSA", "jwks": json.dumps({"keys": [jwk]})}}
+
+    def trusted(self, *audiences: str, names: str = "spiffe://example.org/", domain: str = DOMAIN) -> dict[str, Any]:
+        """The issuer as trust state holds it."""
         return {
+            "kind": "oidc",
+            "domain": domain,
+            "names": names,
             "audiences": list(audiences or [AUDIENCE]),
-            "keys": {self.kid: {"alg": "EdDSA", "jwks": json.dumps({"keys": [jwk]})}},
+            "keys": self.keys(),
         }
 
 
@@ -199,6 +206,7 @@ def running(
     config: Mapping[str, Any] | None = None,
     options: Sequence[str] = (),
     base_url: str = "http://opa",
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Run OPA on `files` in `directory`: on a unix socket, or at `address` (such as `https://127.0.0.1:1234`)."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -225,7 +233,7 @@ def running(
         command += ["--authentication=token", "--authorization=basic", str(authorization(directory))]
     stderr = directory / "stderr"
     with stderr.open("ab") as sink:
-        process = subprocess.Popen(command, stdout=sink, stderr=sink, env={"GOGC": "400"})
+        process = subprocess.Popen(command, stdout=sink, stderr=sink, env=dict(environment or {"GOGC": "400"}))
     transport = httpx.HTTPTransport(uds=str(socket)) if address is None else httpx.HTTPTransport(verify=False)
     try:
         with httpx.Client(transport=transport, base_url=base_url, timeout=30, trust_env=False) as client:

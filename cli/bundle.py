@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from app.core.errors import UsageError
 from app.core.files import read_bounded, write_together
-from cli import client
+from cli import client, signing
 from cli.output import Output, OutputOption, emit, messages
-
-if TYPE_CHECKING:
-    from app.core.signing import SigningSession
-    from app.core.trust import TrustConfig
 
 app = typer.Typer()
 
 BundleArgument = Annotated[Path, typer.Argument(help="The bundle, a .tar.gz.", show_default=False)]
-TrustConfigOption = Annotated[
-    Path | None, typer.Option("--trust-config", help="A Sigstore ClientTrustConfig. Default: the public-good instance.")
-]
-StagingOption = Annotated[bool, typer.Option("--staging", help="Use Sigstore's staging instance.")]
-TokenOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--identity-token",
-        help="A file that holds an OIDC identity token; or set PLACET_IDENTITY_TOKEN. "
-        "Default: the CI job's own identity, else a browser.",
-    ),
-]
 IdentityOption = Annotated[str | None, typer.Option("--certificate-identity", help="The identity that may sign.")]
 IssuerOption = Annotated[str | None, typer.Option("--certificate-oidc-issuer", help="The issuer of that identity.")]
 PolicyOption = Annotated[
@@ -63,9 +45,9 @@ def build(
 )
 def sign(
     bundle: BundleArgument,
-    trust_config: TrustConfigOption = None,
-    staging: StagingOption = False,
-    identity_token: TokenOption = None,
+    trust_config: signing.TrustConfigOption = None,
+    staging: signing.StagingOption = False,
+    identity_token: signing.IdentityTokenOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Sign a bundle with Sigstore: SLSA provenance, and in-toto links for the steps build and sign.
@@ -78,7 +60,7 @@ def sign(
     notes = _beside(bundle, ".build.json")
     found = read_bounded(notes, archive.MAX_COMPRESSED, "the build notes") if notes.exists() else None
     unsigned = building.release_statements(raw, found, bundle.name)
-    session = _session(_trust(trust_config, staging), identity_token)
+    session = signing.session(trust_config, staging, identity_token)
     with messages.status("signing"):
         signature = session.sign(unsigned.provenance)
         attestations = [session.sign(link) for link in unsigned.links(signature)]
@@ -100,8 +82,8 @@ def verify(
     certificate_identity: IdentityOption = None,
     certificate_oidc_issuer: IssuerOption = None,
     policy: PolicyOption = None,
-    trust_config: TrustConfigOption = None,
-    staging: StagingOption = False,
+    trust_config: signing.TrustConfigOption = None,
+    staging: signing.StagingOption = False,
     opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -118,7 +100,7 @@ def verify(
             files["signature"],
             split_attestations(files["attestations"]),
             policy=rules,
-            trust=_trust(trust_config, staging),
+            trust=signing.trust(trust_config, staging),
             opa=_opa(opa),
         )
     except Denied as denied:
@@ -146,9 +128,9 @@ def publish(
     channel: Annotated[str, typer.Option("--channel", help="The channel to point at it, such as prod.")],
     server: client.ServerOption = None,
     token_file: client.TokenFileOption = None,
-    trust_config: TrustConfigOption = None,
-    staging: StagingOption = False,
-    identity_token: TokenOption = None,
+    trust_config: signing.TrustConfigOption = None,
+    staging: signing.StagingOption = False,
+    identity_token: signing.IdentityTokenOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Send a signed bundle to the control plane and point a channel at it. Safe to repeat.
@@ -159,7 +141,7 @@ def publish(
 
     files = _release_files(bundle)
     plane = client.connect(server, token_file)
-    session = _session(_trust(trust_config, staging), identity_token)
+    session = signing.session(trust_config, staging, identity_token)
     with messages.status("publishing"):
         link = session.sign(building.publish_link(files["bundle"], files["signature"], bundle.name, system, channel))
         release: dict[str, Any] = plane.upload(
@@ -199,17 +181,3 @@ def _opa(chosen: Path | None) -> Any:
     from app.local import tools
 
     return Opa(chosen or tools.installed("opa"))
-
-
-def _trust(file: Path | None, staging: bool) -> TrustConfig:
-    from app.core.trust import TrustConfig
-
-    return TrustConfig.choose(file, staging=staging)
-
-
-def _session(trust: TrustConfig, token_file: Path | None) -> SigningSession:
-    from app.core.signing import SigningSession, identity_token
-
-    if token_file and str(token_file).count(".") == 2 and str(token_file).startswith("ey"):
-        raise UsageError("--identity-token takes a file: a token in the arguments is visible to the whole machine")
-    return SigningSession(trust, identity_token(trust, token_file, os.environ.get("PLACET_IDENTITY_TOKEN")))

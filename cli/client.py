@@ -66,9 +66,10 @@ class ControlPlane:
         """GET; parameters that are None are left out."""
         return self._send("GET", path, params=_given(params))
 
-    def post(self, path: str, *, json: Any) -> Any:
-        """POST a JSON document."""
-        return self._send("POST", path, json=json)
+    def post(self, path: str, *, json: Any, idempotency_key: str | None = None) -> Any:
+        """POST a JSON document. With an idempotency key, to do it again is to do it once."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+        return self._send("POST", path, json=json, headers=headers)
 
     def put(self, path: str, *, json: Any) -> Any:
         """PUT a JSON document."""

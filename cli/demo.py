@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from app.core.errors import PlacetError
 from cli.output import Output, OutputOption, emit, messages
 
 app = typer.Typer()
@@ -26,7 +27,11 @@ def run(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Start Sigstore, the control plane and two sidecars, try to break them, and show what held."""
+    import importlib.util
     import time
+
+    if importlib.util.find_spec("placet_sdk") is None:
+        raise PlacetError("the demo's services ask through placet-sdk: install it too (pip install ./sdk in a clone)")
 
     from app.local.demo.run import Demo, Result, run_rows
 

@@ -9,20 +9,27 @@ from collections.abc import Sequence
 
 import typer
 
+from app.core.complaint import printable
 from app.core.errors import Denied, PlacetError
 
 #: noun -> (module that holds its Typer `app`, one line of help).
 NOUNS: dict[str, tuple[str, str]] = {
     "bundle": ("cli.bundle", "Build, sign, verify and publish policy bundles."),
     "demo": ("cli.demo", "Run the whole system on this machine and show that it holds."),
+    "domain": ("cli.domain", "Trust domains that are linked with this one."),
+    "execution": ("cli.execution", "Start governed executions at a sidecar."),
+    "governance": ("cli.governance", "What holds for a system: warrants, environment, segments, approval."),
+    "grant": ("cli.grant", "Let a subject speak for others."),
     "issuer": ("cli.issuer", "Trust issuers of workload identities."),
-    "quarantine": ("cli.quarantine", "Deny a subject everywhere."),
+    "mode": ("cli.mode", "Shadow and break-glass: signed, limited in time, shown everywhere."),
+    "quarantine": ("cli.quarantine", "Deny a subject, an execution, a segment or a domain everywhere."),
     "server": ("cli.server", "Set up and run the control plane."),
     "sidecar": ("cli.sidecar", "Run OPA under governance beside a service."),
     "sigstore": ("cli.sigstore", "Run a local Sigstore, for development."),
     "system": ("cli.system", "Systems: sets of OPAs that take the same policy."),
     "token": ("cli.token", "API tokens of the control plane."),
     "tools": ("cli.tools", "Build the pinned OPA and Sigstore servers."),
+    "warrant": ("cli.warrant", "Warrants: who may do what, on what, until when."),
 }
 
 
@@ -69,4 +76,4 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write("placet: " + " ".join(text.split()) + "\n")
+    sys.stderr.write(f"placet: {printable(text)}\n")

@@ -11,6 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
+
+from app.core.complaint import printable
 
 #: For messages and progress; stdout is for the result alone.
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -56,9 +59,15 @@ def emit(document: Any, output: Output, *, columns: Sequence[str] | None = None)
     console.print(table)
 
 
-def _cell(value: Any) -> str:
+def say(text: str) -> None:
+    """A message, of which nothing is markup, nor obeyed by a terminal."""
+    messages.print(printable(text), markup=False)
+
+
+def _cell(value: Any) -> Text:
+    """As it stands: what comes from outside may hold markup, or control a terminal."""
     if value is None:
-        return ""
+        return Text()
     if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
+        return Text(printable(json.dumps(value, ensure_ascii=False)))
+    return Text(printable(str(value)))

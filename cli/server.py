@@ -15,7 +15,7 @@ from cli import descriptors
 from cli.output import Output, OutputOption, emit, messages
 
 if TYPE_CHECKING:
-    from app.control.plane import Verifier
+    from app.control.plane import StatementVerifier, Verifier
 
 app = typer.Typer()
 
@@ -67,11 +67,23 @@ def init(
             show_default=False,
         ),
     ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(help="This control plane's trust domain, such as example.org.", show_default=False),
+    ] = None,
+    warrant_key: Annotated[
+        str | None,
+        typer.Option(
+            help="A key that is there already, to sign warrants with: hsm:KEYID?label=TOKEN, awskms:…, gcpkms:…, "
+            "azurekms://… or file:/PATH. Default: a new one in the directory.",
+            show_default=False,
+        ),
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make a control plane: its keys, its database and the first administrator's token. All of it or nothing."""
     from app.control.installation import initialise
-    from app.control.settings import parse_database_url
+    from app.control.settings import DEFAULT_DOMAIN, parse_database_url, trust_domain
 
     where = _directory(directory)
     if database is not None:
@@ -79,7 +91,7 @@ def init(
         if parse_database_url(database).password and source and source.name == "COMMANDLINE":
             raise UsageError("a password in the arguments is visible to the whole machine; set PLACET_DATABASE instead")
     root_key = root_key_out or where.absolute().with_name(f"{where.absolute().name}-root-key.pem")
-    made = initialise(where, root_key, database, objects)
+    made = initialise(where, root_key, database, objects, trust_domain(domain or DEFAULT_DOMAIN), warrant_key)
     messages.print(f"The TUF root key is in {made.root_key}. Move it offline now: it can replace every other key.")
     messages.print(f"Sidecars pin {made.root_metadata}. The first token is in {made.admin_token}.")
     emit(
@@ -124,6 +136,15 @@ def run(
         float,
         typer.Option("--freshness-interval", min=0.1, max=3600, help="Seconds between signatures of the timestamp."),
     ] = 5.0,
+    allow_private_issuers: Annotated[
+        bool, typer.Option("--allow-private-issuers", help="Fetch issuers' keys from private addresses too, by https.")
+    ] = False,
+    allow_loopback_issuers: Annotated[
+        bool,
+        typer.Option(
+            "--allow-loopback-issuers", help="Fetch issuers' keys from this machine too, also by http: for development."
+        ),
+    ] = False,
 ) -> None:
     """Run the control plane with its web UI until Ctrl-C or SIGTERM."""
     secure = _check_listening(host, tls_cert, tls_key)
@@ -132,12 +153,14 @@ def run(
     import uvicorn
 
     from app.control.app import create_app
+    from app.control.outbound import Outbound
     from app.control.plane import Plane
     from app.control.settings import Settings
 
     settings = Settings.load(_directory(directory))
+    outbound = Outbound(private=allow_private_issuers, loopback=allow_loopback_issuers)
     with _bind(host, port) as listener:
-        plane = Plane.open(settings, _verifier(trust_config, staging, opa))
+        plane = Plane.open(settings, *_verifiers(trust_config, staging, opa), outbound)
         application = create_app(plane, freshness_interval=freshness_interval, secure_cookies=secure)
         config = uvicorn.Config(
             application,
@@ -191,10 +214,11 @@ def _bind(host: str, port: int) -> socket.socket:
         raise PlacetError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
 
 
-def _verifier(trust_config: Path | None, staging: bool, opa: Path | None) -> Verifier:
-    """The one verifier, with the Sigstore instance that is trusted and the OPA that checks policies."""
+def _verifiers(trust_config: Path | None, staging: bool, opa: Path | None) -> tuple[Verifier, StatementVerifier]:
+    """Of releases and of single statements, with the Sigstore instance that is trusted and the OPA for policies."""
     from collections.abc import Sequence
 
+    from app.core.evidence import VerifiedStatement, verify_evidence
     from app.core.opa import Opa
     from app.core.trust import TrustConfig
     from app.core.verification import VerifiedRelease, verify_release
@@ -210,4 +234,7 @@ def _verifier(trust_config: Path | None, staging: bool, opa: Path | None) -> Ver
     ) -> VerifiedRelease:
         return verify_release(bundle, signature, attestations, policy=policy, trust=trust, opa=checker)
 
-    return verify
+    def verify_statement(raw: bytes, *, subject: str, policy: VerificationPolicy, step: str) -> VerifiedStatement:
+        return verify_evidence(raw, subject=subject, policy=policy, trust=trust, step=step)
+
+    return verify, verify_statement

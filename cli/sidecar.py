@@ -10,8 +10,9 @@ import typer
 from app.core.errors import UsageError
 from app.core.files import read_bounded
 from cli import client, descriptors
-from cli.bundle import IdentityOption, IssuerOption, OpaOption, PolicyOption, StagingOption, TrustConfigOption
+from cli.bundle import IdentityOption, IssuerOption, OpaOption, PolicyOption
 from cli.output import Output, OutputOption, emit
+from cli.signing import StagingOption, TrustConfigOption
 
 app = typer.Typer()
 
@@ -55,6 +56,19 @@ def run(
     record_space: Annotated[
         str, typer.Option("--record-space", help="Space for all records and the reserve.")
     ] = "4GiB",
+    edge_port: Annotated[
+        int | None,
+        typer.Option(
+            "--edge-port",
+            min=1,
+            max=65535,
+            help="Where services start executions and ask by AuthZEN, also at run/edge.sock. Default: nowhere.",
+        ),
+    ] = None,
+    evidence: Annotated[
+        list[Path] | None,
+        typer.Option("--evidence", help="A file that says what attests this environment. May be given again."),
+    ] = None,
     minimum_sequence: Annotated[
         int, typer.Option("--minimum-sequence", min=1, help="Refuse a channel pointer below this, even at first.")
     ] = 1,
@@ -73,6 +87,7 @@ def run(
     from app.local import tools
     from app.sidecar.agent import Agent
     from app.sidecar.config import SidecarConfig, SidecarFiles
+    from app.sidecar.evidence import Evidence
 
     for option, value in (("--system", system), ("--channel", channel), ("--name", name)):
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value):
@@ -94,7 +109,10 @@ def run(
         reserve=_size(reserve, "--reserve"),
         record_space=_size(record_space, "--record-space"),
         server_ca=server_ca,
+        edge_port=edge_port,
     )
+    if edge_port == port:
+        raise UsageError("--edge-port and --port are the same; OPA and the agent each need their own")
     if config.renewal > config.lease_ttl / 2:
         raise UsageError("--renew must be at most half of --lease-ttl, so that one late renewal ends no lease")
     if config.record_space < 2 * config.reserve:
@@ -113,7 +131,7 @@ def run(
     descriptors.allow_all()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("placet").setLevel(logging.INFO)
-    agent = Agent(config, trust, binary, root, token)
+    agent = Agent(config, trust, binary, root, token, Evidence(evidence) if evidence else None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
     logging.getLogger("placet.sidecar").info(

@@ -20,19 +20,28 @@ from app.control import web
 from app.control.api import (
     channels,
     decisions,
+    domains,
+    executions,
+    governance,
+    grants,
     health,
     issuers,
+    modes,
+    oauth,
     problem_json,
     quarantine,
     releases,
     sidecars,
+    signing_keys,
     systems,
     tokens,
     tuf,
+    warrants,
 )
 from app.control.counting import RequestCount
 from app.control.freshness import DEFAULT_INTERVAL, Freshness
 from app.control.gate import Gate, is_for_programs
+from app.control.jwks_refresh import Refreshing
 from app.control.limits import BodyLimit
 from app.control.objects import is_private
 from app.control.plane import Plane
@@ -55,10 +64,13 @@ def create_app(plane: Plane, *, freshness_interval: float = DEFAULT_INTERVAL, se
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         freshness = Freshness(plane, freshness_interval)
+        refreshing = Refreshing(plane)
         await run_in_threadpool(freshness.start)
+        refreshing.start()
         try:
             yield
         finally:
+            await run_in_threadpool(refreshing.stop)
             await run_in_threadpool(freshness.stop)
             plane.close()
 
@@ -73,7 +85,26 @@ def create_app(plane: Plane, *, freshness_interval: float = DEFAULT_INTERVAL, se
     )
     app.state.plane = plane
     app.state.stale_after = timedelta(seconds=max(STALE_AFTER, 3 * freshness_interval))
-    for module in (systems, releases, channels, quarantine, issuers, tokens, sidecars, decisions, tuf, health):
+    for module in (
+        systems,
+        releases,
+        channels,
+        quarantine,
+        issuers,
+        tokens,
+        sidecars,
+        decisions,
+        tuf,
+        health,
+        domains,
+        grants,
+        governance,
+        modes,
+        warrants,
+        executions,
+        signing_keys,
+        oauth,
+    ):
         app.include_router(module.router)
     web.install(app)
     for kind in (PlacetError, SQLAlchemyError, RequestValidationError, HTTPException, Exception):

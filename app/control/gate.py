@@ -1,4 +1,5 @@
-"""The gate: nothing is served to nobody, but for the TUF repository, health, and the login page with its assets.
+"""The gate: nothing is served to nobody, but for the TUF repository, health, the exchange of tokens (they say who
+asks), and the login page with its assets.
 
 It stands before routing and before a body is read, so that a route cannot forget it. Routes then ask for scopes.
 """
@@ -19,11 +20,11 @@ from app.control.plane import Plane
 from app.control.problems import Unauthenticated, Unavailable
 from app.control.store import is_outage
 
-ANONYMOUS = ("/healthz", "/readyz", "/login")
+ANONYMOUS = ("/healthz", "/readyz", "/login", "/oauth/token")
 ANONYMOUS_BELOW = ("/tuf/", "/static/")
 
 #: Served to programs, which present a bearer token; all else is for people, who have a session.
-_PROGRAMS = ("/api/", "/metrics")
+_PROGRAMS = ("/api/", "/metrics", "/oauth/")
 
 SESSION_TOKEN = "token"  # noqa: S105 - the name of the session's member that holds a token's id
 

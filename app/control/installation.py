@@ -14,9 +14,11 @@ from securesystemslib.signer import CryptoSigner
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.control import publication, tokens
+from app.control.key_store import KeyStore
+from app.control.keyring import Keyring
 from app.control.objects import Objects
 from app.control.repository import Repository, first_root
-from app.control.settings import SETTINGS, Settings
+from app.control.settings import DEFAULT_DOMAIN, SETTINGS, Settings
 from app.control.signing_keys import ONLINE_ROLES, OnlineKeys, generate
 from app.control.store import Store, TufMetadata, migrations
 from app.core.errors import PlacetError, UsageError
@@ -33,8 +35,18 @@ class Installed:
     admin_token: Path
 
 
-def initialise(directory: Path, root_key: Path, database: str | None = None, objects: str | None = None) -> Installed:
-    """Make `directory`. Everything is made in a scratch directory beside it, which takes its place at the end."""
+def initialise(
+    directory: Path,
+    root_key: Path,
+    database: str | None = None,
+    objects: str | None = None,
+    domain: str = DEFAULT_DOMAIN,
+    warrant_key: str | None = None,
+) -> Installed:
+    """Make `directory`. Everything is made in a scratch directory beside it, which takes its place at the end.
+
+    `warrant_key` is the URI of a key that is there already (`app.control.key_store`); by default one is made.
+    """
     directory, root_key = directory.absolute(), root_key.absolute()
     _require_room(directory, root_key)
     scratch: Path | None = None
@@ -43,10 +55,10 @@ def initialise(directory: Path, root_key: Path, database: str | None = None, obj
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))  # mode 0700
-        settings = Settings(directory=scratch, database=database, objects=objects)
+        settings = Settings(directory=scratch, database=database, objects=objects, domain=domain)
         root_signer, root_pem = generate()
         online, root = _write_keys(settings, root_signer)
-        store = _fill_database(settings, online, root)
+        store = _fill_database(settings, online, root, warrant_key)
         _write_root_key(root_key, root_pem)
         made_root_key = True
         write_atomically(scratch / SETTINGS, settings.encode(), mode=0o600)
@@ -93,8 +105,8 @@ def _write_keys(settings: Settings, root: CryptoSigner) -> tuple[OnlineKeys, byt
     return online, metadata
 
 
-def _fill_database(settings: Settings, online: OnlineKeys, root: bytes) -> Store:
-    """Schema, root metadata, first token, first publication."""
+def _fill_database(settings: Settings, online: OnlineKeys, root: bytes, warrant_key: str | None) -> Store:
+    """Schema, root metadata, first token, signing keys, first publication."""
     store = Store(settings.database_url)
     objects = Objects(settings.objects_url)
     with store.answering():
@@ -106,7 +118,8 @@ def _fill_database(settings: Settings, online: OnlineKeys, root: bytes) -> Store
             session.add(TufMetadata(name="1.root.json", body=root))
             _, secret = tokens.create(session, None, "first administrator", [tokens.Scope.ADMIN])
             write_atomically(settings.admin_token, secret.encode() + b"\n", mode=0o600)
-            Repository(online).publish(session, publication.targets(session, objects, set()))
+            Keyring(KeyStore(settings.keys)).ensure(session, {"warrant": warrant_key} if warrant_key else None)
+            Repository(online).publish(session, publication.targets(session, objects, set(), settings.domain))
     except BaseException:
         if settings.database is not None:
             with suppress(SQLAlchemyError):

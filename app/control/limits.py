@@ -22,6 +22,8 @@ _LIMITS = (
         releases.MAX_BUNDLE + releases.MAX_SIGNATURE + releases.MAX_ATTESTATIONS + _FRAMING,
     ),
     (re.compile(r"/api/v1/systems/[^/]+/sidecars/[^/]+/records"), records.MAX_BATCH),
+    # Two tokens and what is asked for, from anyone.
+    (re.compile(r"/oauth/.*"), 64 * 1024),
 )
 
 

@@ -29,6 +29,12 @@ class Metrics:
         self.freshness_failures = Counter(
             "placet_tuf_signing_failures", "Times that the TUF timestamp could not be signed.", registry=self.registry
         )
+        self.issuer_failures = Counter(
+            "placet_issuer_refresh_failures",
+            "Times that an issuer's keys could not be fetched.",
+            ["issuer"],
+            registry=self.registry,
+        )
         self.age = Gauge("placet_tuf_timestamp_age_seconds", "Age of the TUF timestamp.", registry=self.registry)
 
     def count_denials(self, reason: str, count: int) -> None:

@@ -6,23 +6,41 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from sqlmodel import Session
 from tuf.api.metadata import Metadata, Root
 
 from app.control import publication
+from app.control.key_store import KeyStore
+from app.control.keyring import Keyring
 from app.control.metrics import Metrics
 from app.control.objects import Objects
+from app.control.outbound import Outbound
 from app.control.repository import Published, Repository
 from app.control.settings import Settings
 from app.control.signing_keys import OnlineKeys
 from app.control.store import Store, TufMetadata, migrations
-from app.core.errors import PlacetError
+from app.core.errors import Denied, PlacetError
+from app.core.evidence import VerifiedStatement
+from app.core.reason_codes import Reason
 from app.core.verification import VerifiedRelease
 from app.core.verification_policy import VerificationPolicy
 
 #: (bundle, signature, attestations, policy) -> the verified release; raises `Denied`.
 Verifier = Callable[[bytes, bytes, Sequence[bytes], VerificationPolicy], VerifiedRelease]
+
+
+class StatementVerifier(Protocol):
+    """Verifies one Sigstore bundle about what has the digest `subject`; raises `Denied` (`app.core.evidence`)."""
+
+    def __call__(self, raw: bytes, *, subject: str, policy: VerificationPolicy, step: str) -> VerifiedStatement:
+        """The verified statement."""
+
+
+def verify_nothing(raw: bytes, *, subject: str, policy: VerificationPolicy, step: str) -> VerifiedStatement:
+    """For a control plane that was given no Sigstore instance: it takes no signed statement."""
+    raise Denied(Reason.EVIDENCE_INVALID, "this control plane trusts no Sigstore instance", step=step)
 
 
 @dataclass(frozen=True)
@@ -34,10 +52,20 @@ class Plane:
     objects: Objects
     repository: Repository
     verify: Verifier
+    keyring: Keyring
+    verify_statement: StatementVerifier = verify_nothing
+    #: What it may ask of the network by itself.
+    outbound: Outbound = field(default_factory=Outbound)
     metrics: Metrics = field(default_factory=Metrics)
 
     @classmethod
-    def open(cls, settings: Settings, verify: Verifier) -> Plane:
+    def open(
+        cls,
+        settings: Settings,
+        verify: Verifier,
+        verify_statement: StatementVerifier = verify_nothing,
+        outbound: Outbound = Outbound(),  # noqa: B008 - frozen
+    ) -> Plane:
         """Open what `placet server init` made. Fails in one line when the database is not this directory's."""
         store = Store(settings.database_url)
         keys = OnlineKeys.load(settings.keys)
@@ -46,7 +74,8 @@ class Plane:
             keys.require_delegation(_own_root(settings, store))
         objects = Objects(settings.objects_url)
         objects.mark()
-        return cls(settings, store, objects, Repository(keys), verify)
+        keyring = Keyring(KeyStore(settings.keys))
+        return cls(settings, store, objects, Repository(keys), verify, keyring, verify_statement, outbound)
 
     @contextmanager
     def publishing(self) -> Iterator[Session]:
@@ -56,12 +85,13 @@ class Plane:
             session.flush()
             before = Published.read(session)
             known = set(map(publication.object_key, before.targets.signed.targets.values())) if before else set()
-            self.repository.publish(session, publication.targets(session, self.objects, known))
+            self.repository.publish(session, publication.targets(session, self.objects, known, self.settings.domain))
 
     def republish(self) -> None:
         """Write every published document anew and sign what the database says: done at each start."""
         with self.store.publish() as session:
-            self.repository.publish(session, publication.targets(session, self.objects, set()))
+            self.keyring.ensure(session)
+            self.repository.publish(session, publication.targets(session, self.objects, set(), self.settings.domain))
 
     def issued_at(self) -> datetime | None:
         """When the current timestamp was signed."""

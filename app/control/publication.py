@@ -8,9 +8,12 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 from tuf.api.metadata import TargetFile
 
+from app.control import attestation_results, domains, governance, grants, issuers, modes, quarantine, revocations
+from app.control.keyring import Keyring, Purpose
 from app.control.objects import Objects
 from app.control.problems import Conflict
-from app.control.store import Issuer, Pointer, Quarantine, Release, System
+from app.control.store import Issuer, IssuerSource, Pointer, Quarantine, Release, System
+from app.core.governance import SystemGovernance, audience_of, control_plane_id
 from app.core.targets import (
     ATTESTATIONS_FILE,
     BUNDLE_FILE,
@@ -18,21 +21,25 @@ from app.core.targets import (
     SIGNATURE_FILE,
     STATE_TARGET,
     ChannelPointer,
+    Grant,
     PublishedState,
+    QuarantinedName,
     QuarantinedSubject,
     TrustedIssuer,
+    TrustedSigner,
     channel_target,
+    governance_target,
     release_target,
 )
 
 
-def targets(session: Session, objects: Objects, published: set[str]) -> dict[str, TargetFile]:
+def targets(session: Session, objects: Objects, published: set[str], domain: str) -> dict[str, TargetFile]:
     """Every target by its path. Documents whose object key is not in `published` are put into the object store.
 
     The files of releases lie there already: uploads put them before their transaction.
     """
     found: dict[str, TargetFile] = {}
-    for path, body in _documents(session):
+    for path, body in _documents(session, domain):
         target = TargetFile.from_data(path, body, ["sha256"])
         if object_key(target) not in published:
             objects.put(object_key(target), body)
@@ -65,7 +72,7 @@ def current_pointers(session: Session) -> list[Pointer]:
     ]
 
 
-def _documents(session: Session) -> Iterator[tuple[str, bytes]]:
+def _documents(session: Session, domain: str) -> Iterator[tuple[str, bytes]]:
     horizons = dict(session.exec(select(System.name, System.horizon_seconds)).all())
     for pointer in current_pointers(session):
         document = ChannelPointer(
@@ -76,34 +83,84 @@ def _documents(session: Session) -> Iterator[tuple[str, bytes]]:
             horizon_seconds=horizons[pointer.system],
         )
         yield channel_target(pointer.system, pointer.channel), document.encode()
-    state = _state(session).encode()
-    if len(state) > MAX_STATE:
-        raise Conflict(
-            f"quarantine and issuers together would take {len(state)} bytes; sidecars take {MAX_STATE}: "
-            "lift what is over, or remove issuers"
-        )
+    state = _state(session, domain).encode()
+    _require_room("quarantine, issuers, domains and grants together", len(state))
     yield STATE_TARGET, state
+    for system in horizons:
+        body = _governance(session, system, domain).encode()
+        _require_room(f"the governance of {system}, with what is for all systems,", len(state) + len(body))
+        yield governance_target(system), body
 
 
-def _state(session: Session) -> PublishedState:
-    quarantined = session.exec(
-        select(Quarantine).where(col(Quarantine.lifted_at).is_(None)).order_by(col(Quarantine.id))
-    )
+def _require_room(what: str, size: int) -> None:
+    if size > MAX_STATE:
+        raise Conflict(
+            f"{what} would take {size} bytes; sidecars take {MAX_STATE}: lift what is over, remove issuers, or set a "
+            "shorter governance"
+        )
+
+
+def _state(session: Session, domain: str) -> PublishedState:
+    entries, links, sources = quarantine.in_force(session), domains.listed(session), issuers.sources(session)
     return PublishedState(
+        domain=domain,
         quarantine=[
-            QuarantinedSubject(
-                issuer=row.issuer,
-                subject=row.subject,
-                reason=row.reason,
-                since=row.since.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            QuarantinedSubject(issuer=row.issuer, subject=row.subject, reason=row.reason, since=_since(row))
+            for row in entries
+            if row.kind == quarantine.SUBJECT
+        ],
+        quarantined=[
+            QuarantinedName.model_validate(
+                {"kind": row.kind, "name": row.subject, "reason": row.reason, "since": _since(row)}
             )
-            for row in quarantined
+            for row in entries
+            if row.kind != quarantine.SUBJECT
         ],
         issuers=[
-            TrustedIssuer(issuer=row.issuer, audiences=row.audiences, keys=row.keys)
-            for row in session.exec(select(Issuer).order_by(col(Issuer.id)))
+            _issuer(row, sources.get(row.id or 0)) for row in session.exec(select(Issuer).order_by(col(Issuer.id)))
+        ],
+        warrant_issuers=_signers(session, domain, "warrant") + domains.warrant_issuers(links),
+        attesters=_signers(session, domain, "attestation") + domains.attesters(links),
+        links=[link.domain for link in links],
+        grants=[
+            Grant.model_validate({"issuer": row.issuer, "subject": row.subject, "grants": row.grants})
+            for row in grants.listed(session)
         ],
     )
+
+
+def _issuer(row: Issuer, source: IssuerSource | None) -> TrustedIssuer:
+    """Keys that are too old are left out here, so that they stop to count whatever else works or does not."""
+    document = row.model_dump(exclude={"id", "changed_at"})
+    if issuers.is_withdrawn(row, source):
+        document |= {"keys": {}, "x509_roots": []}
+    return TrustedIssuer.model_validate(document)
+
+
+def _governance(session: Session, system: str, domain: str) -> SystemGovernance:
+    document = governance.of(session, system)
+    return SystemGovernance(
+        system=system,
+        audience=audience_of(domain, system),
+        warrant_required=document.warrant_required,
+        max_identity_age_seconds=document.max_identity_age_seconds,
+        environment=document.environment,
+        segments=document.segments,
+        flows=document.flows,
+        modes=modes.published(session, system),
+        revoked_warrants=revocations.revoked(session, system),
+        revoked_results=attestation_results.revoked(session, system),
+    )
+
+
+def _signers(session: Session, domain: str, purpose: Purpose) -> list[TrustedSigner]:
+    """The control plane itself; nobody before it has a key."""
+    keys = Keyring.published(session, purpose)
+    return [TrustedSigner(issuer=control_plane_id(domain), domain=domain, keys=keys)] if keys else []
+
+
+def _since(row: Quarantine) -> str:
+    return row.since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _release_files(session: Session) -> Iterator[TargetFile]:

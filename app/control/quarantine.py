@@ -1,6 +1,8 @@
-"""Quarantine: verified subjects that are denied everything, everywhere."""
+"""Quarantine: subjects, executions, segments and whole domains that are denied everything, everywhere."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from sqlmodel import Session, col, select
 
@@ -9,44 +11,62 @@ from app.control.store import Quarantine
 from app.control.store.columns import now
 from app.control.tokens import Access
 
+Kind = Literal["subject", "execution", "segment", "domain"]
 
-def add(session: Session, by: Access, issuer: str, subject: str, reason: str) -> tuple[Quarantine, bool]:
-    """Quarantine a subject, and whether that is new. One that is in quarantine already stays as it is."""
-    if (found := _active(session, issuer, subject)) is not None:
+SUBJECT: Kind = "subject"
+
+
+def add(
+    session: Session, by: Access, issuer: str, subject: str, reason: str, kind: Kind = SUBJECT
+) -> tuple[Quarantine, bool]:
+    """Quarantine a subject, or the name of another kind (`issuer` is then empty), and say whether that is new.
+
+    What is in quarantine already stays as it is.
+    """
+    if (found := _active(session, kind, issuer, subject)) is not None:
         return found, False
-    entry = Quarantine(issuer=issuer, subject=subject, reason=reason, added_by=by.id)
+    entry = Quarantine(kind=kind, issuer=issuer, subject=subject, reason=reason, added_by=by.id)
     session.add(entry)
     session.flush()
     return entry, True
 
 
-def lift(session: Session, by: Access, issuer: str, subject: str) -> Quarantine:
-    """End a subject's quarantine; its row stays as evidence."""
-    entry = _active(session, issuer, subject)
+def lift(session: Session, by: Access, issuer: str, subject: str, kind: Kind = SUBJECT) -> Quarantine:
+    """End a quarantine; its row stays as evidence. Raises `NotFound`."""
+    entry = _active(session, kind, issuer, subject)
     if entry is None:
-        raise NotFound(f"{subject} of {issuer} is not in quarantine")
+        who = f"{subject} of {issuer}" if kind == SUBJECT else f"the {kind} {subject}"
+        raise NotFound(f"{who} is not in quarantine")
     entry.lifted_at, entry.lifted_by = now(), by.id
     session.add(entry)
     session.flush()
     return entry
 
 
-def listed(session: Session) -> list[Quarantine]:
-    """Everyone in quarantine, newest first."""
+def in_force(session: Session) -> list[Quarantine]:
+    """Everything in quarantine, oldest first."""
     return list(
-        session.exec(select(Quarantine).where(col(Quarantine.lifted_at).is_(None)).order_by(col(Quarantine.id).desc()))
+        session.exec(select(Quarantine).where(col(Quarantine.lifted_at).is_(None)).order_by(col(Quarantine.id)))
     )
 
 
+def listed(session: Session) -> list[Quarantine]:
+    """Everything in quarantine, newest first."""
+    return in_force(session)[::-1]
+
+
 def lifted(session: Session, limit: int = 50) -> list[Quarantine]:
-    """Those that were lifted, newest first."""
+    """What was lifted, newest first."""
     query = select(Quarantine).where(col(Quarantine.lifted_at).is_not(None))
     return list(session.exec(query.order_by(col(Quarantine.lifted_at).desc()).limit(limit)))
 
 
-def _active(session: Session, issuer: str, subject: str) -> Quarantine | None:
+def _active(session: Session, kind: Kind, issuer: str, subject: str) -> Quarantine | None:
     return session.exec(
         select(Quarantine).where(
-            Quarantine.issuer == issuer, Quarantine.subject == subject, col(Quarantine.lifted_at).is_(None)
+            Quarantine.kind == kind,
+            Quarantine.issuer == issuer,
+            Quarantine.subject == subject,
+            col(Quarantine.lifted_at).is_(None),
         )
     ).first()

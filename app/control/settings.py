@@ -12,6 +12,7 @@ DIR/tuf-root.json      what sidecars pin
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,9 @@ from app.core.errors import PlacetError, UsageError
 
 SETTINGS = "settings.json"
 
+#: The trust domain of a control plane that was not given one.
+DEFAULT_DOMAIN = "placet.internal"
+
 
 class Settings(BaseModel):
     """What `placet server init` decided. `None` stands for the default inside the directory."""
@@ -30,6 +34,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     database: str | None = None
+    #: The control plane's own trust domain.
+    domain: str = DEFAULT_DOMAIN
     objects: str | None = None
     directory: Annotated[Path, Field(exclude=True)]
 
@@ -81,6 +87,13 @@ class Settings(BaseModel):
     def admin_token(self) -> Path:
         """Where the first token is written."""
         return self.directory / "admin.token"
+
+
+def trust_domain(text: str) -> str:
+    """A SPIFFE trust domain name (SPIFFE ID specification, section 2.1)."""
+    if not re.fullmatch(r"[a-z0-9._-]{1,255}", text):
+        raise UsageError(f"{text!r} is no trust domain: lower-case letters, digits, dots, hyphens and underscores")
+    return text
 
 
 def parse_database_url(text: str) -> URL:

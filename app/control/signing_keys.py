@@ -1,4 +1,4 @@
-"""The TUF keys: Ed25519, one a role. The root key signs once and is then kept offline."""
+"""Ed25519 keys in files: those of TUF, one a role. The root key signs once and is then kept offline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OnlineKeys:
     @classmethod
     def load(cls, directory: Path) -> OnlineKeys:
         """Read the keys; refuse one that others could read."""
-        return cls(**{role: _load(directory / f"{role}.pem") for role in ONLINE_ROLES})
+        return cls(**{role: load(directory / f"{role}.pem") for role in ONLINE_ROLES})
 
     def require_delegation(self, root: Metadata[Root]) -> None:
         """Fail unless `root` delegates each role to the key that we hold for it."""
@@ -43,13 +43,14 @@ def generate() -> tuple[CryptoSigner, bytes]:
     return CryptoSigner(key), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _load(file: Path) -> CryptoSigner:
+def load(file: Path) -> CryptoSigner:
+    """A key from its file. Raises `PlacetError` when others could read it, or it is no Ed25519 key."""
     try:
         if not is_private(file):
             raise PlacetError(f"others can read {file}; replace this key, or run: chmod 600 {file}")
         key = load_pem_private_key(file.read_bytes(), password=None)
     except OSError as error:
-        raise PlacetError(f"cannot read the TUF key {file}: {error.strerror}") from error
+        raise PlacetError(f"cannot read the key {file}: {error.strerror}") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise PlacetError(f"{file} is not an Ed25519 private key in PEM") from error
     if not isinstance(key, Ed25519PrivateKey):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlmodel import Session, select
 
@@ -21,23 +21,36 @@ _RESERVED = {"releases", STATE_TARGET.removesuffix(".json")}
 def create(
     session: Session,
     name: str,
-    identities: Sequence[SignerIdentity],
-    required_predicates: Sequence[str] = (),
+    rules: VerificationPolicy,
     horizon_seconds: int = DEFAULT_HORIZON,
 ) -> System:
     """A new system. It must say who may sign for it: an empty list would accept nobody."""
     if name in _RESERVED:
         raise Invalid(f"the name {name} is reserved")
-    if not identities:
+    if not rules.identities:
         raise Invalid("a system needs at least one identity that may sign for it")
     if session.get(System, name) is not None:
         raise Conflict(f"there is a system {name} already")
     system = System(
         name=name,
-        identities=[identity.model_dump() for identity in identities],
-        required_predicates=list(dict.fromkeys(required_predicates)),
+        identities=_written(rules.identities),
+        required_predicates=list(dict.fromkeys(rules.required_predicates)),
         horizon_seconds=horizon_seconds,
+        shadow=_written(rules.shadow),
+        break_glass=_written(rules.break_glass),
     )
+    session.add(system)
+    session.flush()
+    return system
+
+
+def set_signers(session: Session, name: str, given: Mapping[str, Sequence[SignerIdentity]]) -> System:
+    """Replace lists of signers: `identities`, `shadow`, `break_glass`; those that are not given stay."""
+    system = find(session, name)
+    if "identities" in given and not given["identities"]:
+        raise Invalid("a system needs at least one identity that may sign for it")
+    for member, signers in given.items():
+        setattr(system, member, _written(signers))
     session.add(system)
     session.flush()
     return system
@@ -60,6 +73,16 @@ def listed(session: Session, only: str | None = None) -> list[System]:
 def policy_of(system: System) -> VerificationPolicy:
     """Who may sign for a system, as the verifier takes it."""
     return VerificationPolicy(
-        identities=[SignerIdentity(**identity) for identity in system.identities],
+        identities=_read(system.identities),
         required_predicates=system.required_predicates,
+        shadow=_read(system.shadow),
+        break_glass=_read(system.break_glass),
     )
+
+
+def _written(signers: Sequence[SignerIdentity]) -> list[dict[str, str]]:
+    return [signer.model_dump() for signer in signers]
+
+
+def _read(written: Sequence[Mapping[str, str]]) -> list[SignerIdentity]:
+    return [SignerIdentity(**signer) for signer in written]

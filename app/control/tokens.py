@@ -32,6 +32,12 @@ class Scope(StrEnum):
     TOKEN_WRITE = "token:write"  # noqa: S105 - the name of a scope
     DECISION_READ = "decision:read"
     RECORD_WRITE = "record:write"
+    GOVERNANCE_WRITE = "governance:write"
+    WARRANT_READ = "warrant:read"
+    WARRANT_ISSUE = "warrant:issue"
+    WARRANT_REVOKE = "warrant:revoke"
+    EXECUTION_WRITE = "execution:write"
+    ENVIRONMENT_WRITE = "environment:write"
     METRICS_READ = "metrics:read"
 
 

@@ -14,7 +14,7 @@ from app.core.reason_codes import Reason
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer to one request. `reasons` is empty exactly when `allow` is true."""
+    """The answer to one request. When `allow` is true, `reasons` holds at most the policy's own."""
 
     allow: bool
     reasons: tuple[tuple[str, str], ...] = ()
@@ -38,7 +38,8 @@ def interpret(answer: Any) -> Decision:
         return _malformed("reasons is not a list of reasons")
     if not isinstance(obligations, list) or not all(isinstance(one, dict) for one in obligations):
         return _malformed("obligations is not a list of objects")
-    if result["allow"] == bool(reasons):
+    # An "allow" may carry what the policy adds (`policy:…`); every denial has a code of the table.
+    if result["allow"] == any(not reason["code"].startswith("policy:") for reason in reasons):
         return _malformed("allow and reasons contradict each other")
     return Decision(
         result["allow"], tuple((reason["code"], reason["message"]) for reason in reasons), tuple(obligations)

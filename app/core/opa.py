@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import file_digest
 from pathlib import Path
@@ -40,12 +40,15 @@ FORBIDDEN_BUILTINS = frozenset(
     | {"io.jwt.verify_eddsa"}
 )
 
-#: Packages and rule heads of every module in the input, in one process for all of them.
-_INSPECT = """[{"file": file, "package": module["package"].path, "heads": heads} |
+#: What OPA itself calls non-deterministic and a policy may call all the same: records keep its answers for replay. An
+#: OPA that was given with `--opa` may have more of the kind; those are forbidden too.
+REPLAYED_BUILTINS = frozenset({"time.now_ns", "io.jwt.decode_verify"})
+
+#: The syntax trees of all modules in the input, from one process, as one string: OPA would indent an object.
+_INSPECT = """json.marshal([{"file": file, "syntax": syntax} |
   some file, source in input
-  module := rego.parse_module(file, source)
-  heads := [rule.head.ref | some rule in object.get(module, "rules", [])]
-]"""
+  syntax := rego.parse_module(file, source)
+])"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Module:
     file: str
     package: str
     rules: tuple[str, ...]
+    #: The whole syntax tree, as OPA's parser gives it, without lines.
+    syntax: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,12 @@ class Opa:
     def _capabilities(self) -> bytes:
         answer = self._run(["capabilities", "--current"])
         capabilities = json.loads(answer.stdout)
-        capabilities["builtins"] = [b for b in capabilities["builtins"] if b["name"] not in FORBIDDEN_BUILTINS]
+        capabilities["builtins"] = [
+            builtin
+            for builtin in capabilities["builtins"]
+            if builtin["name"] not in FORBIDDEN_BUILTINS
+            and (not builtin.get("nondeterministic") or builtin["name"] in REPLAYED_BUILTINS)
+        ]
         capabilities["allow_net"] = []
         return json.dumps(capabilities).encode()
 
@@ -121,16 +131,28 @@ class Opa:
         except UnicodeDecodeError as error:
             raise Denied(Reason.REGO_COMPILE, f"a module is not UTF-8: {error.reason}") from error
         answer = self._run(
-            ["eval", "--format", "json", "--stdin-input", _INSPECT],
+            ["eval", "--format", "raw", "--stdin-input", _INSPECT],
             stdin=json.dumps(source).encode(),
             accept_failure=True,
         )
         if answer.returncode != 0:
             raise Denied(Reason.REGO_COMPILE, _first_error(answer, Path()))
-        found = json.loads(answer.stdout)["result"][0]["expressions"][0]["value"]
+        found = _loaded(answer.stdout)
         if len(found) != len(modules):
             raise Denied(Reason.REGO_COMPILE, "a module does not parse")
         return [_module(one) for one in found]
+
+    def parse(self, file: str, source: bytes) -> Any:
+        """The syntax tree of one module, with lines. Raises `Denied` when it does not parse."""
+        with tempfile.TemporaryDirectory(prefix="placet-parse-") as scratch:
+            path = Path(scratch) / "module.rego"
+            path.write_bytes(source)
+            answer = self._run(
+                ["parse", "--format", "json", "--json-include", "locations,-comments", str(path)], accept_failure=True
+            )
+        if answer.returncode != 0:
+            raise Denied(Reason.REGO_COMPILE, f"{file} does not parse", field=file)
+        return _loaded(answer.stdout)
 
     def rehearse(self, composed: bytes) -> Rehearsal:
         """Load a composed bundle in a scratch OPA: it must compile, and must deny an empty request.
@@ -218,17 +240,25 @@ def _error_line(error: dict[str, Any], base: Path) -> str:
     return f"{where}{error.get('message', 'unknown error')}".splitlines()[0][:500]
 
 
+def _loaded(syntax: bytes) -> Any:
+    try:
+        return json.loads(syntax)
+    except RecursionError as error:
+        raise Denied(Reason.REGO_COMPILE, "a module is nested too deeply") from error
+
+
 def _module(found: dict[str, Any]) -> Module:
-    segments = [str(term["value"]) for term in found["package"][1:]]
+    syntax = found["syntax"]
+    segments = [str(term["value"]) for term in syntax["package"]["path"][1:]]
     if any("/" in segment for segment in segments):
         raise Denied(Reason.REGO_OUTSIDE_ROOTS, f"{found['file']}: a package's name has a slash", field=found["file"])
     package = "/".join(segments)
     rules = []
-    for ref in found["heads"]:
+    for rule in syntax.get("rules", []):
         path = [package]
-        for position, term in enumerate(ref or []):
+        for position, term in enumerate(rule["head"].get("ref") or []):
             if position and term["type"] != "string":
                 break  # from here on the path depends on a variable
             path.append(str(term["value"]))
         rules.append("/".join(path))
-    return Module(found["file"], package, tuple(rules))
+    return Module(found["file"], package, tuple(rules), syntax)

@@ -1,13 +1,13 @@
 """What the control plane publishes through TUF, as documents that it and the sidecar share.
 
-Targets: `SYSTEM/CHANNEL.json` (a `ChannelPointer`), `state.json` (a `PublishedState`) and
-`releases/DIGEST/…` (a bundle and its evidence). The signed timestamp carries the time of its issue in a
-field of its own (`ISSUED_AT`), from which a sidecar counts its horizon, whatever the metadata's expiry says.
+Targets: `SYSTEM/CHANNEL.json` (a `ChannelPointer`), `SYSTEM.governance.json` (`app.core.governance`), `state.json`
+(a `PublishedState`) and `releases/DIGEST/…` (a bundle and its evidence). The signed timestamp carries the time of its
+issue in a field of its own (`ISSUED_AT`), from which a sidecar counts its horizon, whatever the metadata's expiry says.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -22,7 +22,7 @@ BUNDLE_FILE = "bundle.tar.gz"
 SIGNATURE_FILE = "bundle.tar.gz.sigstore.json"
 ATTESTATIONS_FILE = "bundle.tar.gz.attestations.jsonl"
 
-#: Bytes of the published state at most: OPA takes it whole with every lease, in one request.
+#: Bytes of the published state and a system's governance together: OPA takes both with every lease, in one request.
 MAX_STATE = 96 * 1024
 
 #: Names of systems, channels and sidecars: a DNS label, so that each fits a SPIFFE path and a file name.
@@ -32,7 +32,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-class _Document(BaseModel):
+class Document(BaseModel):
+    """A published document: strict, and of one encoding."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     def encode(self) -> bytes:
@@ -40,7 +42,7 @@ class _Document(BaseModel):
         return strict_json.canonical(self.model_dump(mode="json"))
 
 
-class ChannelPointer(_Document):
+class ChannelPointer(Document):
     """Which release a channel of a system runs. A rollback is a new, higher sequence to an older release."""
 
     system: Name
@@ -51,7 +53,11 @@ class ChannelPointer(_Document):
     horizon_seconds: Annotated[int, Field(ge=1, le=30 * 86400)]
 
 
-class QuarantinedSubject(_Document):
+#: An issuer, a subject, a domain: one line of text.
+Line = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+
+
+class QuarantinedSubject(Document):
     """A verified subject that is denied everything."""
 
     issuer: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
@@ -61,24 +67,75 @@ class QuarantinedSubject(_Document):
     since: str
 
 
-class TrustedIssuer(_Document):
-    """An issuer of workload identities: its audiences and its vetted public keys, JWK by key id."""
+class QuarantinedName(Document):
+    """An execution, a segment or a domain that is denied everything."""
 
-    issuer: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+    kind: Literal["execution", "segment", "domain"]
+    name: Line
+    reason: Annotated[str, StringConstraints(max_length=1000)]
+    #: RFC 3339, UTC.
+    since: str
+
+
+class TrustedIssuer(Document):
+    """An issuer of workload identities: its audiences and its vetted public keys, JWK by key id.
+
+    Of kind `spiffe` the issuer is a trust domain's id (`spiffe://DOMAIN`): it vouches for JWT-SVIDs, which need no
+    `iss`, and with `x509_roots` for X.509-SVIDs.
+    """
+
+    issuer: Line
+    kind: Literal["oidc", "kubernetes", "spiffe"] = "oidc"
+    #: The trust domain on whose behalf it vouches; empty: the control plane's own.
+    domain: Annotated[str, StringConstraints(max_length=255)] = ""
+    #: Every subject that it vouches for begins so. Empty: any but those that begin like SPIFFE or Kubernetes names.
+    names: Annotated[str, StringConstraints(max_length=2048)] = ""
     audiences: Annotated[list[str], Field(min_length=1, max_length=32)]
-    keys: Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=64)]
+    keys: Annotated[dict[str, dict[str, Any]], Field(max_length=64)]
+    #: PEM, one certificate each.
+    x509_roots: Annotated[list[str], Field(max_length=8)] = []
 
 
-class PublishedState(_Document):
-    """What every sidecar must know besides its release."""
+class TrustedSigner(Document):
+    """Who signs warrants, or attestation results: its name, its domain and its vetted public keys, JWK by key id."""
 
+    issuer: Line
+    domain: Line
+    keys: Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=16)]
+
+
+class Grant(Document):
+    """What a subject may do beyond asking for itself."""
+
+    issuer: Line
+    subject: Line
+    grants: Annotated[list[Literal["assert-subject", "forward-certificate"]], Field(min_length=1)]
+
+
+class PublishedState(Document):
+    """What every sidecar must know besides its release and its system's governance."""
+
+    #: The control plane's own trust domain.
+    domain: Line
     quarantine: list[QuarantinedSubject]
+    quarantined: list[QuarantinedName] = []
     issuers: list[TrustedIssuer]
+    #: Whose root warrants count, and whose attestation results.
+    warrant_issuers: list[TrustedSigner] = []
+    attesters: list[TrustedSigner] = []
+    #: Foreign trust domains whose subjects and warrants are taken at all.
+    links: list[Line] = []
+    grants: list[Grant] = []
 
 
 def channel_target(system: str, channel: str) -> str:
     """The target path of a channel's pointer."""
     return f"{system}/{channel}.json"
+
+
+def governance_target(system: str) -> str:
+    """The target path of a system's governance. No name has a dot, so nothing else lies there."""
+    return f"{system}.governance.json"
 
 
 def release_target(digest: str, file: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.core import statements
+from app.core import determinism, statements
 from app.core.bundle import Bundle, Manifest, digest_of, is_reserved, parse_bundle
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement, verify_evidence
@@ -102,7 +102,7 @@ def verify_release(
     # (5) The archive, the manifest and the data are of the accepted form.
     parsed = parse_bundle(bundle)
 
-    # (6) The Rego compiles, stays inside its roots and defines the entrypoint.
+    # (6) The Rego compiles, stays inside its roots, defines the entrypoint and decides by nothing else than it should.
     check_policy(parsed, opa)
     return VerifiedRelease(parsed, signed, further)
 
@@ -130,6 +130,7 @@ def check_policy(bundle: Bundle, opa: Opa, *, strict: bool = False) -> None:
             step="rego",
             field="metadata.placet.entrypoint",
         )
+    determinism.check(modules, bundle.modules, opa)
 
 
 def split_attestations(raw: bytes) -> list[bytes]:

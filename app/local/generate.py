@@ -20,6 +20,7 @@ SCOPES = {
     "client": "At the client",
     "verification": "When a release is verified",
     "sidecar": "In a sidecar's status",
+    "control": "At the control plane",
 }
 
 

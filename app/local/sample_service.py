@@ -17,11 +17,15 @@ from fastapi.responses import JSONResponse
 from opa_client.opa import OpaClient
 from pydantic import BaseModel
 
-from app.core.decision import Decision, interpret
+from placet_sdk import Decision, problem, read_answer, read_response
+from placet_sdk.strict_json import encode
+
 from app.core.reason_codes import Reason
 
 #: Seconds to wait for a decision. A late answer is a denial.
 TIMEOUT = 2.0
+#: The types of obligations that this service fulfils; an allow with any other is a denial to it.
+FULFILS = {"review"}
 
 
 class Refund(BaseModel):
@@ -42,21 +46,23 @@ class Governed:
         self._client = OpaClient(host="127.0.0.1", port=port, ssl=str(ca), timeout=TIMEOUT, retries=0)
         # REQUESTS_CA_BUNDLE would replace the pinned CA, and HTTPS_PROXY would be asked even for 127.0.0.1.
         self._client._session.trust_env = False
+        self._client._session.max_redirects = 0
 
     def decide(self, request: dict[str, Any]) -> Decision:
         """The decision about `request`; a denial whenever there is none."""
         try:
+            encode(request)  # requests would send what JSON readers disagree about
+        except ValueError as error:
+            return Decision.deny(Reason.REQUEST_MALFORMED, str(error))
+        try:
             answer = self._client.query_rule(request, "placet", "decision")
         except requests.HTTPError as error:
-            status = error.response.status_code
-            if status >= requests.codes.server_error:
-                return Decision.deny(Reason.EVALUATION_ERROR, f"OPA answered with status {status}")
-            return Decision.deny(Reason.REQUEST_REFUSED, f"OPA answered with status {status}")
+            return read_response(error.response.status_code, error.response.content)
         except requests.exceptions.JSONDecodeError:
             return Decision.deny(Reason.DECISION_MALFORMED, "OPA's answer is not JSON")
         except (requests.RequestException, OSError) as error:
             return Decision.deny(Reason.SIDECAR_UNREACHABLE, f"{type(error).__name__}")
-        return interpret(answer)
+        return read_answer(answer).fulfilled_by(FULFILS)
 
 
 def create_app(governed: Governed) -> FastAPI:
@@ -89,7 +95,7 @@ def create_app(governed: Governed) -> FastAPI:
 def _answer(decision: Decision, result: dict[str, Any]) -> JSONResponse:
     if decision.allow:
         return JSONResponse(result)
-    return JSONResponse({"reasons": [{"code": code, "message": text} for code, text in decision.reasons]}, 403)
+    return JSONResponse(problem(decision), 403, media_type="application/problem+json")
 
 
 def main() -> None:

@@ -9,33 +9,41 @@ Each part is a loop of its own. They meet in `Doubts`: the lease is renewed only
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from app.core.compose import Library
 from app.core.errors import PlacetError
+from app.core.file_lock import AlreadyLocked, file_lock
 from app.core.files import write_atomically
+from app.core.governance import sidecar_id
+from app.core.modes import Mode, verify_mode
 from app.core.opa import Opa
 from app.core.reason_codes import Reason
 from app.core.strict_json import canonical
 from app.core.trust import TrustConfig
-from app.sidecar import metadata_watcher, opa_keeper, opa_process, record_keeper, reserve
+from app.sidecar import metadata_watcher, opa_keeper, opa_process, record_keeper, reserve, status
+from app.sidecar.authzen_decisions import Decisions
 from app.sidecar.bundle_server import BundleServer
 from app.sidecar.clock import Clock
 from app.sidecar.config import SidecarConfig
 from app.sidecar.control_plane import Conflict, ControlPlane, NotAccepted
 from app.sidecar.doubts import Doubts
+from app.sidecar.edge import Edge
+from app.sidecar.environment import Environment, Expected
+from app.sidecar.evidence import Evidence
+from app.sidecar.execution_keys import ExecutionKeys
+from app.sidecar.executions import Executions
 from app.sidecar.lease import LeaseKeeper
 from app.sidecar.loop import Loop
 from app.sidecar.metadata import Repository, Snapshot
 from app.sidecar.metadata_watcher import MetadataWatcher
+from app.sidecar.modes import Modes
 from app.sidecar.opa_api import OpaApi
 from app.sidecar.opa_keeper import OpaKeeper
 from app.sidecar.opa_process import OpaProcess
@@ -44,13 +52,12 @@ from app.sidecar.record_keeper import RecordKeeper
 from app.sidecar.releases import Releases
 from app.sidecar.rollout import Rollout
 from app.sidecar.shipper import Shipper
+from app.sidecar.trust_keeper import TrustKeeper
 
 log = logging.getLogger("placet.sidecar")
 
 #: Seconds between two reports of the status.
 _REPORT_EVERY = 2.0
-#: Characters of the detail of one reason in a report.
-_DETAIL = 1000
 #: Seconds to go on shipping what is left when the agent ends.
 _LAST_SHIPMENT = 5.0
 
@@ -58,12 +65,20 @@ _LAST_SHIPMENT = 5.0
 class Agent:
     """One sidecar's agent. `run` returns when `stop` was asked for."""
 
-    def __init__(self, config: SidecarConfig, trust: TrustConfig, opa: Opa, root: bytes, token: str) -> None:
-        """`root`: the pinned TUF root. `token`: for the control plane's API."""
+    def __init__(
+        self,
+        config: SidecarConfig,
+        trust: TrustConfig,
+        opa: Opa,
+        root: bytes,
+        token: str,
+        evidence: Evidence | None = None,
+    ) -> None:
+        """`root`: the pinned TUF root. `token`: for the control plane's API. `evidence`: of this environment."""
         files = config.files
         self._config = config
-        self._opa = opa
-        self._library = Library.shipped()
+        self._trust_config = trust
+        library = Library.shipped()
         self._stopping = threading.Event()
         self._clock = Clock(files.private / "clock")
         # A vouch outlives two of its checks, and never a lease.
@@ -81,14 +96,29 @@ class Agent:
         self._server = BundleServer(files.run / "agent.pem", files.run / "agent.key", files.ca)
         self._keeper = OpaKeeper(config, opa, ca, self._server.port, self._doubts, self._on_opa_started)
         repository = Repository(config, root)
-        self._metadata = MetadataWatcher(config, repository, self._clock, self._doubts, self._on_metadata)
-        releases = Releases(config, trust, opa, self._library)
+        modes = Modes(self._verify_mode)
+        self._metadata = MetadataWatcher(config, repository, self._clock, self._doubts, modes, self._on_metadata)
+        releases = Releases(config, trust, opa, library)
         self._rollout = Rollout(releases, repository, self._server, self._keeper, files.private / "enforced.json")
         self._records = RecordKeeper(config, self._keeper, self._doubts)
         self._plane = ControlPlane(config, token, files.instance())
         self._shipper = Shipper(files.records, self._plane, self._free)
-        self._lease = LeaseKeeper(config, self._clock, self._doubts, self._api, lambda: self._metadata.known)
+        environment = None
+        if evidence:
+            environment = Environment(evidence.read, self._plane.attest, self._expected, self._on_doubt)
+        self._keys = keys = ExecutionKeys(files.execution_keys)
+        trust_keeper = TrustKeeper(files.states, config.name, keys, modes, environment)
+        self._lease = LeaseKeeper(
+            config, self._clock, self._doubts, self._api, lambda: self._metadata.known, trust_keeper
+        )
         self._lease_loop = Loop("lease", self._lease.step, self._on_part_failed("lease"), retry=0.2)
+        executions = Executions(keys, self._api, self._trust_held, self._plane.redeem)
+        decisions, holds = Decisions(self._api), lambda: self._trust_held() is not None
+        self._edge = Edge(config, ca, executions, decisions, holds) if config.edge_port else None
+        self._parts = status.Parts(
+            config, opa, library, self._lease, self._metadata, self._rollout, self._keeper, self._records,
+            self._shipper, trust_keeper, modes, environment,
+        )  # fmt: skip
         self._loops = [
             Loop("metadata", self._metadata.step, self._on_concern_failed(metadata_watcher.CONCERN)),
             Loop("opa", self._keeper.step, self._on_concern_failed(opa_keeper.CONCERN), retry=0.2),
@@ -98,6 +128,8 @@ class Agent:
             Loop("status", self._report, self._on_part_failed("status")),
             self._lease_loop,
         ]
+        if environment:
+            self._loops.append(Loop("environment", environment.step, self._on_part_failed("environment")))
         self._last_failure: dict[str, str] = {}
         self._conflict: Conflict | None = None
 
@@ -107,7 +139,12 @@ class Agent:
 
     def run(self) -> None:
         """Govern OPA until `stop`. Raises `PlacetError` when it cannot begin."""
-        with _only_agent(self._config.files.private / "lock"):
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(file_lock(self._config.files.private / "lock"))
+            except AlreadyLocked as error:
+                root = self._config.files.root
+                raise PlacetError(f"another agent uses {root}; end it, or give another --dir") from error
             orphan = opa_process.end_orphan(self._config)
             if orphan:
                 log.warning("ended process %d, the OPA of an earlier agent", orphan)
@@ -116,6 +153,9 @@ class Agent:
                 unfinished.unlink()  # a note that an earlier agent was writing when it was killed
             for path in self._config.files.records.glob("*.log"):
                 reserve.release(path)  # now that nobody writes them any more
+            self._keys.open()
+            if self._edge:
+                self._edge.start()
             self._metadata.start_from_cache()
             self._server.start()
             for loop in self._loops:
@@ -127,6 +167,8 @@ class Agent:
 
     def _end(self) -> None:
         log.info("ending: the lease is withdrawn and OPA stopped")
+        if self._edge:
+            self._edge.stop()
         for loop in self._loops:
             loop.stop()
         with contextlib.suppress(PlacetError):  # OPA may be gone already; without a renewal its lease ends anyway
@@ -169,6 +211,24 @@ class Agent:
             log.warning("%s: %s", part, detail)
         self._last_failure[part] = detail
 
+    def _verify_mode(self, evidence: Sequence[str], audience: str) -> Mode:
+        now = datetime.now(UTC)
+        policy, trust = self._config.policy, self._trust_config
+        return verify_mode(evidence, policy=policy, trust=trust, audience=audience, now=now)
+
+    def _expected(self) -> Expected | None:
+        known = self._metadata.known
+        if known is None:
+            return None
+        governance = known.snapshot.governance
+        return Expected(
+            sidecar_id(known.snapshot.state.domain, governance.system, self._config.name), governance.audience
+        )
+
+    def _trust_held(self) -> dict[str, Any] | None:
+        state = self._lease.held()
+        return state.trust if state else None
+
     def _api(self) -> OpaApi | None:
         process = self._keeper.process
         return process.api if process is not None else None
@@ -192,58 +252,11 @@ class Agent:
         reserve.free(path, acknowledged)
 
     def _report(self) -> float:
-        status = self.status()
-        process, tallied = self._keeper.process, self._records.tally()
-        counts = tallied[1].counts() if tallied else {}
-        here = {**status, "opa_pid": process.pid if process else None, "tally": counts}
+        report = status.reported(self._parts, self._conflict)
+        here = {**report, **status.local(self._parts)}
         write_atomically(self._config.files.root / "status.json", canonical(here) + b"\n", mode=0o644)
         try:
-            self._plane.report(status)
+            self._plane.report(report)
         except NotAccepted as error:
             self._tell("status", str(error))  # the file above tells those who are here
         return _REPORT_EVERY
-
-    def status(self) -> dict[str, Any]:
-        """How this sidecar stands, as it is reported to the control plane."""
-        against = self._lease.against or []
-        reasons = [{"code": str(doubt.reason), "detail": doubt.detail[:_DETAIL]} for doubt in against]
-        if failure := self._rollout.failure:
-            reasons.append({"code": str(failure.reason), "detail": failure.detail[:_DETAIL]})
-        if conflict := self._conflict:
-            reasons.append({"code": str(Reason.RECORD_CONFLICT), "detail": str(conflict)[:_DETAIL]})
-        if trouble := self._metadata.failure:
-            code = getattr(trouble, "reason", Reason.METADATA_INVALID)
-            reasons.append({"code": str(code), "detail": str(trouble)[:_DETAIL]})
-        enforced = self._rollout.enforced
-        tallied = self._records.tally()
-        return {
-            "channel": self._config.channel,
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "healthy": self._lease.valid_until > time.time(),
-            "reasons": reasons,
-            "release": enforced.release.digest if enforced else None,
-            "sequence": enforced.pointer.sequence if enforced else None,
-            "library": self._library.digest,
-            "opa_digest": self._opa.digest,
-            "lease_ttl_seconds": self._config.lease_ttl,
-            # Bytes of the record file that is written now.
-            "records": {
-                "written": tallied[1].end if tallied else 0,
-                "shipped": self._shipper.acknowledged(tallied[0]) if tallied else 0,
-            },
-        }
-
-
-@contextlib.contextmanager
-def _only_agent(path: Path) -> Iterator[None]:
-    """Hold the directory's lock: two agents on one directory would fight over OPA."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise PlacetError(f"another agent uses {path.parent.parent}; end it, or give another --dir") from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)

@@ -8,18 +8,15 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-import ssl
-import threading
-from functools import partial
 from pathlib import Path
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from app.core.compose import Composed
+from app.core.serving import ThreadedServer, Tls
 
 RESOURCE = "bundle"
 
@@ -27,8 +24,6 @@ RESOURCE = "bundle"
 _CONTENT_TYPE = "application/vnd.openpolicyagent.bundles"
 #: Seconds of the longest poll that is answered.
 _MAX_WAIT = 60
-#: Seconds for a TLS handshake.
-_HANDSHAKE = 3.0
 
 
 class BundleServer:
@@ -37,48 +32,23 @@ class BundleServer:
     def __init__(self, certificate: Path, key: Path, ca: Path) -> None:
         self._offered: Composed | None = None
         self._changed = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                Starlette(routes=[Route(f"/{RESOURCE}", self._bundle)]),
-                ssl_certfile=certificate,
-                ssl_keyfile=key,
-                ssl_ca_certs=str(ca),
-                ssl_cert_reqs=ssl.CERT_REQUIRED,
-                log_level="critical",
-                lifespan="off",
-                timeout_graceful_shutdown=1,
-            )
-        )
-        self._thread = threading.Thread(target=self._run, name="bundle-server", daemon=True)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = listener.getsockname()[1]
+        application = Starlette(routes=[Route(f"/{RESOURCE}", self._bundle)])
+        self._server = ThreadedServer(application, listener, "bundle-server", tls=Tls(certificate, key, client_ca=ca))
 
     def start(self) -> None:
         """Serve from a thread of its own."""
-        self._thread.start()
+        self._server.start()
 
     def stop(self) -> None:
         """End the thread and close the port."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
-        self._socket.close()
+        self._server.stop()
 
     def offer(self, composed: Composed) -> None:
         """From now on OPA gets this bundle."""
         self._offered = composed
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._changed.set)
-
-    def _run(self) -> None:
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
-        loop = self._loop = asyncio.get_running_loop()
-        # uvicorn leaves asyncio's minute for a handshake, in which any local process could hold connections open.
-        loop.create_server = partial(loop.create_server, ssl_handshake_timeout=_HANDSHAKE)  # type: ignore[method-assign]
-        await self._server.serve(sockets=[self._socket])
+        self._server.call_soon(self._changed.set)
 
     async def _bundle(self, request: Request) -> Response:
         known = request.headers.get("if-none-match", "").strip('"')

@@ -40,6 +40,8 @@ class SidecarConfig:
     #: How much all record files and the reserve may take together.
     record_space: int = 4096 * MIB
     server_ca: Path | None = None
+    #: Where services start executions and ask in AuthZEN's form, on loopback; None: nowhere.
+    edge_port: int | None = None
 
     @property
     def renewal(self) -> float:
@@ -62,6 +64,16 @@ class SidecarFiles:
     def socket(self) -> Path:
         """OPA's unix socket, in a directory of mode 0700."""
         return self.run / "opa.sock"
+
+    @property
+    def edge_socket(self) -> Path:
+        """The unix socket of the agent's own API, in a directory of mode 0700."""
+        return self.run / "edge.sock"
+
+    @property
+    def execution_keys(self) -> Path:
+        """The keys that sign execution tokens."""
+        return self.private / "execution-keys.json"
 
     @property
     def run(self) -> Path:

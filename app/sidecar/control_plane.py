@@ -1,29 +1,37 @@
-"""The sidecar's calls to the control plane's API: ship records, report status. It believes nothing of the answers
-but that records were kept."""
+"""The sidecar's calls to the control plane's API: ship records, report status, redeem warrants, be attested.
+
+It believes nothing of the answers but that records were kept and that uses were counted.
+"""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from app.core.errors import PlacetError
+from app.core.reason_codes import Reason
 from app.sidecar.config import SidecarConfig
 
-#: Seconds for one call.
+#: Seconds for one call, and for one for which a caller waits.
 TIMEOUT = 15.0
+WAITED_FOR = 5.0
 _MAX_ANSWER = 64 * 1024
 
 
 class NotAccepted(PlacetError):
-    """The control plane did not take what was sent."""
+    """The control plane did not take what was sent. `reason`: the code that it gave, if it gave one."""
+
+    def __init__(self, text: str, reason: Reason | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class Conflict(NotAccepted):
-    """The control plane holds other records under this sidecar's name."""
+    """The control plane holds something else under this name."""
 
 
 class ControlPlane:
@@ -31,18 +39,19 @@ class ControlPlane:
 
     def __init__(self, config: SidecarConfig, token: str, instance: str) -> None:
         self._http = httpx.Client(
-            base_url=f"{config.server.rstrip('/')}/api/v1/systems/{config.system}/sidecars/{config.name}",
+            base_url=f"{config.server.rstrip('/')}/api/v1/systems/{config.system}",
             headers={"Authorization": f"Bearer {token}"},
             timeout=TIMEOUT,
             trust_env=False,
             verify=str(config.server_ca) if config.server_ca else True,
         )
+        self._name = config.name
         self._instance = instance
 
     def ship(self, file: Path, first: int, last: int, raw: bytes) -> None:
         """Send the bytes `[first, last)` of a record file. Returns when the control plane holds them durably."""
         answer = self._post(
-            "/records",
+            f"/sidecars/{self._name}/records",
             params={"instance": self._instance, "file": file.name, "first": first, "last": last},
             content=gzip.compress(raw, compresslevel=1),
             headers={"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"},
@@ -52,7 +61,27 @@ class ControlPlane:
 
     def report(self, status: Mapping[str, Any]) -> None:
         """Send the sidecar's status."""
-        self._post("/status", json={"instance": self._instance, **status})
+        self._post(f"/sidecars/{self._name}/status", json={"instance": self._instance, **status})
+
+    def redeem(self, execution: str, subject: Mapping[str, str], warrants: Sequence[Mapping[str, Any]]) -> None:
+        """Have one use of each warrant counted for this execution. Returns only when that was confirmed."""
+        answer = self._post(
+            "/executions",
+            json={
+                "execution": execution,
+                "sidecar": self._name,
+                "instance": self._instance,
+                "subject": dict(subject),
+                "warrants": [dict(warrant) for warrant in warrants],
+            },
+            timeout=WAITED_FOR,
+        )
+        if answer.get("execution") != execution:
+            raise NotAccepted(f"the control plane confirmed {answer.get('execution')!r}, not {execution}")
+
+    def attest(self, evidence: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Have evidence verified: `{result, expires_at, refresh_after_seconds}`, as the control plane says it."""
+        return self._post(f"/sidecars/{self._name}/environment", json={"evidence": [dict(one) for one in evidence]})
 
     def _post(self, path: str, **request: Any) -> dict[str, Any]:
         try:
@@ -71,4 +100,11 @@ class ControlPlane:
             return document
         detail = document.get("detail") or document.get("title") or "no detail"
         refused = Conflict if answer.status_code == httpx.codes.CONFLICT else NotAccepted
-        raise refused(f"status {answer.status_code}: {detail}")
+        raise refused(f"status {answer.status_code}: {detail}", _reason(document.get("reason")))
+
+
+def _reason(given: Any) -> Reason | None:
+    try:
+        return Reason(given)
+    except ValueError:
+        return None

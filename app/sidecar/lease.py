@@ -17,6 +17,8 @@ from app.sidecar.config import SidecarConfig
 from app.sidecar.doubts import Doubt, Doubts
 from app.sidecar.metadata_watcher import Known
 from app.sidecar.opa_api import OpaApi, OpaUnavailable
+from app.sidecar.trust_keeper import TrustKeeper
+from app.sidecar.trust_state import TrustState
 
 log = logging.getLogger("placet.sidecar")
 
@@ -34,17 +36,24 @@ class LeaseKeeper:
         doubts: Doubts,
         api: Callable[[], OpaApi | None],
         known: Callable[[], Known | None],
+        trust: TrustKeeper,
     ) -> None:
-        """`api`: of the OPA that runs now. `known`: the newest verified metadata."""
+        """`api`: of the OPA that runs now. `known`: the newest verified metadata. `trust` makes the state of it."""
         self._config = config
         self._clock = clock
         self._doubts = doubts
         self._api = api
         self._known = known
+        self._trust = trust
         #: What spoke against the lease at the last check; None before the first.
         self.against: list[Doubt] | None = None
         #: Until when OPA holds a lease, in seconds since the epoch; 0 when it holds none.
         self.valid_until = 0.0
+        self._state: TrustState | None = None
+
+    def held(self) -> TrustState | None:
+        """The trust state under the lease that OPA holds now; None while it holds none."""
+        return self._state if time.time() < self.valid_until else None
 
     def step(self) -> float:
         """Renew the lease or take it away. Returns the seconds until the next time."""
@@ -76,7 +85,10 @@ class LeaseKeeper:
             self._put(api, known, None)
 
     def _put(self, api: OpaApi, known: Known, lease: dict[str, int] | None) -> None:
-        api.put_state({"lease": lease, "trust": known.state.trust, "digest": known.state.digest})
+        state = self._trust.current(known)
+        api.put_state({"lease": lease, "trust": state.trust, "digest": state.digest})
+        self._trust.written(state)
+        self._state = state
 
     def doubts(self) -> list[Doubt]:
         """Everything that speaks against a lease now."""

@@ -23,8 +23,16 @@ from tuf.ngclient import FetcherInterface, Updater
 from app.core.archive import MAX_COMPRESSED
 from app.core.errors import Denied, PlacetError
 from app.core.files import write_atomically
+from app.core.governance import SystemGovernance
 from app.core.reason_codes import Reason
-from app.core.targets import ISSUED_AT, STATE_TARGET, ChannelPointer, PublishedState, channel_target
+from app.core.targets import (
+    ISSUED_AT,
+    STATE_TARGET,
+    ChannelPointer,
+    PublishedState,
+    channel_target,
+    governance_target,
+)
 from app.sidecar.config import SidecarConfig
 
 #: Seconds without a byte before a download is given up.
@@ -32,7 +40,7 @@ TIMEOUT = 5.0
 
 _CHUNK = 64 * 1024
 
-_Document = TypeVar("_Document", ChannelPointer, PublishedState)
+_Document = TypeVar("_Document", ChannelPointer, PublishedState, SystemGovernance)
 
 
 class Unreachable(PlacetError):
@@ -45,6 +53,7 @@ class Snapshot:
 
     pointer: ChannelPointer
     state: PublishedState
+    governance: SystemGovernance
     #: The signed time of issue, in seconds since the epoch.
     issued_at: float
 
@@ -133,9 +142,10 @@ class Repository:
         self._updater = updater
         pointer = self._pointer()
         state = self._document(STATE_TARGET, PublishedState)
+        governance = self._governance()
         issued_at = _issued_at(files.metadata / "timestamp.json")
         self._floor.pass_over(pointer)
-        return Snapshot(pointer, state, issued_at)
+        return Snapshot(pointer, state, governance, issued_at)
 
     def _pointer(self) -> ChannelPointer:
         system, channel = self._config.system, self._config.channel
@@ -143,6 +153,12 @@ class Repository:
         if (pointer.system, pointer.channel) != (system, channel):
             raise Denied(Reason.METADATA_INVALID, f"the pointer is of {pointer.system}/{pointer.channel}")
         return pointer
+
+    def _governance(self) -> SystemGovernance:
+        governance = self._document(governance_target(self._config.system), SystemGovernance)
+        if governance.system != self._config.system:
+            raise Denied(Reason.METADATA_INVALID, f"the governance is of {governance.system}")
+        return governance
 
     def _document(self, target: str, form: type[_Document]) -> _Document:
         raw = self.download(target)

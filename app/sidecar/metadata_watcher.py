@@ -6,13 +6,17 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from app.core.errors import Denied
+from app.core.governance import SystemGovernance
+from app.core.targets import PublishedState
 from app.sidecar.clock import Clock
 from app.sidecar.config import SidecarConfig
 from app.sidecar.doubts import Doubts, boot_seconds
 from app.sidecar.metadata import Repository, Snapshot, Unreachable
-from app.sidecar.trust_state import TrustState, from_published
+from app.sidecar.modes import Modes
+from app.sidecar.trust_state import from_published
 
 log = logging.getLogger("placet.sidecar")
 
@@ -21,10 +25,10 @@ CONCERN = "metadata"
 
 @dataclass(frozen=True)
 class Known:
-    """Verified metadata, the trust state made from it, and how old it is."""
+    """Verified metadata, the published part of the trust state made from it, and how old it is."""
 
     snapshot: Snapshot
-    state: TrustState
+    published: dict[str, Any]
     #: Age when it was accepted, in seconds, by the wall clock; and when that was, by the boot clock.
     age_then: float
     accepted: float
@@ -47,6 +51,7 @@ class MetadataWatcher:
         repository: Repository,
         clock: Clock,
         doubts: Doubts,
+        modes: Modes,
         changed: Callable[[Snapshot], None],
     ) -> None:
         """`changed` is told each snapshot that differs from the one before in more than its time of issue."""
@@ -54,6 +59,7 @@ class MetadataWatcher:
         self._repository = repository
         self._clock = clock
         self._doubts = doubts
+        self._modes = modes
         self._changed = changed
         #: The newest verified metadata.
         self.known: Known | None = None
@@ -87,12 +93,11 @@ class MetadataWatcher:
         before = self.known
         if before and before.snapshot == snapshot:
             return
-        same_state = before is not None and before.snapshot.state == snapshot.state
-        state = before.state if before and same_state else from_published(snapshot.state)
-        if not same_state:
-            state.archive(self._config.files.states)
-        self.known = Known(snapshot, state, time.time() - snapshot.issued_at, boot_seconds())
-        if before is None or before.snapshot.pointer != snapshot.pointer or not same_state:
+        same = before is not None and _trust(before.snapshot) == _trust(snapshot)
+        published = before.published if before and same else from_published(snapshot.state, snapshot.governance)
+        self._modes.update(snapshot.governance)
+        self.known = Known(snapshot, published, time.time() - snapshot.issued_at, boot_seconds())
+        if before is None or before.snapshot.pointer != snapshot.pointer or not same:
             self._changed(snapshot)
 
     def _note(self, failure: Denied | Unreachable | None) -> None:
@@ -102,3 +107,7 @@ class MetadataWatcher:
             else:
                 log.warning("metadata was not refreshed: %s", failure)
         self.failure = failure
+
+
+def _trust(snapshot: Snapshot) -> tuple[PublishedState, SystemGovernance]:
+    return snapshot.state, snapshot.governance

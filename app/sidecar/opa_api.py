@@ -42,6 +42,14 @@ class BundleStatus:
     opa_id: str
 
 
+@dataclass(frozen=True)
+class Answer:
+    """OPA's answer to a query, whatever it is."""
+
+    status: int
+    body: bytes
+
+
 class OpaApi:
     """One OPA process, known by its socket and by the token that only the agent has."""
 
@@ -60,6 +68,11 @@ class OpaApi:
         answer = self._call("PUT", "/v1/data/placet_state", content=encoded(document))
         if answer.status_code not in {httpx.codes.NO_CONTENT, httpx.codes.OK}:
             raise OpaUnavailable(f"OPA refused the state: status {answer.status_code}")
+
+    def ask(self, path: str, request: Mapping[str, Any]) -> Answer:
+        """Ask for the value of a rule, such as `placet/start`, about `request`. OPA keeps a record of it."""
+        answer = self._call("POST", f"/v1/data/{path}", content=encoded({"input": request}))
+        return Answer(answer.status_code, answer.content)
 
     def status(self) -> BundleStatus:
         """What OPA runs, read from its status API: reading data would leave records."""

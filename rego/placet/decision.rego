@@ -1,18 +1,23 @@
 # The decision: every check of the library, then the user's policy. Doubt means deny, with a named reason.
 #
-# Each check has a `failure` that is null only where everything was shown to hold; its default is a reason code.
+# Each check has `failures`, which is empty only where everything was shown to hold; its default is a reason code.
 package placet
 
-import data.placet.clock
+import data.placet.environment
+import data.placet.execution
 import data.placet.identity
 import data.placet.lease
+import data.placet.mode
 import data.placet.policy
 import data.placet.quarantine
 import data.placet.reasons as table
 import data.placet.request
+import data.placet.segment
 import data.placet.state
+import data.placet.warrant
 
-# The verified subject, for user policies: `{id, issuer, claims}`. Undefined when there is none.
+# The verified subject, for user policies: `{id, issuer, domain, claims, actors}`, and `asserted` and `via` where they
+# hold. Undefined when there is none.
 subject := identity.subject
 
 decision := {
@@ -20,76 +25,121 @@ decision := {
 	"reasons": answer.reasons,
 	"obligations": answer.obligations,
 	"bundles": data.placet_glue.bundles,
-	"subject": {"issuer": subject.issuer, "id": subject.id},
+	"subject": asker,
+	"warrant": warranted,
+	"execution": running,
+	"mode": null,
 	"state": data.placet_state.digest,
-	"expires_at": expires_at,
+	"expires_at": time.format(floor(min(ends))),
 } if {
 	sound
 	answer := policy.answer
 	answer.allow == true
 } else := {
+	"allow": true,
+	"reasons": [],
+	"obligations": remaining,
+	"bundles": data.placet_glue.bundles,
+	"subject": asker,
+	"warrant": warranted,
+	"execution": running,
+	"mode": {"kind": lifted.kind, "id": lifted.id, "reasons": stated},
+	"state": data.placet_state.digest,
+	"expires_at": time.format(floor(min(array.concat(ends, [lifted.until_ns])))),
+} if {
+	lifted := lifting
+} else := {
 	"allow": false,
-	"reasons": array.concat([table.reasons[code] | some code in failures], stated),
-	"obligations": obligations,
+	"reasons": stated,
+	"obligations": duties,
 	"bundles": bundles,
 	"subject": asker,
+	"warrant": warranted,
+	"execution": running,
+	"mode": null,
 	"state": state.digest,
 	"expires_at": null,
 }
 
 # Whether the request stands, so that the policy may be asked about it.
-#
-# First the usual request, in as few expressions as will do: each costs every decision about a microsecond. Whatever
-# does not pass there goes through the checks themselves; the tests show that nothing else passes.
-sound if {
-	is_string(data.placet_state.digest)
-
-	# Subtraction is defined for numbers alone, so these are numbers, and the comparisons mean what they say.
-	lease := data.placet_state.lease
-	lease.valid_until_ns - lease.issued_at_ns <= 3600000000000
-	now := clock.now
-	lease.issued_at_ns <= now
-	now <= lease.valid_until_ns
-
-	# Identity, action, resource and context, and no more; `concat` is defined for strings alone.
-	count(input) == 4
-	is_object(input.context)
-	names := [input.action.name, input.resource.type, input.resource.id]
-	concat("", names)
-	min(names) != ""
-
-	# Nobody of this issuer is quarantined. `object.get` is defined for objects alone.
-	object.get(data.placet_state.trust.quarantine.subjects, subject.issuer, {}) == {}
-} else if {
-	flawless
-}
+sound if flawless
 
 flawless if {
-	state.failure == null
-	lease.failure == null
-	request.failure == null
-	identity.failure == null
-	quarantine.failure == null
+	failed == []
+	subject
 }
 
-# In the fixed order of the table. Without trust state nothing else can be judged; and the user's policy is asked
-# only about a request that stands, so that an unverified caller cannot drive its rules.
-failures := [policy.failure] if {
+# What failed of the library's own checks, in the order of the table. Without trust state nothing else can be judged.
+default failed := ["state.malformed"]
+
+failed := state.failures if {
+	state.failures != []
+} else := array.flatten([
+	lease.failures,
+	request.failures,
+	identity.failures,
+	quarantine.failures,
+	execution.failures,
+	warrant.failures,
+	environment.failures,
+	[code | subject; some code in segment.failures], # nobody is in no segment
+])
+
+# Everything that failed. The user's policy is asked only about a request that stands, or that a mode lets through, so
+# that an unverified caller cannot drive its rules.
+default failures := ["state.malformed"]
+
+failures := policy.failures if {
 	sound
-} else := [state.failure] if {
-	state.failure != null
-} else := [code |
-	some code in [lease.failure, request.failure, identity.failure, quarantine.failure]
-	code != null
-]
+} else := array.concat(failed, policy.failures) if {
+	released
+} else := failed if {
+	failed != []
+}
 
-default stated := []
+stated := array.concat([table.reasons[code] | some code in failures], remarks)
 
-stated := policy.reasons if sound
+default remarks := []
 
-default obligations := []
+remarks := policy.reasons if asked
 
-obligations := policy.obligations if sound
+default duties := []
+
+duties := policy.obligations if asked
+
+# What a lifted denial of the policy demanded is lifted with it.
+default remaining := []
+
+remaining := policy.obligations if policy.failures == []
+
+asked if {
+	sound
+} else if {
+	released
+}
+
+# The mode that lets a request through which is not allowed: in shadow, whatever the policy says; behind broken glass,
+# also what the listed subjects, actions and resources lack. Neither lifts what says who asks and whether this sidecar
+# is to be trusted.
+lifting := {"kind": "shadow", "id": mode.shadow.id, "until_ns": mode.shadow.until_ns} if {
+	sound
+} else := {"kind": "break-glass", "id": mode.break_glass.id, "until_ns": mode.break_glass.until_ns} if {
+	asked
+}
+
+released if {
+	mode.break_glass.id
+	subject
+	every code in failed {
+		liftable(code)
+	}
+}
+
+liftable(code) if {
+	strings.any_prefix_match(code, ["warrant.", "environment.", "segment."])
+} else if {
+	code == "execution.scope"
+}
 
 # The digests of what decided, as the glue names them.
 default bundles := {}
@@ -98,10 +148,36 @@ bundles := data.placet_glue.bundles
 
 default asker := null
 
-asker := {"issuer": subject.issuer, "id": subject.id}
+asker := object.filter(subject, ["issuer", "id", "domain", "actors", "asserted", "via"])
 
-# Until when an "allow" holds if nothing else changes: the lease or the token, whichever ends first.
-expires_at := time.format(min([
-	data.placet_state.lease.valid_until_ns,
-	floor(subject.claims.exp) * 1000000000,
-]))
+# The chain of warrants that the request rests on, or rested on when its execution started.
+default warranted := null
+
+warranted := {"ids": execution.token.warrants, "issuer": execution.token.warrant_issuer} if {
+	execution.token.warrants != []
+} else := {"ids": warrant.granted.ids, "issuer": warrant.granted.issuer} if {
+	not execution.inside
+}
+
+# The execution that the request is part of.
+default running := null
+
+running := input.execution.id if {
+	execution.failures == []
+	is_string(input.execution.id)
+}
+
+# Until when an "allow" holds if nothing else changes, in nanoseconds: all of these.
+ends := [end |
+	some end in [
+		data.placet_state.lease.valid_until_ns,
+		identity.expires_at_ns,
+		nanoseconds(warrant.expires_at),
+		nanoseconds(environment.expires_at),
+	]
+	end != null
+]
+
+nanoseconds(seconds) := null if {
+	seconds == null
+} else := seconds * 1000000000

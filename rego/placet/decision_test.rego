@@ -3,6 +3,7 @@ package placet.decision_test
 import data.placet
 import data.placet.fixtures_test as fixtures
 import data.placet.reasons as table
+import data.placet.warrant_fixtures_test as warrants
 
 decide(request, state, glue) := decision if {
 	decision := placet.decision with input as request
@@ -15,15 +16,74 @@ codes(decision) := [reason.code | some reason in decision.reasons]
 
 answering(value) := object.union(fixtures.glue, {"value": value})
 
-test_allowed if {
-	decide(fixtures.request, fixtures.state, fixtures.glue) == {
-		"allow": true,
-		"reasons": [],
-		"obligations": [],
-		"bundles": fixtures.glue.bundles,
-		"subject": {"issuer": fixtures.issuer, "id": "alice"},
-		"state": fixtures.state.digest,
-		"expires_at": "2027-01-15T08:00:09Z",
+changed(path, value) := json.patch(fixtures.state, [{"op": "replace", "path": path, "value": value}])
+
+as_allowed := {
+	"allow": true,
+	"reasons": [],
+	"obligations": [],
+	"bundles": fixtures.glue.bundles,
+	"subject": {"issuer": fixtures.issuer, "id": "alice", "domain": "example.org", "actors": []},
+	"warrant": null,
+	"execution": null,
+	"mode": null,
+	"state": fixtures.state.digest,
+	"expires_at": "2027-01-15T08:00:09Z",
+}
+
+as_denied := object.union(as_allowed, {"allow": false, "expires_at": null})
+
+test_allowed if decide(fixtures.request, fixtures.state, fixtures.glue) == as_allowed
+
+test_inside_an_execution if {
+	decide(fixtures.inside, fixtures.state, fixtures.glue) == object.union(as_allowed, {"execution": "e-1"})
+}
+
+test_an_execution_that_is_only_named if {
+	decision := decide(fixtures.request_with({"execution": {"id": "e-1", "step": 3}}), fixtures.state, fixtures.glue)
+	decision == object.union(as_allowed, {"execution": "e-1"})
+}
+
+# Everything that a trust state needs for the warrants of the fixtures.
+warranting := object.union(fixtures.state, {"trust": {
+	"issuers": {
+		warrants.home: fixtures.state.trust.issuers[fixtures.issuer],
+		warrants.partner: {"domain": "partner.example"},
+	},
+	"links": {"partner.example": true},
+	"warrant": warrants.state.trust.warrant,
+}})
+
+warranted := object.union(warrants.request, {
+	"warrant": [warrants.root],
+	"identity": {"token": fixtures.token_with({"iss": warrants.home})},
+})
+
+test_with_a_warrant if {
+	decision := decide(warranted, warranting, fixtures.glue)
+	decision.allow
+	decision.warrant == {"ids": ["root"], "issuer": warrants.control_plane}
+}
+
+test_the_warrants_of_an_execution_are_named if {
+	token := fixtures.sign_execution({"warrants": ["w-1"], "warrant_issuer": "spiffe://example.org/control-plane"})
+	asked := json.patch(fixtures.inside, [{"op": "replace", "path": "/execution/token", "value": token}])
+	decide(asked, fixtures.state, fixtures.glue).warrant == {
+		"ids": ["w-1"],
+		"issuer": "spiffe://example.org/control-plane",
+	}
+}
+
+test_who_speaks_for_others_is_named if {
+	state := object.union(fixtures.state, {"trust": {"grants": {fixtures.issuer: {"alice": {"assert-subject": true}}}}})
+	asked := fixtures.request_with({"identity": {"token": fixtures.token, "asserted": {"id": "bob"}}})
+	decide(asked, state, fixtures.glue).subject == {
+		"issuer": fixtures.issuer,
+		"id": "bob",
+		"domain": "example.org",
+		"actors": [],
+		"asserted": true,
+		"via": {"issuer": fixtures.issuer, "id": "alice"},
 	}
 }
 
@@ -36,61 +96,64 @@ test_the_token_may_end_before_the_lease if {
 	decide(request, fixtures.state, fixtures.glue).expires_at == "2027-01-15T08:00:03Z"
 }
 
+test_an_allow_ends_with_the_first_of_all if {
+	decision := placet.decision with input as fixtures.request
+		with data.placet_state as fixtures.state
+		with data.placet_glue as fixtures.glue
+		with time.now_ns as fixtures.now
+		with data.placet.warrant.expires_at as 1800000007
+		with data.placet.environment.expires_at as 1800000006
+	decision.expires_at == "2027-01-15T08:00:06Z"
+}
+
+refusing := answering({
+	"allow": false,
+	"reasons": [{"code": "why", "message": "because"}],
+	"obligations": [{"type": "notify"}],
+})
+
 test_denied_by_the_policy if {
-	decide(fixtures.request, fixtures.state, answering({
-		"allow": false,
-		"reasons": [{"code": "why", "message": "because"}],
-		"obligations": [{"type": "notify"}],
-	})) == {
-		"allow": false,
+	decide(fixtures.request, fixtures.state, refusing) == object.union(as_denied, {
 		"reasons": [table.reasons["policy.denied"], {"code": "policy:why", "message": "because"}],
 		"obligations": [{"type": "notify"}],
-		"bundles": fixtures.glue.bundles,
-		"subject": {"issuer": fixtures.issuer, "id": "alice"},
-		"state": fixtures.state.digest,
-		"expires_at": null,
-	}
+	})
 }
 
 test_reasons_and_obligations_of_an_allow if {
 	decision := decide(fixtures.request, fixtures.state, answering({
 		"allow": true,
 		"reasons": [{"code": "why", "message": "because"}],
-		"obligations": [{"type": "mask"}],
+		"obligations": [{"type": "notify"}],
 	}))
 	decision.allow
 	codes(decision) == ["policy:why"]
-	decision.obligations == [{"type": "mask"}]
+	decision.obligations == [{"type": "notify"}]
 }
 
 test_nothing_at_all_denies if {
-	placet.decision == {
-		"allow": false,
+	placet.decision == object.union(object.remove(as_denied, ["bundles"]), {
 		"reasons": [table.reasons["state.missing"]],
-		"obligations": [],
 		"bundles": {},
 		"subject": null,
 		"state": null,
-		"expires_at": null,
-	}
+	})
 }
 
 test_every_failure_is_reported_in_the_order_of_the_table if {
 	state := json.patch(fixtures.state, [
 		{"op": "replace", "path": "/lease/valid_until_ns", "value": fixtures.now - 1},
 		{"op": "replace", "path": "/trust/quarantine/subjects", "value": []},
+		{"op": "replace", "path": "/trust/warrant/required", "value": true},
 	])
 	decision := decide({"identity": {"token": fixtures.token_with({"aud": "x"})}}, state, fixtures.glue)
 	not decision.allow
-	codes(decision) == ["lease.expired", "request.malformed", "identity.audience", "quarantine.malformed"]
+	codes(decision) == [
+		"lease.expired", "request.malformed", "identity.audience", "quarantine.malformed", "warrant.missing",
+	]
 }
 
 test_a_quarantined_subject_is_named if {
-	state := json.patch(fixtures.state, [{
-		"op": "replace",
-		"path": "/trust/quarantine/subjects",
-		"value": {fixtures.issuer: {"alice": {"reason": "theft"}}},
-	}])
+	state := changed("/trust/quarantine/subjects", {fixtures.issuer: {"alice": {"reason": "theft"}}})
 	decision := decide(fixtures.request, state, fixtures.glue)
 	codes(decision) == ["quarantine.subject"]
 	decision.subject.id == "alice"
@@ -98,11 +161,7 @@ test_a_quarantined_subject_is_named if {
 }
 
 test_the_policy_is_not_asked_about_a_request_that_does_not_stand if {
-	decision := decide(object.remove(fixtures.request, ["identity"]), fixtures.state, answering({
-		"allow": false,
-		"reasons": [{"code": "why", "message": "because"}],
-		"obligations": [{"type": "notify"}],
-	}))
+	decision := decide(object.remove(fixtures.request, ["identity"]), fixtures.state, refusing)
 	codes(decision) == ["identity.missing"]
 	decision.obligations == []
 }
@@ -114,6 +173,10 @@ test_one_failure_is_enough if {
 		"request.malformed",
 		"identity.invalid",
 		"quarantine.subject",
+		"execution.scope",
+		"warrant.action",
+		"environment.stale",
+		"segment.flow",
 		"policy.denied",
 	] {
 		not decision_when(failure).allow
@@ -121,58 +184,154 @@ test_one_failure_is_enough if {
 	}
 }
 
-# The usual request, proven without the checks themselves.
-test_what_the_usual_way_lets_pass_is_flawless if {
-	usual := fixtures.request_with({"context": {}})
-	sound_without_checks(usual, fixtures.state)
-	every request in [
-		fixtures.request,
-		object.union(usual, {"warrant": []}),
-		json.patch(usual, [{"op": "replace", "path": "/action/name", "value": ""}]),
-		json.patch(usual, [{"op": "replace", "path": "/resource/id", "value": 7}]),
-		json.patch(usual, [{"op": "replace", "path": "/context", "value": []}]),
-		json.patch(usual, [{"op": "remove", "path": "/identity"}, {"op": "add", "path": "/other", "value": {}}]),
-	] {
-		not sound_without_checks(request, fixtures.state)
-	}
-	every change in [
-		{"op": "replace", "path": "/digest", "value": 7},
-		{"op": "replace", "path": "/lease/valid_until_ns", "value": fixtures.now - 1},
-		{"op": "replace", "path": "/lease/valid_until_ns", "value": "9999999999999999999"},
-		{"op": "replace", "path": "/lease/valid_until_ns", "value": fixtures.now + 3600000000000},
-		{"op": "replace", "path": "/lease/issued_at_ns", "value": null},
-		{"op": "replace", "path": "/lease/issued_at_ns", "value": fixtures.now + 1},
-		{"op": "replace", "path": "/lease", "value": null},
-		{"op": "replace", "path": "/trust/quarantine/subjects", "value": []},
-		{"op": "replace", "path": "/trust/quarantine/subjects", "value": {fixtures.issuer: {"bob": {}}}},
-		{"op": "replace", "path": "/trust/quarantine/subjects", "value": {fixtures.issuer: null}},
-		{"op": "remove", "path": "/trust/quarantine"},
-		{"op": "remove", "path": "/trust/issuers"},
-	] {
-		not sound_without_checks(usual, json.patch(fixtures.state, [change]))
-	}
-}
-
-sound_without_checks(request, state) if {
-	placet.sound with input as request
-		with data.placet_state as state
-		with time.now_ns as fixtures.now
-		with data.placet.request.failure as "request.malformed"
-}
-
 # The decision when just one check fails.
 decision_when(failure) := decision if {
 	part := split(failure, ".")[0]
-	failures := object.union(
-		{"state": null, "lease": null, "request": null, "identity": null, "quarantine": null, "policy": null},
-		{part: failure},
+	none := {
+		"state": [], "lease": [], "request": [], "identity": [], "quarantine": [], "execution": [], "warrant": [],
+		"environment": [], "segment": [], "policy": [],
+	}
+	failures := object.union(none, {part: [failure]})
+	decision := placet.decision with data.placet.state.failures as failures.state
+		with data.placet.lease.failures as failures.lease
+		with data.placet.request.failures as failures.request
+		with data.placet.identity.failures as failures.identity
+		with data.placet.quarantine.failures as failures.quarantine
+		with data.placet.execution.failures as failures.execution
+		with data.placet.warrant.failures as failures.warrant
+		with data.placet.environment.failures as failures.environment
+		with data.placet.segment.failures as failures.segment
+		with data.placet.policy.failures as failures.policy
+		with data.placet.identity.subject as {"issuer": "i", "id": "alice", "domain": "example.org", "actors": []}
+}
+
+test_nobody_is_in_no_segment if {
+	decision := decide(object.remove(fixtures.request, ["identity"]), fixtures.state, fixtures.glue)
+	codes(decision) == ["identity.missing"]
+}
+
+# Nothing failed, and nobody asks: that must not happen, and denies.
+test_doubt_denies if {
+	decision := placet.decision with data.placet.state.failures as []
+		with data.placet.lease.failures as []
+		with data.placet.request.failures as []
+		with data.placet.identity.failures as []
+		with data.placet.quarantine.failures as []
+		with data.placet.execution.failures as []
+		with data.placet.warrant.failures as []
+		with data.placet.environment.failures as []
+		with data.placet.segment.failures as []
+	codes(decision) == ["state.malformed"]
+	not decision.allow
+}
+
+# Modes
+
+decide_in(modes, request, state, glue) := decision if {
+	decision := placet.decision with input as request
+		with data.placet_state as object.union(state, {"trust": {"modes": modes}})
+		with data.placet_glue as glue
+		with time.now_ns as fixtures.now
+}
+
+shadowed := {"shadow": [{"id": "s-1", "from_ns": fixtures.now - 1, "until_ns": fixtures.now + 5000000000}]}
+
+broken := {"break_glass": [{
+	"id": "b-1",
+	"from_ns": fixtures.now - 1,
+	"until_ns": fixtures.now + 5000000000,
+	"subjects": [{"issuer": fixtures.issuer, "id": "alice"}],
+	"actions": ["read"],
+	"resources": ["payment/*"],
+	"reason": "fire",
+	"by": ["a", "b"],
+}]}
+
+lifted(kind, id, reasons) := object.union(as_allowed, {
+	"mode": {"kind": kind, "id": id, "reasons": reasons},
+	"expires_at": "2027-01-15T08:00:05Z",
+})
+
+test_shadow_lifts_what_the_policy_says if {
+	decide_in(shadowed, fixtures.request, fixtures.state, refusing) == lifted("shadow", "s-1", [
+		table.reasons["policy.denied"],
+		{"code": "policy:why", "message": "because"},
+	])
+	decide_in(shadowed, fixtures.request, fixtures.state, answering(7)) == lifted(
+		"shadow", "s-1",
+		[table.reasons["policy.malformed"]],
 	)
-	decision := placet.decision with data.placet.state.failure as failures.state
-		with data.placet.lease.failure as failures.lease
-		with data.placet.request.failure as failures.request
-		with data.placet.identity.failure as failures.identity
-		with data.placet.quarantine.failure as failures.quarantine
-		with data.placet.policy.failure as failures.policy
+	silent := decide_in(shadowed, fixtures.request, fixtures.state, {"bundles": fixtures.glue.bundles})
+	silent.mode.reasons == [table.reasons["policy.undefined"]]
+}
+
+test_shadow_lifts_nothing_else if {
+	demanding := changed("/trust/warrant/required", true)
+	codes(decide_in(shadowed, fixtures.request, demanding, fixtures.glue)) == ["warrant.missing"]
+	quarantined := changed("/trust/quarantine/subjects", {fixtures.issuer: {"alice": {}}})
+	codes(decide_in(shadowed, fixtures.request, quarantined, refusing)) == ["quarantine.subject"]
+	expired := changed("/lease/valid_until_ns", fixtures.now - 1)
+	codes(decide_in(shadowed, fixtures.request, expired, refusing)) == ["lease.expired"]
+}
+
+test_what_is_allowed_needs_no_mode if {
+	decide_in(object.union(shadowed, broken), fixtures.request, fixtures.state, fixtures.glue) == as_allowed
+}
+
+test_break_glass_lifts_what_is_lacking if {
+	demanding := changed("/trust/warrant/required", true)
+	decide_in(broken, fixtures.request, demanding, fixtures.glue) == lifted(
+		"break-glass", "b-1",
+		[table.reasons["warrant.missing"]],
+	)
+	refused := decide_in(broken, fixtures.request, demanding, refusing)
+	codes(refused.mode) == ["warrant.missing", "policy.denied", "policy:why"]
+	token := fixtures.sign_execution({"warrants": ["w-1"], "actions": ["refund"]})
+	scoped := json.patch(fixtures.inside, [{"op": "replace", "path": "/execution/token", "value": token}])
+	codes(decide_in(broken, scoped, fixtures.state, fixtures.glue).mode) == ["execution.scope"]
+}
+
+test_break_glass_keeps_what_the_policy_demands if {
+	demanding := changed("/trust/warrant/required", true)
+	glue := answering({"allow": true, "obligations": [{"type": "notify"}]})
+	decide_in(broken, fixtures.request, demanding, glue).obligations == [{"type": "notify"}]
+	decide_in(broken, fixtures.request, fixtures.state, refusing).obligations == []
+}
+
+test_shadow_comes_before_break_glass if {
+	decide_in(object.union(shadowed, broken), fixtures.request, fixtures.state, refusing).mode.kind == "shadow"
+}
+
+test_break_glass_lifts_no_doubt_about_who_asks_and_whom_to_trust if {
+	every state, code in {
+		changed("/lease/valid_until_ns", fixtures.now - 1): "lease.expired",
+		changed("/trust/quarantine/subjects", {fixtures.issuer: {"alice": {}}}): "quarantine.subject",
+		changed("/trust/quarantine/domains", {"example.org": {}}): "quarantine.domain",
+		changed("/digest", 7): "state.malformed",
+	} {
+		decision := decide_in(broken, fixtures.request, state, refusing)
+		codes(decision) == [code]
+		decision.mode == null
+	}
+	every request, code in {
+		object.union(fixtures.request, {"more": 1}): "request.malformed",
+		object.union(fixtures.request, {"identity": {"token": fixtures.token_with({"exp": 1})}}): "identity.expired",
+		object.union(fixtures.inside, {"execution": {"id": "e-2"}}): "execution.mismatch",
+	} {
+		codes(decide_in(broken, request, fixtures.state, refusing)) == [code]
+	}
+}
+
+test_break_glass_is_for_those_whom_it_names if {
+	every member, value in {
+		"subjects": [{"issuer": fixtures.issuer, "id": "bob"}],
+		"actions": ["refund"],
+		"resources": ["ledger/*"],
+		"until_ns": fixtures.now,
+	} {
+		modes := {"break_glass": [object.union(broken.break_glass[0], {member: value})]}
+		decide_in(modes, fixtures.request, fixtures.state, refusing).mode == null
+	}
 }
 
 test_the_subject_is_for_user_policies if {

@@ -1,6 +1,8 @@
 # What the tests start from: one issuer, a current lease, a good request. The key is the example of RFC 8037.
 package placet.fixtures_test
 
+import data.placet.certificates_fixtures_test as certificates
+
 now := 1800000000000000000
 
 public_key := {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
@@ -12,18 +14,54 @@ octet_key := {"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA
 
 issuer := "https://issuer.example"
 
+domain := "example.org"
+
 state := {
 	"digest": "sha256:0000000000000000000000000000000000000000000000000000000000000000",
 	"lease": {"issued_at_ns": now - 1000000000, "valid_until_ns": now + 9000000000},
 	"trust": {
-		"issuers": {issuer: {
-			"audiences": ["payments", "ledger"],
-			"keys": {
-				"k1": {"alg": "EdDSA", "jwks": json.marshal({"keys": [public_key]})},
-				"octet": {"alg": "HS256", "jwks": json.marshal({"keys": [octet_key]})},
+		"system": "payments",
+		"domain": domain,
+		"audience": "spiffe://example.org/system/payments",
+		"issuers": {
+			issuer: {
+				"kind": "oidc",
+				"domain": domain,
+				"names": "",
+				"audiences": ["payments", "ledger"],
+				"keys": {
+					"k1": {"alg": "EdDSA", "jwks": json.marshal({"keys": [public_key]})},
+					"octet": {"alg": "HS256", "jwks": json.marshal({"keys": [octet_key]})},
+				},
 			},
-		}},
-		"quarantine": {"subjects": {}},
+			"spiffe://example.org": {
+				"kind": "spiffe",
+				"domain": domain,
+				"names": "spiffe://example.org/",
+				"audiences": ["payments"],
+				"keys": {"s1": {"alg": "EdDSA", "jwks": json.marshal({"keys": [public_key]})}},
+			},
+		},
+		"x509": {domain: [certificates.root]},
+		"links": {},
+		"grants": {},
+		"max_identity_age_seconds": null,
+		"quarantine": {"subjects": {}, "executions": {}, "domains": {}, "segments": {}},
+		"warrant": {
+			"required": false,
+			"issuers": {"spiffe://example.org/control-plane": {
+				"domain": domain,
+				"keys": {"w1": {"alg": "EdDSA", "jwks": json.marshal({"keys": [public_key]})}},
+			}},
+			"revoked": {},
+		},
+		"execution": {
+			"issuer": "spiffe://example.org/sidecar/payments/eu-1",
+			"keys": {"e1": {"alg": "EdDSA", "jwks": json.marshal({"keys": [public_key]})}},
+		},
+		"environment": {"required": {}, "attesters": {}, "results": [], "revoked": {}},
+		"segments": null,
+		"modes": {"shadow": [], "break_glass": []},
 	},
 }
 
@@ -61,5 +99,36 @@ request := {
 }
 
 request_with(changes) := object.union(request, changes)
+
+sign_execution(changes) := sign(execution_header, object.union(execution_claims, changes))
+
+execution_header := {"alg": "EdDSA", "kid": "e1", "typ": "execution+jwt"}
+
+execution_claims := {
+	"iss": "spiffe://example.org/sidecar/payments/eu-1",
+	"aud": "spiffe://example.org/system/payments",
+	"iat": 1800000000,
+	"exp": 1800000300,
+	"exe": "e-1",
+	"sub": "alice",
+	"sub_iss": issuer,
+	"domain": domain,
+	"actors": [],
+	"claims": claims,
+	"principals": [[issuer, "alice"]],
+	"domains": [domain],
+	"warrants": [],
+	"warrant_issuer": null,
+	"actions": ["*"],
+	"resources": ["*"],
+	"constraints": {},
+}
+
+inside := {
+	"execution": {"id": "e-1", "token": sign_execution({})},
+	"action": {"name": "read"},
+	"resource": {"type": "payment", "id": "p-1"},
+	"context": {},
+}
 
 glue := {"value": true, "bundles": {"policy": "sha256:aa", "library": "sha256:bb"}}

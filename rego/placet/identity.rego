@@ -1,123 +1,201 @@
-# Who asks: one JWT, verified with the keys of the trust state. What the input says about its caller counts for
-# nothing.
-#
-# `io.jwt.decode` and the `iss` constraint of `io.jwt.decode_verify` are not used: a token's content can make
-# either panic. The header is read by hand instead, and only its members alg, kid and typ are let through.
+# Who asks. The caller's own token says so; or, for a caller that was granted it, a certificate that it forwards or a
+# subject that it asserts; or, inside an execution, the token of the execution.
 package placet.identity
 
+import data.placet.actors
+import data.placet.certificate
 import data.placet.clock
+import data.placet.execution
+import data.placet.names
+import data.placet.state
+import data.placet.token
 
-# The verified subject: its name, who vouches for it, and every verified claim. Undefined when there is none.
-subject := {"id": claims.sub, "issuer": claims.iss, "claims": claims} if {
+# The verified subject: its name, who vouches for it and for which trust domain, every verified claim, and who acts
+# for it, the current actor first. `via` is who forwarded or asserted it. Undefined when anything is in doubt.
+subject := presented if {
 	count(input.identity) == 1
-	count(input.identity.token) <= 8192
-	key := chosen.key
-	key.alg in {"EdDSA", "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
-	[true, _, claims] = io.jwt.decode_verify(input.identity.token, {
-		"cert": key.jwks,
-		"alg": key.alg,
-		"aud": chosen.audience,
-		"time": clock.now,
-	})
-	claims.iss == chosen.issuer
-	is_string(claims.iss)
-	is_string(claims.sub)
-	claims.sub != ""
+} else := forwarded if {
+	count(input.identity) == 2
+} else := asserted if {
+	count(input.identity) == 2
+} else := execution.subject
 
-	# The builtin checks `exp` only where there is one. Beyond 9999-12-31T23:59:59Z RFC 3339 cannot write it.
-	is_number(claims.exp)
-	claims.exp <= 253402300799
-	is_number(object.get(claims, "iat", 0))
-}
+# Until when the subject is vouched for, in nanoseconds since 1970.
+expires_at_ns := execution.token.exp * 1000000000 if {
+	execution.inside
+} else := min(ends)
 
-# The key that the token must verify with, and what it must then say. Nothing of the token is known to be true yet:
-# it only chooses. Trust state lists how the headers of its keys are usually written, each with the one key that it
-# can mean, so that the usual token of an issuer with one audience need not be taken apart.
-chosen := {"issuer": usual.issuer, "key": key, "audience": audience} if {
-	[head, _, _] := split(input.identity.token, ".")
-	usual := data.placet_state.trust.headers[head]
-	issuer := data.placet_state.trust.issuers[usual.issuer]
-	[audience] := issuer.audiences
-	audience != ""
-	key := issuer.keys[usual.kid]
+# The trust domain of an issuer's subjects. Undefined when the issuer is not known.
+domain_of(name) := data.placet_state.trust.issuers[name].domain
 
-	# A cached verification does not look at `alg` again: a token that verified once would pass under another.
-	key.alg == usual.alg
-} else := {"issuer": unverified.iss, "key": key, "audience": audience(issuer.audiences, unverified.aud)} if {
-	key := issuer.keys[header.kid]
-	key.alg == header.alg
-}
+# The reason codes of what failed, in the order of the table; none inside an execution, whose own codes tell.
+default failures := ["identity.invalid"]
 
-# The issuer's audience that the token names, or the first one that its list names.
-audience(accepted, named) := named if {
-	named in accepted
-	named != ""
-} else := [one |
-	is_array(named)
-	some one in named
-	one in accepted
-	one != ""
-][0]
-
-# The reason code of the failure, or null when there is a verified subject.
-default failure := "identity.invalid"
-
-failure := null if {
+failures := [] if {
+	execution.inside
+} else := [] if {
 	subject
-} else := fault
-
-# Says what is wrong with a token that did not give a subject. It believes the token's unverified claims, so it
-# can only explain a denial.
-fault := "identity.missing" if {
-	not input.identity.token
-} else := "identity.malformed" if {
-	not unverified
-} else := "identity.issuer_unknown" if {
-	not issuer
-} else := "identity.key_unknown" if {
-	not issuer.keys[header.kid]
-} else := "identity.algorithm" if {
-	not issuer.keys[header.kid].alg == header.alg
-} else := "identity.audience" if {
-	not audience(issuer.audiences, object.get(unverified, "aud", null))
-} else := "identity.expired" if {
-	is_number(unverified.exp)
-	unverified.exp <= clock.now / 1000000000
-} else := "identity.not_yet_valid" if {
-	is_number(unverified.nbf)
-	unverified.nbf > clock.now / 1000000000
-} else := "identity.claims" if {
-	signed
+} else := token.failures if {
+	token.failures != []
+} else := listed if {
+	listed := [code | some code in order; code in found]
+	listed != []
 }
 
-header := decoded if {
+order := [
+	"identity.malformed",
+	"identity.domain",
+	"identity.actors",
+	"identity.future",
+	"identity.stale",
+	"identity.certificate",
+	"identity.grant",
+]
+
+# The subject of the caller's own token.
+presented := {
+	"id": claims.sub,
+	"issuer": name,
+	"domain": issuer.domain,
+	"claims": claims,
+	"actors": listed,
+} if {
+	claims := token.verified.claims
+	name := token.verified.issuer
+	issuer := data.placet_state.trust.issuers[name]
+	vouched_for(issuer, claims.sub)
+	listed := actors.of(claims, name)
+	actors_vouched_for(listed, issuer)
+	timely(claims)
+	fresh(claims)
+}
+
+forwarded := {
+	"id": svid.id,
+	"issuer": concat("", ["spiffe://", svid.domain]),
+	"domain": svid.domain,
+	"claims": {},
+	"actors": [],
+	"via": {"issuer": presented.issuer, "id": presented.id},
+} if {
+	may("forward-certificate")
+	form == "certificate"
+	svid := certificate.svid
+	state.domain_linked(svid.domain)
+}
+
+asserted := {
+	"id": id,
+	"issuer": presented.issuer,
+	"domain": presented.domain,
+	"claims": {},
+	"actors": [],
+	"asserted": true,
+	"via": {"issuer": presented.issuer, "id": presented.id},
+} if {
+	may("assert-subject")
+	form == "asserted"
+	id := input.identity.asserted.id
+	names.vouches(data.placet_state.trust.issuers[presented.issuer], id)
+}
+
+# A grant is the subject's own: nobody who acts for it may use it.
+may(grant) if {
+	data.placet_state.trust.grants[presented.issuer][presented.id][grant] == true
+	presented.actors == []
+}
+
+vouched_for(issuer, id) if {
+	state.domain_linked(issuer.domain)
+	names.vouches(issuer, id)
+}
+
+# An issuer names actors only of its own trust domain, and only as their issuer there might.
+actors_vouched_for(listed, issuer) if {
+	listed == []
+} else if {
+	every actor in listed {
+		own := data.placet_state.trust.issuers[actor.issuer]
+		own.domain == issuer.domain
+		names.vouches(own, actor.id)
+	}
+}
+
+# Two readings of one clock may differ by 2 s.
+timely(claims) if object.get(claims, "iat", 0) <= (clock.now / 1000000000) + 2
+
+# Whether the token is young enough, where the system says how old it may be.
+fresh(claims) if {
+	data.placet_state.trust.max_identity_age_seconds == null
+} else if {
+	clock.now <= fresh_until_ns(claims)
+}
+
+fresh_until_ns(claims) := (floor(claims.iat) + data.placet_state.trust.max_identity_age_seconds) * 1000000000 if {
+	# `floor` of a number with a huge exponent would fill the memory.
+	claims.iat >= 0
+	claims.iat <= 253402300799
+}
+
+# When any of what the subject rests on ends.
+ends contains floor(token.verified.claims.exp) * 1000000000
+
+ends contains fresh_until_ns(token.verified.claims)
+
+ends contains certificate.svid.expires_at_ns if form == "certificate"
+
+# What `identity` holds. Undefined when it is something else.
+form := "token" if {
 	object.keys(input.identity) == {"token"}
-	count(input.identity.token) <= 8192
-	segments := split(input.identity.token, ".")
-	count(segments) == 3
-	decoded := json.unmarshal(base64url.decode(segments[0]))
-	object.remove(decoded, ["alg", "kid", "typ"]) == {}
-	is_string(decoded.alg)
-	is_string(decoded.kid)
-	is_string(object.get(decoded, "typ", ""))
+} else := "certificate" if {
+	object.keys(input.identity) == {"token", "certificate"}
+	certificate.well_formed
+} else := "asserted" if {
+	object.keys(input.identity) == {"token", "asserted"}
+	object.keys(input.identity.asserted) == {"id"}
+	is_string(input.identity.asserted.id)
+	input.identity.asserted.id != ""
 }
 
-unverified := decoded if {
-	header
-	decoded := json.unmarshal(base64url.decode(split(input.identity.token, ".")[1]))
-	is_object(decoded)
+# What is wrong with a token that verified, or with what stands beside it.
+
+found contains "identity.malformed" if not form
+
+found contains "identity.domain" if {
+	not vouched_for(data.placet_state.trust.issuers[token.verified.issuer], token.verified.claims.sub)
 }
 
-issuer := found if {
-	is_string(unverified.iss)
-	found := data.placet_state.trust.issuers[unverified.iss]
+found contains "identity.domain" if {
+	listed := actors.of(token.verified.claims, token.verified.issuer)
+	not actors_vouched_for(listed, data.placet_state.trust.issuers[token.verified.issuer])
 }
 
-signed if {
-	io.jwt.decode_verify(input.identity.token, {
-		"cert": chosen.key.jwks,
-		"alg": chosen.key.alg,
-		"aud": chosen.audience,
-		"time": clock.now,
-	})[0]
+found contains "identity.domain" if {
+	may("forward-certificate")
+	domain := certificate.svid.domain
+	not state.domain_linked(domain)
+}
+
+found contains "identity.domain" if {
+	form == "asserted"
+	not names.vouches(data.placet_state.trust.issuers[token.verified.issuer], input.identity.asserted.id)
+}
+
+found contains "identity.actors" if not actors.of(token.verified.claims, token.verified.issuer)
+
+found contains "identity.future" if not timely(token.verified.claims)
+
+found contains "identity.stale" if not fresh(token.verified.claims)
+
+# Only who may forward certificates can make OPA read them.
+found contains "identity.certificate" if {
+	form == "certificate"
+	may("forward-certificate")
+	not certificate.svid
+}
+
+found contains "identity.grant" if {
+	grant := {"certificate": "forward-certificate", "asserted": "assert-subject"}[form]
+	presented
+	not may(grant)
 }

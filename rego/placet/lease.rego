@@ -4,11 +4,11 @@ package placet.lease
 
 import data.placet.clock
 
-# The reason code of the failure, or null while the lease is current.
-default failure := "lease.malformed"
+# The reason codes of what failed, none while the lease is current.
+default failures := ["lease.malformed"]
 
 # Order is defined across types (`null <= 1` is true), so both sides must be known to be numbers.
-failure := null if {
+failures := [] if {
 	lease := data.placet_state.lease
 	is_number(lease.issued_at_ns)
 	is_number(lease.valid_until_ns)
@@ -19,7 +19,7 @@ failure := null if {
 
 	# An agent that wrote more than an hour made an error.
 	lease.valid_until_ns - lease.issued_at_ns <= 3600000000000
-} else := fault
+} else := [fault]
 
 # Says what is wrong with a lease that is not current.
 fault := "lease.missing" if {

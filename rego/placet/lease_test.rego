@@ -3,8 +3,8 @@ package placet.lease_test
 import data.placet.fixtures_test as fixtures
 import data.placet.lease
 
-failure(value) := code if {
-	code := lease.failure with data.placet_state as {"lease": value} with data.placet.clock.now as fixtures.now
+failures(value) := codes if {
+	codes := lease.failures with data.placet_state as {"lease": value} with data.placet.clock.now as fixtures.now
 }
 
 # A lease by its times in seconds from now.
@@ -15,29 +15,29 @@ of(issued, until) := {
 
 test_current if {
 	every times in [[-1, 9], [0, 0], [-10, 0], [2, 12], [-1800, 1800]] {
-		failure(of(times[0], times[1])) == null
+		failures(of(times[0], times[1])) == []
 	}
 }
 
 test_expired_by_one_nanosecond if {
-	failure({"issued_at_ns": fixtures.now - 10, "valid_until_ns": fixtures.now - 1}) == "lease.expired"
+	failures({"issued_at_ns": fixtures.now - 10, "valid_until_ns": fixtures.now - 1}) == ["lease.expired"]
 }
 
 test_issued_too_far_ahead_by_one_nanosecond if {
-	failure({
+	failures({
 		"issued_at_ns": fixtures.now + 2000000001,
 		"valid_until_ns": fixtures.now + 9000000000,
-	}) == "lease.future"
+	}) == ["lease.future"]
 }
 
 test_an_hour_off_either_way if {
-	failure(of(3600, 3610)) == "lease.future"
-	failure(of(-3610, -3600)) == "lease.expired"
+	failures(of(3600, 3610)) == ["lease.future"]
+	failures(of(-3610, -3600)) == ["lease.expired"]
 }
 
 test_missing if {
-	lease.failure == "lease.missing" with data.placet_state as {} with data.placet.clock.now as fixtures.now
-	lease.failure == "lease.missing" with data.placet.clock.now as fixtures.now
+	lease.failures == ["lease.missing"] with data.placet_state as {} with data.placet.clock.now as fixtures.now
+	lease.failures == ["lease.missing"] with data.placet.clock.now as fixtures.now
 }
 
 test_malformed if {
@@ -50,11 +50,11 @@ test_malformed if {
 		of(-1801, 1800),
 		of(1, -1),
 	] {
-		failure(value) == "lease.malformed"
+		failures(value) == ["lease.malformed"]
 	}
 }
 
 test_taken_away if {
-	lease.failure == "lease.missing" with data.placet_state as {"lease": null}
+	lease.failures == ["lease.missing"] with data.placet_state as {"lease": null}
 		with data.placet.clock.now as fixtures.now
 }

@@ -13,20 +13,22 @@ default mask := [
 	{"op": "upsert", "path": "/result", "value": "(could not be masked)"},
 ]
 
-# The usual request: one identity token, verified in one call, and no other token anywhere. Only two members change.
+# The usual request: an object with no token but in the members for tokens. Only those change.
 # (`sprintf` gives the text of a value in half the time of `json.marshal`, and leaves `eyJ` in it as it is.)
-mask := [
-	{"op": "upsert", "path": "/input/identity", "value": {"token": concat(":", ["sha256", crypto.sha256(token)])}},
-	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(operands): verified}},
-] if {
-	token := input.input.identity.token
-	count(input.nd_builtin_cache) == 2
-	input.nd_builtin_cache["time.now_ns"]
-	calls := input.nd_builtin_cache["io.jwt.decode_verify"]
-	count(calls) == 1 # or the mask would have two values, which OPA answers by recording nothing
-	some operands, verified in calls
-	not input.input.warrant
-	not contains(sprintf("%v", [[object.remove(input.input, ["identity"]), input.result]]), "eyJ")
+mask := array.concat(
+	[{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": hashed_calls}],
+	[{"op": "upsert", "path": concat("/", ["", "input", member]), "value": value} | some member, value in digests],
+) if {
+	is_object(input.input)
+	is_object(input.nd_builtin_cache["io.jwt.decode_verify"])
+	elsewhere := [
+		object.remove(input.input, object.keys(digests)),
+		digests,
+		hashed_calls,
+		object.remove(input.nd_builtin_cache, ["io.jwt.decode_verify"]),
+		object.get(input, "result", null),
+	]
+	not contains(sprintf("%v", [elsewhere]), "eyJ")
 } else := [
 	# Everything else: the parts are replaced whole, which OPA can do whatever their type is.
 	{"op": "upsert", "path": "/input", "value": without_tokens(masked_input)},
@@ -44,20 +46,44 @@ masked_calls := object.union(
 	{"io.jwt.decode_verify": hashed_calls},
 )
 
-# The input with digests in the two places for tokens, whatever stands there.
+# The input with digests in the places for tokens, whatever stands there.
 default masked_input := null
 
-masked_input := object.union(object.remove(input.input, ["identity", "warrant"]), digests) if {
+masked_input := object.union(object.remove(input.input, object.keys(digests)), digests) if {
 	is_object(input.input)
 } else := input.input
 
-digests["identity"] := {"token": digest(object.get({"is": identity}, ["is", "token"], identity))} if {
+# Certificates and the name of an asserted subject stay: they are no secrets, and replay needs them.
+digests["identity"] := object.union(
+	{"token": digest(object.get({"is": identity}, ["is", "token"], identity))},
+	{member: shown(member, value) | some member, value in object.filter(identity, ["asserted", "certificate"])},
+) if {
 	identity := input.input.identity
 }
 
-digests["warrant"] := [digest(warrant) | some warrant in warrants] if {
-	warrants := input.input.warrant
+digests["execution"] := object.union(
+	object.remove(execution, ["token"]),
+	{"token": digest(execution.token)},
+) if {
+	execution := input.input.execution
 }
+
+digests[member] := [digest(token) | some token in tokens] if {
+	some member in ["warrant", "environment"]
+	tokens := input.input[member]
+}
+
+digests["proof"] := digest(input.input.proof)
+
+shown("asserted", value) := value
+
+shown("certificate", chain) := [certificate(pem) | some pem in chain]
+
+# A key that somebody sent in the place of a certificate is not shown.
+certificate(pem) := pem if {
+	startswith(pem, "-----BEGIN CERTIFICATE-----")
+	count(split(pem, "-----BEGIN")) == 2
+} else := digest(pem)
 
 digest(value) := concat(":", ["sha256", crypto.sha256(value)]) if {
 	is_string(value)

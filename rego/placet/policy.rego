@@ -5,6 +5,8 @@
 # package whose name is data.
 package placet.policy
 
+import data.placet.obligation
+
 # The answer in its long form, with the policy's own reasons under codes that no code of the library has.
 # Undefined when it is not of the form above.
 answer := {"allow": true, "reasons": [], "obligations": []} if {
@@ -20,7 +22,7 @@ answer := {"allow": true, "reasons": [], "obligations": []} if {
 } else := {
 	"allow": value.allow,
 	"reasons": [{"code": concat(":", ["policy", reason.code]), "message": reason.message} | some reason in reasons_of],
-	"obligations": [obligation | some obligation in obligations_of],
+	"obligations": merged,
 } if {
 	value := data.placet_glue.value
 
@@ -31,6 +33,7 @@ answer := {"allow": true, "reasons": [], "obligations": []} if {
 	obligations_of := object.get(value, "obligations", [])
 	reasons_well_formed(reasons_of)
 	obligations_well_formed(obligations_of)
+	merged := obligation.merged([one | some one in obligations_of])
 }
 
 default reasons := []
@@ -41,14 +44,14 @@ default obligations := []
 
 obligations := answer.obligations
 
-# The reason code of the failure, or null only when the policy says exactly `true`.
-default failure := "policy.malformed"
+# The reason codes of what failed, none only when the policy says exactly `true`.
+default failures := ["policy.malformed"]
 
-failure := null if {
+failures := [] if {
 	answer.allow == true
-} else := "policy.denied" if {
+} else := ["policy.denied"] if {
 	answer.allow == false
-} else := "policy.undefined" if {
+} else := ["policy.undefined"] if {
 	[value | value := data.placet_glue.value] == []
 }
 

@@ -2,8 +2,8 @@ package placet.policy_test
 
 import data.placet.policy
 
-failure(value) := code if {
-	code := policy.failure with data.placet_glue as {"value": value}
+failures(value) := codes if {
+	codes := policy.failures with data.placet_glue as {"value": value}
 }
 
 repeated(item, count) := [item | some _ in numbers.range(1, count)]
@@ -13,18 +13,18 @@ reason := {"code": "c", "message": "m"}
 text(length) := concat("", repeated("x", length))
 
 test_booleans if {
-	failure(true) == null
-	failure(false) == "policy.denied"
+	failures(true) == []
+	failures(false) == ["policy.denied"]
 }
 
 test_objects if {
-	failure({"allow": true}) == null
-	failure({"allow": false}) == "policy.denied"
-	failure({"allow": true, "reasons": [], "obligations": []}) == null
-	failure({"allow": true, "reasons": set(), "obligations": {{"type": "review"}}}) == null
+	failures({"allow": true}) == []
+	failures({"allow": false}) == ["policy.denied"]
+	failures({"allow": true, "reasons": [], "obligations": []}) == []
+	failures({"allow": true, "reasons": set(), "obligations": {{"type": "review"}}}) == []
 }
 
-test_undefined if policy.failure == "policy.undefined"
+test_undefined if policy.failures == ["policy.undefined"]
 
 test_undefined_has_nothing_to_say if {
 	policy.reasons == []
@@ -48,10 +48,10 @@ test_obligations if {
 }
 
 test_limits_that_still_pass if {
-	failure({"allow": true, "obligations": repeated({}, 32)}) == null
-	failure({"allow": true, "reasons": repeated(reason, 32)}) == null
-	failure({"allow": true, "reasons": [{"code": text(128), "message": text(1024)}]}) == null
-	failure({"allow": true, "reasons": [{"code": "c", "message": ""}]}) == null
+	failures({"allow": true, "obligations": repeated({}, 32)}) == []
+	failures({"allow": true, "reasons": repeated(reason, 32)}) == []
+	failures({"allow": true, "reasons": [{"code": text(128), "message": text(1024)}]}) == []
+	failures({"allow": true, "reasons": [{"code": "c", "message": ""}]}) == []
 }
 
 test_malformed if {
@@ -76,6 +76,6 @@ test_malformed if {
 		{"allow": true, "obligations": [7]},
 		{"allow": true, "obligations": repeated({}, 33)},
 	] {
-		failure(value) == "policy.malformed"
+		failures(value) == ["policy.malformed"]
 	}
 }

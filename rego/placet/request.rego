@@ -1,13 +1,12 @@
-# What is asked: action, resource and context as in AuthZEN 1.0.
+# What is asked: action, resource and context as in AuthZEN 1.0, and what may stand beside them.
 package placet.request
 
-# The reason code of the failure, or null when the request is well formed.
-default failure := "request.malformed"
+# The reason codes of what failed, none when the request is well formed.
+default failures := ["request.malformed"]
 
-failure := null if {
+failures := [] if {
 	# A member that Placet does not know could be a misspelt one, and must not be ignored in silence.
-	rare := object.remove(input, ["identity", "action", "resource", "context"])
-	rare_well_formed(rare)
+	rare_well_formed(object.remove(input, ["identity", "action", "resource", "context"]))
 
 	# `concat` is defined for strings alone.
 	names := [input.action.name, input.resource.type, input.resource.id]
@@ -19,9 +18,14 @@ failure := null if {
 rare_well_formed(rare) if {
 	rare == {}
 } else if {
-	object.remove(rare, ["warrant", "execution"]) == {}
+	object.remove(rare, ["warrant", "proof", "environment", "execution"]) == {}
 	is_array(object.get(rare, "warrant", []))
+	is_string(object.get(rare, "proof", ""))
+	results := object.get(rare, "environment", [])
+	is_array(results)
+	count(results) <= 4
 	execution := object.get(rare, "execution", {"id": "none"})
+	object.remove(execution, ["id", "token", "step", "parent"]) == {}
 	is_string(execution.id)
 	execution.id != ""
 }

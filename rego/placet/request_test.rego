@@ -3,8 +3,8 @@ package placet.request_test
 import data.placet.fixtures_test as fixtures
 import data.placet.request
 
-failure(value) := code if {
-	code := request.failure with input as value
+failures(value) := codes if {
+	codes := request.failures with input as value
 }
 
 test_good_requests if {
@@ -15,11 +15,11 @@ test_good_requests if {
 		{"execution": {"id": "e-1", "step": 3}},
 		{"resource": {"properties": {"owner": "bob"}}},
 	] {
-		failure(fixtures.request_with(changes)) == null
+		failures(fixtures.request_with(changes)) == []
 	}
 }
 
-test_no_input if request.failure == "request.malformed"
+test_no_input if request.failures == ["request.malformed"]
 
 test_malformed if {
 	every value in [
@@ -42,6 +42,6 @@ test_malformed if {
 		object.remove(fixtures.request, ["action"]),
 		object.remove(fixtures.request, ["resource"]),
 	] {
-		failure(value) == "request.malformed"
+		failures(value) == ["request.malformed"]
 	}
 }

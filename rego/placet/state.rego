@@ -6,12 +6,19 @@ default digest := null
 
 digest := data.placet_state.digest if is_string(data.placet_state.digest)
 
-# The reason code of the failure, or null when the state is there. Nothing else can be judged without it.
-default failure := "state.malformed"
+# The reason codes of what failed, none when the state is there. Nothing else can be judged without it.
+default failures := ["state.malformed"]
 
-failure := null if {
+failures := [] if {
 	is_string(data.placet_state.digest)
 	is_object(data.placet_state.trust)
-} else := "state.missing" if {
+} else := ["state.missing"] if {
 	not data.placet_state
+}
+
+# Whether subjects and warrants of this trust domain are taken at all: it is the home domain, or linked.
+domain_linked(domain) if {
+	domain == data.placet_state.trust.domain
+} else if {
+	data.placet_state.trust.links[domain] == true
 }

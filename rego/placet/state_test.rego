@@ -3,17 +3,17 @@ package placet.state_test
 import data.placet.fixtures_test as fixtures
 import data.placet.state
 
-failure(value) := code if {
-	code := state.failure with data.placet_state as value
+failures(value) := codes if {
+	codes := state.failures with data.placet_state as value
 }
 
 test_good_state if {
-	failure(fixtures.state) == null
+	failures(fixtures.state) == []
 	state.digest == fixtures.state.digest with data.placet_state as fixtures.state
 }
 
 test_before_the_first_write if {
-	state.failure == "state.missing"
+	state.failures == ["state.missing"]
 	state.digest == null
 }
 
@@ -24,6 +24,6 @@ test_other_forms if {
 		{"digest": "sha256:aa"},
 		{"digest": "sha256:aa", "trust": []},
 	] {
-		failure(value) == "state.malformed"
+		failures(value) == ["state.malformed"]
 	}
 }

@@ -234,7 +234,7 @@ def test_a_neighbour_cannot_make_a_sidecar_forget_its_records(world):
         f"{stack.server}/api/v1/systems/{SYSTEM}/sidecars/{victim.name}/records",
         params={"instance": instance, "file": path.name, "first": first, "last": first + len(junk)},
         content=junk,
-        headers={"Authorization": f"Bearer {(stack.directory / 'sidecar.token').read_text().strip()}"},
+        headers={"Authorization": f"Bearer {(stack.directory / f'{SYSTEM}.token').read_text().strip()}"},
         trust_env=False,
     )
     assert answer.is_success, answer.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -16,6 +16,7 @@ from app.control.api.forms import Body, Digest, Name, line
 from app.control.problems import Invalid
 from app.control.store import Sidecar
 from app.control.tokens import Access, Scope
+from app.core.modes import moment
 
 router = APIRouter(prefix="/api/v1/systems/{system}/sidecars", tags=["sidecars"])
 
@@ -42,6 +43,14 @@ class RecordCounts(Body):
     shipped: Count
 
 
+class HonouredMode(Body):
+    """A mode that the sidecar has verified and honours."""
+
+    kind: Literal["shadow", "break-glass"]
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    until: AwareDatetime
+
+
 class Status(Body):
     """What a sidecar says about itself."""
 
@@ -55,6 +64,7 @@ class Status(Body):
     library: Digest | None = None
     opa_digest: Digest | None = None
     lease_ttl_seconds: Annotated[float, Field(ge=0, le=86400)]
+    modes: Annotated[list[HonouredMode], Field(default_factory=list, max_length=4)]
     records: RecordCounts
 
 
@@ -75,6 +85,7 @@ def show(sidecar: Sidecar) -> dict[str, Any]:
         "library": sidecar.library,
         "opa_digest": sidecar.opa_digest,
         "lease_ttl_seconds": sidecar.lease_ttl_seconds,
+        "modes": sidecar.modes,
         "records": {"written": sidecar.records_written, "shipped": sidecar.records_shipped},
     }
 
@@ -97,9 +108,10 @@ def report_status(
         reported_at=body.at.astimezone(UTC),
         received_at=datetime.now(UTC),
         reasons=[{"code": one.code, "detail": one.detail.replace("\0", "\ufffd")} for one in body.reasons],
+        modes=[{"kind": one.kind, "id": one.id, "until": moment(one.until)} for one in body.modes],
         records_written=body.records.written,
         records_shipped=body.records.shipped,
-        **body.model_dump(exclude={"at", "reasons", "records"}),
+        **body.model_dump(exclude={"at", "reasons", "modes", "records"}),
     )
     with plane.store.write() as session:
         sidecars.report(session, row)

@@ -6,13 +6,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import Field
+from sqlmodel import Session
 
-from app.control import systems
+from app.control import modes, systems
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Name, Text
+from app.control.api.modes import brief
 from app.control.store import System
 from app.control.tokens import Access, Scope
-from app.core.verification_policy import SignerIdentity
+from app.core.verification_policy import SignerIdentity, VerificationPolicy
 
 router = APIRouter(prefix="/api/v1/systems", tags=["systems"])
 
@@ -31,15 +33,32 @@ class NewSystem(Body):
     identities: Annotated[list[Signer], Field(min_length=1, max_length=64)]
     required_predicates: Annotated[list[Text], Field(default_factory=list, max_length=32)]
     horizon_seconds: Annotated[int, Field(ge=1, le=30 * 86400)] = systems.DEFAULT_HORIZON
+    shadow: Annotated[list[Signer], Field(default_factory=list, max_length=64)]
+    break_glass: Annotated[list[Signer], Field(default_factory=list, max_length=64)]
 
 
-def show(system: System) -> dict[str, Any]:
-    """A system as the API shows it."""
+class Signers(Body):
+    """Who may sign for a system, and who may declare its modes."""
+
+    identities: Annotated[list[Signer], Field(default_factory=list, max_length=64)]
+    shadow: Annotated[list[Signer], Field(default_factory=list, max_length=64)]
+    break_glass: Annotated[list[Signer], Field(default_factory=list, max_length=64)]
+
+
+def _signers(listed: list[Signer]) -> list[SignerIdentity]:
+    return [SignerIdentity(identity=one.identity, issuer=one.issuer) for one in listed]
+
+
+def show(session: Session, system: System) -> dict[str, Any]:
+    """A system as the API shows it, with the modes that are in force or to come."""
     return {
         "name": system.name,
         "identities": system.identities,
         "required_predicates": system.required_predicates,
+        "shadow": system.shadow,
+        "break_glass": system.break_glass,
         "horizon_seconds": system.horizon_seconds,
+        "modes": [brief(mode) for mode in modes.in_force(session, system.name)],
         "created_at": system.created_at.isoformat(),
     }
 
@@ -50,19 +69,37 @@ def list_systems(
 ) -> list[dict[str, Any]]:
     """Every system; a token that is bound to one sees that one."""
     with plane.store.read() as session:
-        return [show(system) for system in systems.listed(session, access.system)]
+        return [show(session, system) for system in systems.listed(session, access.system)]
 
 
 @router.post("", status_code=201)
 def create_system(plane: PlaneOf, body: NewSystem, _: Annotated[Access, by(Scope.SYSTEM_WRITE)]) -> dict[str, Any]:
-    """Create a system."""
-    identities = [SignerIdentity(identity=one.identity, issuer=one.issuer) for one in body.identities]
+    """Create a system. Its governance is published when this answers."""
+    rules = VerificationPolicy(
+        identities=_signers(body.identities),
+        required_predicates=body.required_predicates,
+        shadow=_signers(body.shadow),
+        break_glass=_signers(body.break_glass),
+    )
+    with plane.publishing() as session:
+        return show(session, systems.create(session, body.name, rules, body.horizon_seconds))
+
+
+@router.put("/{system}/signers")
+def set_signers(
+    plane: PlaneOf, system: Name, body: Signers, _: Annotated[Access, by(Scope.SYSTEM_WRITE)]
+) -> dict[str, Any]:
+    """Say anew who may sign for a system and who may declare its modes; lists that are left out stay as they are.
+
+    Releases and modes that were taken stay; sidecars go by their own verification policies.
+    """
     with plane.store.write() as session:
-        return show(systems.create(session, body.name, identities, body.required_predicates, body.horizon_seconds))
+        given = {name: _signers(getattr(body, name)) for name in body.model_fields_set}
+        return show(session, systems.set_signers(session, system, given))
 
 
 @router.get("/{system}")
 def get_system(plane: PlaneOf, system: Name, _: Annotated[Access, by(Scope.SYSTEM_READ)]) -> dict[str, Any]:
     """One system."""
     with plane.store.read() as session:
-        return show(systems.find(session, system))
+        return show(session, systems.find(session, system))

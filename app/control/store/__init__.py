@@ -3,26 +3,42 @@
 from app.control.store.access import ApiToken
 from app.control.store.decision import Batch, Decision
 from app.control.store.engine import Store, first_line, is_outage
+from app.control.store.execution import Execution, Redemption
+from app.control.store.governance import AttestationResult, Governance, Mode
 from app.control.store.release import Evidence, Release
 from app.control.store.sidecar import Sidecar
+from app.control.store.signing_key import SigningKey
 from app.control.store.system import Carried, Pointer, System
-from app.control.store.trust import Issuer, Quarantine
+from app.control.store.trust import DomainLink, Issuer, IssuerSource, Quarantine, SubjectGrant
 from app.control.store.tuf import TufMetadata
+from app.control.store.warrant import Approval, Warrant, WarrantRevocation
 
 __all__ = [
     "ApiToken",
+    "Approval",
+    "AttestationResult",
     "Batch",
     "Carried",
     "Decision",
+    "DomainLink",
     "Evidence",
+    "Execution",
+    "Governance",
     "Issuer",
+    "IssuerSource",
+    "Mode",
     "Pointer",
     "Quarantine",
+    "Redemption",
     "Release",
     "Sidecar",
+    "SigningKey",
     "Store",
+    "SubjectGrant",
     "System",
     "TufMetadata",
+    "Warrant",
+    "WarrantRevocation",
     "first_line",
     "is_outage",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import JSON, BigInteger, Index, Integer, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Index, Integer, UniqueConstraint, text
 from sqlmodel import Field
 
 from app.control.store.columns import Instant, now
@@ -44,6 +44,14 @@ class Decision(Table, table=True):
         Index(None, "system", "time_ns", "id"),
         Index(None, "outcome", "time_ns", "id"),
         Index(None, "system", "outcome", "time_ns", "id"),
+        Index(
+            None,
+            "mode",
+            "time_ns",
+            "id",
+            sqlite_where=text("mode IS NOT NULL"),
+            postgresql_where=text("mode IS NOT NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=_RowId)
@@ -63,6 +71,10 @@ class Decision(Table, table=True):
     resource_id: str | None = None
     policy: str | None = None
     library: str | None = None
+    #: shadow or break-glass, when the answer rests on one.
+    mode: str | None = Field(default=None, max_length=16)
+    #: The execution that the request named, or was inside of.
+    execution: str | None = None
     #: Lower-cased words for the text filter, bounded.
     text: str
     offset: int = Field(sa_type=BigInteger)

@@ -30,5 +30,7 @@ class Sidecar(Table, table=True):
     library: str | None = None
     opa_digest: str | None = None
     lease_ttl_seconds: float
+    #: The modes that it has verified and honours: [{"kind", "id", "until"}]
+    modes: list[dict[str, str]] = Field(default_factory=list, sa_type=JSON)
     records_written: int = Field(sa_type=BigInteger)
     records_shipped: int = Field(sa_type=BigInteger)

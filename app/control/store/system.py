@@ -21,6 +21,9 @@ class System(Table, table=True):
     identities: list[dict[str, str]] = Field(sa_type=JSON)
     required_predicates: list[str] = Field(default_factory=list, sa_type=JSON)
     horizon_seconds: int
+    #: Who may declare the two modes, in the same form.
+    shadow: list[dict[str, str]] = Field(default_factory=list, sa_type=JSON)
+    break_glass: list[dict[str, str]] = Field(default_factory=list, sa_type=JSON)
     created_at: datetime = Field(default_factory=now, sa_type=Instant)
 
 

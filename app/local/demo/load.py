@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 
-from app.core.decision import Decision, interpret
+from placet_sdk import Decision, read_response
+
 from app.core.reason_codes import Reason
 
 #: Seconds to wait for one answer.
@@ -32,7 +33,7 @@ class Answer:
     @property
     def codes(self) -> list[str]:
         """The reason codes of a denial."""
-        return [code for code, _ in self.decision.reasons]
+        return self.decision.codes
 
 
 class Caller:
@@ -55,12 +56,8 @@ class Caller:
         except httpx.HTTPError as error:
             return Answer(Decision.deny(Reason.SIDECAR_UNREACHABLE, type(error).__name__), None, time.monotonic())
         at = time.monotonic()
-        if answer.status_code != httpx.codes.OK:
-            server_error = answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
-            reason = Reason.EVALUATION_ERROR if server_error else Reason.REQUEST_REFUSED
-            return Answer(Decision.deny(reason, f"status {answer.status_code}"), None, at)
-        body = answer.json()
-        return Answer(interpret(body), body.get("decision_id"), at)
+        decision = read_response(answer.status_code, answer.content)
+        return Answer(decision, decision.decision_id, at)
 
     def status_of(self, method: str, path: str, **request: Any) -> int:
         """The status code of any other request, without a token."""

@@ -7,15 +7,15 @@ network.
 from __future__ import annotations
 
 import socket
-import threading
 from typing import Literal
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from app.core.serving import ThreadedServer
 
 Mode = Literal["pass", "replay", "change", "no-records", "cut"]
 
@@ -30,22 +30,18 @@ class Meddler:
         self.forged: dict[str, bytes] = {}
         self._upstream = httpx.AsyncClient(base_url=upstream, timeout=20, trust_env=False)
         self._recorded: dict[str, Response] = {}
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         app = Starlette(routes=[Route("/{path:path}", self._handle, methods=["GET", "POST", "PUT"])])
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
-        self._thread = threading.Thread(
-            target=lambda: self._server.run(sockets=[self._socket]), name="meddler", daemon=True
-        )
+        self._server = ThreadedServer(app, listener, "meddler")
 
     def start(self) -> None:
         """Serve from a thread of its own."""
-        self._thread.start()
+        self._server.start()
 
     def stop(self) -> None:
         """End the thread and close the port."""
-        self._server.should_exit = True
-        self._thread.join(timeout=5)
+        self._server.stop()
 
     async def _handle(self, request: Request) -> Response:
         path = request.url.path

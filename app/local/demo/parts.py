@@ -79,6 +79,9 @@ class Sidecar:
     server: str
     options: tuple[str, ...] = ()
     agent: Part | None = None
+    system: str = "payments"
+    #: Where its agent starts executions and answers AuthZEN.
+    edge: int = 0
 
     @property
     def ca(self) -> Path:

@@ -33,6 +33,7 @@ class Demo:
 
     def __init__(self, say: Callable[[str], None], directory: Path | None = None) -> None:
         self._say = say
+        self._world: World | None = None
         self._scratch = None if directory else tempfile.TemporaryDirectory(prefix="placet-demo-")
         self.directory = directory or Path(self._scratch.name)  # type: ignore[union-attr]
 
@@ -52,9 +53,12 @@ class Demo:
         except BaseException:
             self.__exit__()
             raise
-        return World(self._stack, first, second, self._meddler, published["release"], bundle)
+        self._world = World(self._stack, first, second, self._meddler, published["release"], bundle)
+        return self._world
 
     def __exit__(self, *exc: object) -> None:
+        if self._world is not None:
+            self._world.close()
         self._stack.__exit__()
         self._meddler.stop()
         if self._scratch is not None:

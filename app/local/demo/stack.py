@@ -20,6 +20,8 @@ from app.local.demo.parts import NotSo, Part, Sidecar, eventually, free_port
 from app.local.sigstore import LocalSigstore
 
 SYSTEM, CHANNEL = "payments", "prod"
+#: The control plane's own trust domain.
+DOMAIN = "example.org"
 AUTHOR = "author@example.org"
 #: The subject that the example policy lets read, and the audience of its token.
 SUBJECT = "spiffe://example.org/api"
@@ -67,7 +69,7 @@ class Stack:
         self.say("local Sigstore: certificate authority, CT log, timestamp authority, Rekor v2")
         self.sigstore.start()
         self.say("control plane")
-        self.placet("server", "init", "--dir", str(self.directory / "server"))
+        self.placet("server", "init", "--domain", DOMAIN, "--dir", str(self.directory / "server"))
         self.start_control_plane()
         self.placet(
             "system", "create", SYSTEM, "--horizon", str(HORIZON),
@@ -75,9 +77,18 @@ class Stack:
         )  # fmt: skip
         keys = self.directory / "jwks.json"
         keys.write_text(json.dumps(self.sigstore.jwks()))
-        self.placet("issuer", "add", self.sigstore.issuer_url, "--jwks", str(keys), "--audience", SYSTEM)
-        token = str(self.directory / "sidecar.token")
-        self.placet("token", "create", "sidecars", "--scope", "record:write", "--system", SYSTEM, "-o", token)
+        self.placet(
+            "issuer", "add", self.sigstore.issuer_url, "--jwks", str(keys), "--names", f"spiffe://{DOMAIN}/",
+            "--audience", SYSTEM, "--audience", "agents",
+        )  # fmt: skip
+        self.sidecar_token(SYSTEM)
+
+    def sidecar_token(self, system: str) -> None:
+        """What the sidecars of a system present to the control plane."""
+        scopes = ("record:write", "execution:write", "environment:write")
+        options = [part for scope in scopes for part in ("--scope", scope)]
+        out = str(self.directory / f"{system}.token")
+        self.placet("token", "create", "sidecars", *options, "--system", system, "-o", out)
 
     # The parts.
 
@@ -90,9 +101,13 @@ class Stack:
         )  # fmt: skip
         self._await_part(self.control, lambda: _answers(f"{self.server}/readyz"))
 
-    def start_sidecar(self, name: str, *options: str, server: str | None = None, wait: bool = True) -> Sidecar:
-        """Start a sidecar that follows the demo's channel; wait until it holds a lease."""
-        sidecar = Sidecar(name, self.directory / name, free_port(), server or self.server, options)
+    def start_sidecar(
+        self, name: str, *options: str, server: str | None = None, wait: bool = True, system: str = SYSTEM
+    ) -> Sidecar:
+        """Start a sidecar that follows a system's channel; wait until it holds a lease."""
+        sidecar = Sidecar(
+            name, self.directory / name, free_port(), server or self.server, options, system=system, edge=free_port()
+        )
         self.sidecars.append(sidecar)
         self.start_agent(sidecar, wait=wait)
         return sidecar
@@ -102,10 +117,11 @@ class Stack:
         (sidecar.directory / "status.json").unlink(missing_ok=True)
         sidecar.agent = self.start(
             sidecar.name,
-            "sidecar", "run", "--system", SYSTEM, "--channel", CHANNEL, "--name", sidecar.name,
-            "--dir", str(sidecar.directory), "--port", str(sidecar.port), "--server", sidecar.server,
+            "sidecar", "run", "--system", sidecar.system, "--channel", CHANNEL, "--name", sidecar.name,
+            "--dir", str(sidecar.directory), "--port", str(sidecar.port), "--edge-port", str(sidecar.edge),
+            "--server", sidecar.server,
             "--tuf-root", str(self.directory / "server" / "tuf-root.json"),
-            "--token-file", str(self.directory / "sidecar.token"),
+            "--token-file", str(self.directory / f"{sidecar.system}.token"),
             "--trust-config", str(self.sigstore.trust_config),
             "--certificate-identity", AUTHOR, "--certificate-oidc-issuer", self.sigstore.issuer_url,
             "--lease-ttl", f"{LEASE_TTL:g}", "--refresh", f"{REFRESH:g}", "--opa", str(self.opa),
@@ -166,18 +182,19 @@ class Stack:
         """The environment in which `placet` signs as this identity."""
         return {"PLACET_IDENTITY_TOKEN": self.sigstore.token(name)}
 
-    def write_policy(self, name: str, change: Mapping[str, Any] | None = None) -> Path:
-        """A copy of the example policy; `change` replaces members of its data."""
+    def write_policy(self, name: str, change: Mapping[str, Any] | None = None, example: str = SYSTEM) -> Path:
+        """A copy of an example policy; `change` replaces members of its data."""
         directory = self.directory / "policies" / name
-        shutil.copytree(shipped("bundles") / "payments", directory, dirs_exist_ok=True)
-        data = directory / "payments" / "data.json"
+        shutil.copytree(shipped("bundles") / example, directory, dirs_exist_ok=True)
+        data = directory / example.replace("-", "_") / "data.json"
         data.write_text(json.dumps({**json.loads(data.read_text()), **(change or {})}))
         return directory
 
-    def build(self, name: str, change: Mapping[str, Any] | None = None) -> Path:
-        """Build a release of the example policy."""
+    def build(self, name: str, change: Mapping[str, Any] | None = None, example: str = SYSTEM) -> Path:
+        """Build a release of an example policy."""
         bundle = self.directory / f"{name}.tar.gz"
-        self.placet("bundle", "build", str(self.write_policy(name, change)), "-o", str(bundle), "--opa", str(self.opa))
+        policy = str(self.write_policy(name, change, example))
+        self.placet("bundle", "build", policy, "-o", str(bundle), "--opa", str(self.opa))
         return bundle
 
     def sign(self, bundle: Path, signer: str = AUTHOR) -> Path:
@@ -186,10 +203,10 @@ class Stack:
         self.placet("bundle", "sign", str(bundle), "--trust-config", trust, environment=self.identity(signer))
         return bundle
 
-    def publish(self, bundle: Path, *, expect: int = 0, channel: str = CHANNEL) -> dict[str, Any]:
+    def publish(self, bundle: Path, *, expect: int = 0, channel: str = CHANNEL, system: str = SYSTEM) -> dict[str, Any]:
         """Publish a bundle on a channel."""
         return self.placet(
-            "bundle", "publish", str(bundle), "--system", SYSTEM, "--channel", channel,
+            "bundle", "publish", str(bundle), "--system", system, "--channel", channel,
             "--trust-config", str(self.sigstore.trust_config), expect=expect,
             environment=self.identity(AUTHOR),
         )  # fmt: skip

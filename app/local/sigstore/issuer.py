@@ -11,13 +11,11 @@ import hashlib
 import re
 import secrets
 import socket
-import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
-import uvicorn
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from starlette.applications import Starlette
@@ -27,6 +25,7 @@ from starlette.routing import Route
 
 from app.core import strict_json
 from app.core.errors import PlacetError, UsageError
+from app.core.serving import ThreadedServer
 from app.local.sigstore.keys import Keys
 
 #: The audience of tokens that Fulcio takes.
@@ -118,25 +117,15 @@ class IssuerServer:
     def __init__(self, issuer: Issuer, listener: socket.socket) -> None:
         documents = {"/.well-known/openid-configuration": issuer.discovery(), "/jwks": issuer.jwks()}
         routes = [Route(path, _answer_with(document)) for path, document in documents.items()]
-        config = uvicorn.Config(
-            Starlette(routes=routes), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
-        )
-        self._server = uvicorn.Server(config)
-        self._listener = listener
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [listener]}, name="oidc-issuer", daemon=True
-        )
+        self._server = ThreadedServer(Starlette(routes=routes), listener, "oidc-issuer")
 
     def start(self) -> None:
         """Begin to answer; the caller asks the URL whether it does."""
-        self._thread.start()
+        self._server.start()
 
     def stop(self) -> None:
         """Stop answering and free the port."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
-        self._listener.close()
+        self._server.stop()
 
 
 def _answer_with(document: dict[str, Any]) -> Any:

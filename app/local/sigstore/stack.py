@@ -13,10 +13,10 @@ from typing import Any, Self
 import httpx
 
 from app.core.errors import PlacetError
+from app.core.file_lock import AlreadyLocked, file_lock
 from app.core.files import write_atomically
 from app.local import tools
 from app.local.children import Children
-from app.local.file_lock import AlreadyLocked, file_lock
 from app.local.sigstore import keys, services
 from app.local.sigstore.issuer import DEFAULT_TTL, SIGSTORE_AUDIENCE, Issuer, IssuerServer
 from app.local.sigstore.ports import LOOPBACK, Ports, bind, free_ports

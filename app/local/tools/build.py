@@ -12,8 +12,8 @@ from subprocess import TimeoutExpired
 from typing import Protocol
 
 from app.core.errors import PlacetError
+from app.core.file_lock import file_lock
 from app.local.children import Children
-from app.local.file_lock import file_lock
 from app.local.tools import cache, pins
 from app.local.tools.go import Go, available, environment, find_go
 from app.local.tools.pins import NEEDED, Tool

@@ -57,6 +57,21 @@ def verify_plain(bundle, signature, attestations, policy):
     return VerifiedRelease(Bundle(digest, manifest, {}, {}), signature, further)
 
 
+def verify_statement_plain(raw, *, subject, policy, step):
+    """A statement in plain JSON: {"signer", "subject": "sha256:…", "predicateType", "predicate"}."""
+    policy.require_somebody()
+    try:
+        statement = json.loads(raw)
+        signer = SignerIdentity(**statement["signer"])
+    except (ValueError, KeyError):
+        raise Denied(Reason.EVIDENCE_MALFORMED, "not JSON", step=step) from None
+    if signer not in policy.identities:
+        raise Denied(Reason.EVIDENCE_IDENTITY, f"signed by {signer.identity}", step=step)
+    if statement["subject"] != subject:
+        raise Denied(Reason.EVIDENCE_SUBJECT, "about something else", step=step)
+    return VerifiedStatement(statement["predicateType"], statement, signer, datetime.now(UTC), raw)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request):
     """The URL of an empty database; None is the default, SQLite in the server's directory."""
@@ -78,7 +93,7 @@ def installed(tmp_path: Path, database) -> Installed:
 
 @pytest.fixture
 def plane(installed):
-    opened = Plane.open(Settings.load(installed.directory), verify_plain)
+    opened = Plane.open(Settings.load(installed.directory), verify_plain, verify_statement_plain)
     yield opened
     opened.close()
 

@@ -16,6 +16,7 @@ WELL_KNOWN = {
     "sidecar": "one",
     "decision_id": "d1",
     "token_id": "0" * 12,
+    "purpose": "warrant",
 }
 
 
@@ -35,7 +36,7 @@ def test_nothing_is_anonymous_but_tuf_health_and_the_login(app, anonymous):
     for method, path in walked:
         answer = anonymous.request(method, path, json={})
         if is_anonymous(path):
-            assert path.startswith(("/tuf/", "/healthz", "/readyz", "/login")), path
+            assert path.startswith(("/tuf/", "/healthz", "/readyz", "/login", "/oauth/token")), path
             continue
         if path.startswith(("/api/", "/metrics")):
             assert answer.status_code == 401, (method, path, answer.status_code)

@@ -103,6 +103,7 @@ def test_the_migrations_are_the_schema(installed):
 def test_a_missing_or_foreign_schema_says_what_to_run(installed):
     settings = Settings.load(installed.directory)
     store = Store(settings.database_url)
+    head = migrations.current(store)
     with store.write() as session:
         session.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '0000'"))
     with pytest.raises(PlacetError, match="placet server migrate"):
@@ -110,7 +111,7 @@ def test_a_missing_or_foreign_schema_says_what_to_run(installed):
     with pytest.raises(PlacetError, match="newer version"):
         migrations.upgrade(store)
     with store.write() as session:
-        session.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '0001'"))
+        session.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = :head"), {"head": head})
     migrations.undo(store)
     with pytest.raises(PlacetError, match="placet server init"):
         Plane.open(settings, verify_plain)

@@ -19,6 +19,11 @@ def test_a_denial_says_why():
     assert (decision.allow, decision.reasons) == (False, (("lease.expired", "The lease has expired."),))
 
 
+def test_an_allow_may_carry_the_reasons_of_the_policy():
+    decision = interpret({"result": {**ALLOW, "reasons": [{"code": "policy:small", "message": "below the limit"}]}})
+    assert (decision.allow, decision.reasons) == (True, (("policy:small", "below the limit"),))
+
+
 @pytest.mark.parametrize(
     "answer", [None, {}, [], "", 1, True, {"result": None}, {"result": {}}, {"allow": True}, [ALLOW]]
 )
@@ -55,6 +60,7 @@ def test_no_decision(answer):
         {**ALLOW, "obligations": ["x"]},
         {**ALLOW, "obligations": {}},
         {**DENY, "reasons": []},
+        {**DENY, "reasons": [{"code": "policy:small", "message": "only the policy's own"}]},
         {**DENY, "reasons": ["x"]},
         {**DENY, "reasons": [{}]},
         {**DENY, "reasons": [{"code": 1, "message": "x"}]},
@@ -86,7 +92,7 @@ def test_only_the_exact_form_allows(result):
     decision = interpret({"result": result})
     if decision.allow:
         assert result["allow"] is True
-        assert result["reasons"] == []
+        assert all(code.startswith("policy:") for code, _ in decision.reasons)
         assert all(isinstance(one, dict) for one in result["obligations"])
     else:
         assert decision.reasons

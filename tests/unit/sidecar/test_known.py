@@ -4,11 +4,12 @@ import time
 
 import pytest
 
-from app.core.targets import ChannelPointer, PublishedState
+from app.core.targets import ChannelPointer
 from app.sidecar import metadata_watcher
 from app.sidecar.metadata import Snapshot
 from app.sidecar.metadata_watcher import Known
 from app.sidecar.trust_state import from_published
+from tests.unit.sidecar import published
 
 POINTER = ChannelPointer(system="s", channel="c", sequence=1, release="sha256:" + "0" * 64, horizon_seconds=60)
 
@@ -19,8 +20,8 @@ def known(monkeypatch):
     wall, boot = [1000.0], [50.0]
     monkeypatch.setattr(time, "time", lambda: wall[0])
     monkeypatch.setattr(metadata_watcher, "boot_seconds", lambda: boot[0])
-    state = PublishedState(quarantine=[], issuers=[])
-    found = Known(Snapshot(POINTER, state, 995.0), from_published(state), 5.0, 50.0)
+    snapshot = Snapshot(POINTER, published.state(), published.governance(), 995.0)
+    found = Known(snapshot, from_published(snapshot.state, snapshot.governance), 5.0, 50.0)
 
     def move(by_wall, by_boot):
         wall[0] += by_wall

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.core.decision import Decision
+from placet_sdk import Decision
+
 from app.core.reason_codes import Reason
 from app.local.demo.impostor import Impostor
 from app.local.demo.load import Load

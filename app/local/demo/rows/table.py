@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from app.core.reason_codes import Reason
+from app.local.demo.agents import Agents
 from app.local.demo.load import Answer, Load
 from app.local.demo.meddler import Meddler
 from app.local.demo.parts import NotSo, Sidecar, eventually
@@ -30,6 +31,19 @@ class World:
     #: The digest of the first published release.
     release: str
     bundle: Path
+    _agents: Agents | None = None
+
+    @property
+    def agents(self) -> Agents:
+        """The agents and their system, started when a row first needs them."""
+        if self._agents is None:
+            self._agents = Agents.start(self.stack)
+        return self._agents
+
+    def close(self) -> None:
+        """End what rows started."""
+        if self._agents is not None:
+            self._agents.stop()
 
     def ask(self, sidecar: Sidecar, action: str = "read", **context: Any) -> Answer:
         """One decision."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import PlacetError, UsageError
-from app.local.file_lock import file_lock
+from app.core.file_lock import file_lock
 from app.local.tools import build, install, installed
 
 INSTALL = """

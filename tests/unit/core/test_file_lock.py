@@ -3,12 +3,12 @@ import sys
 
 import pytest
 
-from app.local.file_lock import AlreadyLocked, file_lock
+from app.core.file_lock import AlreadyLocked, file_lock
 
 HOLDER = """
 import sys
 from pathlib import Path
-from app.local.file_lock import file_lock
+from app.core.file_lock import file_lock
 with file_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

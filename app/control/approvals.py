@@ -1,0 +1,73 @@
+"""Approvals: an approver's signed statement over a request, without which a system's warrants are not issued."""
+
+from __future__ import annotations
+
+from sqlmodel import Session
+
+from app.control import governance, warrants
+from app.control.plane import Plane
+from app.control.problems import Conflict
+from app.control.store import Approval, Warrant
+from app.control.tokens import Access
+from app.core.errors import Denied
+from app.core.evidence import VerifiedStatement
+from app.core.reason_codes import Reason
+from app.core.verification_policy import VerificationPolicy
+from app.core.warrant_request import APPROVAL
+
+_STEP = "approval"
+
+
+def approve(plane: Plane, by: Access, system: str, identifier: str, evidence: str) -> Warrant:
+    """Verify an approver's Sigstore bundle (JSON text) over the request, and issue the warrant.
+
+    Raises `NotFound`, `Conflict` when nothing waits, and `Denied` when the statement is not an approver's, is about
+    something else, or is the asker's own.
+    """
+    with plane.store.write() as session:
+        row = warrants.find(session, system, identifier, to_change=True)
+        if (found := of(session, row)) is not None and found.evidence == evidence:
+            return row
+        if (status := warrants.status(row)) != "pending":
+            raise Conflict(f"{identifier} does not wait for an approval: it is {status}")
+        approvers = governance.of(session, system).approval.approvers
+        verified = plane.verify_statement(
+            evidence.encode(), subject=row.request_digest, policy=VerificationPolicy(identities=approvers), step=_STEP
+        )
+        _require_approval(verified, row)
+        session.add(
+            Approval(
+                warrant=row.id,
+                request_digest=row.request_digest,
+                identity=verified.signer.identity,
+                issuer=verified.signer.issuer,
+                signed_at=verified.signed_at,
+                evidence=evidence,
+                received_by=by.id,
+            )
+        )
+        warrants.issue(row, plane.settings.domain)
+        session.add(row)
+        return row
+
+
+def of(session: Session, row: Warrant) -> Approval | None:
+    """Who approved a warrant; None when nobody did."""
+    return session.get(Approval, row.id)
+
+
+def _require_approval(verified: VerifiedStatement, row: Warrant) -> None:
+    if verified.predicate_type != APPROVAL:
+        detail = f"the statement is a {verified.predicate_type}, not an approval"
+        raise Denied(Reason.EVIDENCE_PREDICATE, detail, step=_STEP, field="predicateType")
+    said = {"system": row.system, "warrant": row.id, "request": row.request}
+    if verified.statement["predicate"] != said:
+        raise Denied(Reason.EVIDENCE_SUBJECT, "it approves another request than this", step=_STEP, field="predicate")
+    asked_by = {row.subject_id, row.actor_id, *row.obtained["names"]}
+    if verified.signer.identity in asked_by:
+        raise Denied(
+            Reason.WARRANT_UNAPPROVED,
+            f"{verified.signer.identity} asked for it, or is to have it: somebody else must approve",
+            step=_STEP,
+            field="signer",
+        )

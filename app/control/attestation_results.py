@@ -1,0 +1,94 @@
+"""Attestation results that were issued: listed, and revoked when the evidence that they rest on counts no longer."""
+
+from __future__ import annotations
+
+import math
+
+from sqlmodel import Session, col, select
+
+from app.control.governance_document import Evidence
+from app.control.problems import Conflict, NotFound
+from app.control.store import AttestationResult
+from app.control.store.columns import now
+from app.core.governance import Revocation
+
+#: As many as one system's published governance may name.
+MAX_REVOKED = 1000
+
+
+def find(session: Session, system: str, identifier: str) -> AttestationResult:
+    """One result. Raises `NotFound`."""
+    row = session.get(AttestationResult, identifier)
+    if row is None or row.system != system:
+        raise NotFound(f"the system {system} has no attestation result {identifier}")
+    return row
+
+
+def listed(session: Session, system: str, limit: int = 200) -> list[AttestationResult]:
+    """Results that have not expired, newest first."""
+    query = select(AttestationResult).where(
+        AttestationResult.system == system, col(AttestationResult.expires_at) > now()
+    )
+    return list(session.exec(query.order_by(col(AttestationResult.issued_at).desc()).limit(limit)))
+
+
+def revoke(session: Session, system: str, identifier: str, because: str) -> AttestationResult:
+    """Revoke a result from now on; one that is revoked already stays as it is."""
+    row = find(session, system, identifier)
+    _revoke(session, row, because)
+    session.flush()
+    return row
+
+
+def revoke_unaccepted(session: Session, system: str, accepted: Evidence) -> list[AttestationResult]:
+    """Revoke the results in force that rest on evidence which `accepted` does not take any more."""
+    affected = [row for row in _in_force(session, system) if any(not _is_accepted(one, accepted) for one in row.basis)]
+    for row in affected:
+        _revoke(session, row, "the evidence is no longer accepted")
+    session.flush()
+    return affected
+
+
+def revoked(session: Session, system: str) -> list[Revocation]:
+    """What sidecars are told; results that would have expired anyway are left out."""
+    query = select(AttestationResult).where(
+        AttestationResult.system == system,
+        col(AttestationResult.revoked_at).is_not(None),
+        col(AttestationResult.expires_at) > now(),
+    )
+    rows = session.exec(query.order_by(AttestationResult.id).limit(MAX_REVOKED + 1)).all()
+    if len(rows) > MAX_REVOKED:
+        raise Conflict(f"the system {system} would have more than {MAX_REVOKED} revoked attestation results in force")
+    return [Revocation(id=row.id, expires_at=math.ceil(row.expires_at.timestamp())) for row in rows]
+
+
+def _in_force(session: Session, system: str) -> list[AttestationResult]:
+    query = select(AttestationResult).where(
+        AttestationResult.system == system,
+        col(AttestationResult.revoked_at).is_(None),
+        col(AttestationResult.expires_at) > now(),
+    )
+    return list(session.exec(query))
+
+
+def _revoke(session: Session, row: AttestationResult, because: str) -> None:
+    if row.revoked_at is None:
+        row.revoked_at, row.revoked_because = now(), because
+        session.add(row)
+
+
+def _is_accepted(basis: dict[str, object], accepted: Evidence) -> bool:
+    """Whether one piece of evidence, as it was noted when it was taken, would still be taken."""
+    if basis["type"] == "image":
+        image = accepted.image
+        signers = [one.model_dump() for one in image.identities] if image else []
+        wanted = set(image.required_predicates) if image else set()
+        noted, predicates = basis["signers"], basis["predicates"]
+        assert isinstance(noted, list)
+        assert isinstance(predicates, list)
+        listed = image is not None and (not image.digests or basis["digest"] in image.digests)
+        return listed and all(one in signers for one in noted) and wanted <= set(predicates)
+    if basis["type"] == "token":
+        return any((one.issuer, one.audience) == (basis["issuer"], basis["audience"]) for one in accepted.tokens)
+    attester = next((one for one in accepted.attesters if one.issuer == basis["issuer"]), None)
+    return attester is not None and any(key.get("kid") == basis["kid"] for key in attester.jwks["keys"])

@@ -1,0 +1,88 @@
+"""A system's governance: versions of one document, and what of it sidecars are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from sqlmodel import Session, col, select
+
+from app.control import attestation_results, systems
+from app.control.governance_document import GovernanceDocument
+from app.control.problems import Conflict, Invalid
+from app.control.store import Governance
+from app.control.tokens import Access
+from app.core.complaint import complaint
+
+
+def of(session: Session, system: str) -> GovernanceDocument:
+    """The document in force; the default one, which asks for nothing, when none was set."""
+    row = current(session, system)
+    return GovernanceDocument.model_validate(row.document) if row else GovernanceDocument()
+
+
+def current(session: Session, system: str) -> Governance | None:
+    """The version in force. None: none was set yet, which counts as version 0."""
+    query = select(Governance).where(Governance.system == system).order_by(col(Governance.version).desc())
+    return session.exec(query.limit(1)).first()
+
+
+def versions(session: Session, system: str, limit: int = 50) -> list[Governance]:
+    """What was set, newest first."""
+    query = select(Governance).where(Governance.system == system).order_by(col(Governance.version).desc())
+    return list(session.exec(query.limit(limit)))
+
+
+def segment_names(session: Session) -> set[str]:
+    """The names of every system's segments."""
+    return {segment.name for system in systems.listed(session) for segment in of(session, system.name).segments}
+
+
+def put(
+    session: Session, by: Access, system: str, document: Mapping[str, Any], version: int
+) -> tuple[Governance, bool]:
+    """Set a document on top of `version`, which must be the one in force, and say whether that changed anything.
+
+    Results of attestation whose evidence is no longer accepted are revoked. Raises `Invalid`, `Conflict`.
+    """
+    systems.find(session, system)
+    parsed = parse(document)
+    before = current(session, system)
+    in_force = before.version if before else 0
+    if version != in_force:
+        raise Conflict(
+            f"version {in_force} is in force, not {version}: somebody changed it; look at it, and set it again",
+            version=in_force,
+        )
+    # Every member is written out, so that a later version of the software reads what was meant.
+    written = parsed.model_dump(mode="json")
+    if before is not None and before.document == written:
+        return before, False
+    row = Governance(system=system, version=in_force + 1, document=written, set_by=by.id)
+    session.add(row)
+    session.flush()
+    attestation_results.revoke_unaccepted(session, system, parsed.evidence)
+    return row, True
+
+
+def parse(document: Mapping[str, Any]) -> GovernanceDocument:
+    """Check a document. Raises `Invalid` with one line that names the place."""
+    require_text(document)
+    try:
+        return GovernanceDocument.model_validate(document)
+    except ValidationError as error:
+        raise Invalid(complaint(error)) from error
+
+
+def require_text(value: Any) -> None:
+    """Refuse control characters anywhere: they break lines, terminals and, as NUL, databases."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Mapping):
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, str) and not one.isprintable():
+            raise Invalid(f"{one[:60]!r}: line breaks, control characters and invisible characters are not allowed")

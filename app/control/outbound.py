@@ -1,0 +1,196 @@
+"""GET from the network, for key sets alone: bounded in bytes and time, over https, to addresses that are allowed.
+
+What an administrator configures must not become a way into the control plane's own network: names are resolved
+here, every address is checked, and the connection goes to the address that was checked. Nothing comes from the
+environment, and no redirect is followed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import certifi
+import httpcore
+
+from app.control.problems import Invalid, Problem
+
+#: Bytes of an answer; seconds to connect, to wait for bytes, and for the whole.
+MAX_BYTES = 256 * 1024
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 5.0
+TOTAL_TIMEOUT = 15.0
+
+_MAX_ETAG = 256
+#: Addresses that hold others: a router may turn them into ones that are not allowed (RFC 6052, RFC 3056, RFC 4380).
+_WRAPPING = [ipaddress.ip_network(net) for net in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")]
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Unfetched(Problem):
+    """The address did not give what was asked for."""
+
+    status = 422
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an address gave. `body` None: it is still what `etag` names."""
+
+    body: bytes | None
+    etag: str | None
+
+
+@dataclass(frozen=True)
+class Outbound:
+    """What may be asked. By default https to public addresses."""
+
+    #: https to private addresses (RFC 1918, RFC 4193): a cluster's own API server, a company's own issuer.
+    private: bool = False
+    #: Loopback, also by plain http: for development.
+    loopback: bool = False
+
+    def check(self, uri: str) -> None:
+        """Fail unless such an address may be asked at all. Raises `Invalid`."""
+        try:
+            parts = urlsplit(uri)
+            host, _ = parts.hostname, parts.port
+        except ValueError as error:
+            raise Invalid(f"{uri!r} is not an address") from error
+        if not host or parts.username or parts.password or parts.fragment or not uri.isascii() or not uri.isprintable():
+            raise Invalid(f"{uri!r} is not an address such as https://issuer.example.org/keys")
+        if parts.scheme != "https" and not (parts.scheme == "http" and self.loopback and _is_local_name(host)):
+            raise Invalid(f"{uri} must be https")
+
+    def get(self, uri: str, *, ca: str | None = None, etag: str | None = None) -> Answer:
+        """GET, with `etag` only what changed. `ca` (PEM) alone vouches for the server. Raises `Problem`."""
+        self.check(uri)
+        headers = [("Host", urlsplit(uri).netloc), ("Accept", "application/json"), ("Accept-Encoding", "identity")]
+        headers += [("User-Agent", "placet")] + ([("If-None-Match", etag)] if etag else [])
+        backend = _Checked(self)
+        timeout = {"connect": CONNECT_TIMEOUT, "read": READ_TIMEOUT, "write": READ_TIMEOUT, "pool": CONNECT_TIMEOUT}
+        try:
+            with (
+                backend.bounded(),
+                httpcore.ConnectionPool(ssl_context=_context(ca), network_backend=backend) as pool,
+                pool.stream("GET", uri, headers=headers, extensions={"timeout": timeout}) as response,
+            ):
+                return _read(uri, response, etag)
+        except (httpcore.TimeoutException, TimeoutError) as error:
+            raise Unfetched(f"{uri} did not answer in time") from error
+        except (httpcore.NetworkError, httpcore.ProtocolError, OSError, ValueError) as error:
+            raise Unfetched(f"{uri} cannot be fetched: {_line(error)}") from error
+
+    def permits(self, address: Address) -> bool:
+        """Whether this address of a name may be connected to."""
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        if address.is_loopback:
+            return self.loopback
+        if address.is_multicast or any(address in net for net in _WRAPPING if net.version == address.version):
+            return False
+        if address.is_global:
+            return True
+        # Link-local addresses are those of clouds' metadata services: never.
+        return (
+            self.private
+            and address.is_private
+            and not (address.is_link_local or address.is_unspecified or address.is_reserved)
+        )
+
+
+class _Checked(httpcore.NetworkBackend):
+    """Connects to the first address of a name, if all of them are allowed."""
+
+    def __init__(self, rules: Outbound) -> None:
+        self._rules = rules
+        self._inner = httpcore.SyncBackend()
+        self._connections: list[socket.socket] = []
+
+    @contextmanager
+    def bounded(self) -> Iterator[None]:
+        """End every connection after `TOTAL_TIMEOUT`: timeouts count from byte to byte, and bytes can drip."""
+        timer = threading.Timer(TOTAL_TIMEOUT, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for connection in self._connections:
+                connection.close()
+
+    def _cut(self) -> None:
+        for connection in self._connections:
+            with suppress(OSError):  # it has ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """As the backend of httpcore, to an address instead of a name."""
+        found = {info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        addresses = [ipaddress.ip_address(str(text).partition("%")[0]) for text in sorted(map(str, found))]
+        if refused := [one for one in addresses if not self._rules.permits(one)]:
+            raise OSError(f"{host} is at {refused[0]}, a private or loopback address, which this server may not ask")
+        error: Exception = OSError(f"{host} has no address")
+        for address in addresses:
+            try:
+                stream = self._inner.connect_tcp(str(address), port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as failure:
+                error = failure
+                continue
+            # A duplicate, since TLS takes the socket itself over.
+            self._connections.append(stream.get_extra_info("socket").dup())
+            return stream
+        raise error
+
+
+def _read(uri: str, response: httpcore.Response, etag: str | None) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers}
+    if response.status == 304 and etag:
+        return Answer(None, etag)
+    if response.status != 200:
+        hint = "; redirects are not followed" if 300 <= response.status < 400 else ""
+        raise Unfetched(f"{uri} answered with status {response.status}{hint}")
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise Unfetched(f"{uri} answered with a content encoding that was not asked for")
+    body = bytearray()
+    for chunk in response.iter_stream():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise Unfetched(f"{uri} answered with more than {MAX_BYTES} bytes")
+    tag = headers.get(b"etag", b"").decode("latin-1")
+    return Answer(bytes(body), tag if tag.isprintable() and tag.isascii() and 0 < len(tag) <= _MAX_ETAG else None)
+
+
+def _context(ca: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=ca) if ca else ssl.create_default_context(cafile=certifi.where())
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _is_local_name(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

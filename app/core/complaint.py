@@ -1,0 +1,31 @@
+"""What people read about documents from outside: one line, with nothing in it that a terminal would obey."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+def complaint(error: ValidationError) -> str:
+    """What is wrong first, and where; and how much more there is. It never repeats the input."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    said = printable(first["msg"].removeprefix("Value error, "))[:400]
+    where = place(error)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where}: {said}{more}" if where else said + more
+
+
+def place(error: ValidationError) -> str:
+    """Where the first fault is, such as `actions.0`; empty for the document as a whole."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return printable(".".join(str(part) for part in first["loc"]))[:200]
+
+
+def printable(text: str) -> str:
+    """The text on one line, with control characters and what reorders lines (bidirectional marks) escaped."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in " ".join(text.split())
+    )

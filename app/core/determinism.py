@@ -1,0 +1,143 @@
+"""The static check that a decision depends on bundle, data, input and the one clock reading, and on nothing else.
+
+It reads the syntax trees of a policy's modules, or of the governance library's, as OPA itself parses them. It refuses
+builtins that read a clock, a time zone, an address in memory or another state of the process, and those that a caller's
+value can make panic, since an answer that the connection swallows is no decision. Where it cannot tell, it refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.core.builtin_forms import JUDGES, Operand, Scope, Term, dotted
+from app.core.compose import Library
+from app.core.errors import Denied
+from app.core.opa import FORBIDDEN_BUILTINS, Module, Opa
+from app.core.reason_codes import Reason
+
+#: What `print` becomes, and what OPA's own tests use: both write to OPA's output, between the records.
+_WRITERS = {"print", "internal.print", "internal.test_case"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is refused: what, and in which line, if the tree says."""
+
+    line: int | None
+    what: str
+
+
+def check(modules: Iterable[Module], sources: Mapping[str, bytes], opa: Opa) -> None:
+    """Refuse the first module that could decide by anything else. Raises `Denied` with file and line."""
+    for module in modules:
+        found = _first(module.syntax)
+        if found is None:
+            continue
+        # Lines are only to be had from a parser that takes a process for each file.
+        located = _first(opa.parse(module.file, sources[module.file])) or found
+        where = module.file if located.line is None else f"{module.file}:{located.line}"
+        raise Denied(Reason.REGO_NONDETERMINISTIC, f"{where}: {located.what}", step="rego", field=module.file)
+
+
+def check_library(library: Library, opa: Opa) -> None:
+    """Refuse a governance library of which the same could be said. Raises `Denied`."""
+    check(opa.inspect(library.modules), library.modules, opa)
+
+
+def _first(syntax: Mapping[str, Any]) -> Finding | None:
+    try:
+        return next(findings(syntax), None)
+    except RecursionError:
+        return Finding(None, "nested too deeply to be checked")
+
+
+def findings(syntax: Mapping[str, Any]) -> Iterator[Finding]:
+    """Everything in a module's syntax tree that is refused."""
+    imports = {}
+    for one in syntax.get("imports", []):
+        path = dotted(one["path"])
+        if path:
+            imports[str(one.get("alias") or path.rsplit(".", 1)[-1])] = path
+    yield from _findings(syntax.get("rules", []), (), imports, None)
+
+
+def _findings(node: Any, scopes: tuple[Scope, ...], imports: Mapping[str, str], line: int | None) -> Iterator[Finding]:
+    """Findings in `node` and below it. `scopes` are the bodies around it, the innermost last."""
+    if isinstance(node, list):
+        for one in node:
+            yield from _findings(one, scopes, imports, line)
+        return
+    if not isinstance(node, dict):
+        return
+    line = node.get("location", {}).get("row", line)
+    if node.get("type") == "call":
+        yield from _call(node["value"], scopes, imports, line)
+    elif isinstance(node.get("terms"), list):
+        yield from _call(node["terms"], scopes, imports, line)
+    for modifier in node.get("with", []):
+        yield from _with(modifier, imports, modifier.get("location", {}).get("row", line))
+    inner = scopes
+    if "body" in node:  # a rule, a comprehension or `every`: its variables hide those outside
+        inner = (*scopes, dict.fromkeys(_arguments(node)), _declared(node["body"]))
+    for name, below in node.items():
+        if name not in ("location", "annotations"):
+            outside = name in ("else", "domain")
+            yield from _findings(below, scopes if outside else inner, imports, line)
+
+
+def _call(
+    terms: Sequence[Term], scopes: tuple[Scope, ...], imports: Mapping[str, str], line: int | None
+) -> Iterator[Finding]:
+    name = dotted(terms[0])
+    if name in FORBIDDEN_BUILTINS:
+        yield Finding(line, f"{name} is not allowed")
+    elif name in _WRITERS:
+        yield Finding(line, "print writes between OPA's records; take it out")
+    elif name in JUDGES:
+        wrong = JUDGES[name]([Operand(term, scopes, imports) for term in terms[1:]])
+        if wrong:
+            yield Finding(line, f"{name}: {wrong}")
+
+
+def _with(modifier: Mapping[str, Any], imports: Mapping[str, str], line: int | None) -> Iterator[Finding]:
+    target, value = dotted(modifier["target"]), dotted(modifier["value"])
+    head = target.split(".", 1)[0] if target else None
+    if head not in ("input", "data") and head not in imports:
+        yield Finding(line, f"with {target}: only input and data may be replaced")
+    if value in FORBIDDEN_BUILTINS or value in JUDGES:
+        yield Finding(line, f"with … as {value}: call it by its own name, so that its operands can be checked")
+
+
+def _arguments(node: Mapping[str, Any]) -> Iterator[str]:
+    """The variables that a function's head or `every` declares: nothing is known about their values."""
+    yield from _variables(node.get("head", {}).get("args", []))
+    if "domain" in node:
+        yield from _variables([node["key"], node["value"]])
+
+
+def _declared(body: Sequence[Mapping[str, Any]]) -> Scope:
+    """The variables that a body declares by `:=` and `some`."""
+    scope: dict[str, Term | None] = {}
+    for expression in body:
+        terms = expression.get("terms")
+        if isinstance(terms, dict) and "symbols" in terms:
+            scope |= dict.fromkeys(_variables(terms["symbols"]))
+        elif isinstance(terms, list) and dotted(terms[0]) == "assign":
+            target, value = terms[1:]
+            known = target["type"] == "var" and target["value"] not in scope and "with" not in expression
+            scope |= {target["value"]: value} if known else dict.fromkeys(_variables(target))
+    return scope
+
+
+def _variables(node: Any) -> Iterator[str]:
+    """The names of all variables in a part of the tree."""
+    if isinstance(node, list):
+        for one in node:
+            yield from _variables(one)
+    elif isinstance(node, Mapping):
+        if node.get("type") == "var":
+            yield str(node["value"])
+        else:
+            yield from _variables(node.get("value"))

@@ -1,0 +1,174 @@
+"""Starts executions: OPA decides, the control plane counts the uses, the agent signs the token.
+
+Whatever is in doubt on the way is a denial with a reason; nothing is redeemed before OPA allowed.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from app.core.errors import Denied, PlacetError
+from app.core.reason_codes import Reason
+from app.sidecar import revocation
+from app.sidecar.answers import Redeemed, Start, decision_id, read_start, refused
+from app.sidecar.control_plane import NotAccepted
+from app.sidecar.execution_keys import LIFETIME, ExecutionKeys
+from app.sidecar.opa_api import OpaApi, OpaUnavailable
+from app.sidecar.seen import Executing, Nonces, jti_of
+
+log = logging.getLogger("placet.sidecar")
+
+PATH = "placet/start"
+_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
+#: What the control plane may refuse a redemption with; anything else is doubt.
+_REFUSALS = frozenset({Reason.WARRANT_SPENT, Reason.WARRANT_REVOKED, Reason.EXECUTION_CONFLICT})
+
+Redeem = Callable[[str, Mapping[str, str], Sequence[Mapping[str, Any]]], None]
+
+
+class BadRequest(ValueError):
+    """The request is not of the expected form. The text says why in one line."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A decision (none for a renewal), and the execution that it let start: `{id, token, expires_at}`."""
+
+    decision: dict[str, Any] | None
+    execution: dict[str, str] | None = None
+    #: Of OPA's record.
+    decision_id: str | None = None
+
+
+class Executions:
+    """Starts and renews the executions of one sidecar. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        keys: ExecutionKeys,
+        api: Callable[[], OpaApi | None],
+        trust: Callable[[], dict[str, Any] | None],
+        redeem: Redeem,
+    ) -> None:
+        """`trust`: the trust state under a lease that holds now; None without one. `redeem`: at the control plane."""
+        self._keys = keys
+        self._api = api
+        self._trust = trust
+        self._redeem = redeem
+        self._nonces = Nonces()
+        self._executing = Executing()
+
+    def start(self, request: Mapping[str, Any]) -> Outcome:
+        """Start an execution for a request as of a decision. Raises `BadRequest`."""
+        identifier = _identifier(request.get("execution"))
+        api = self._api()
+        if self._trust() is None or api is None:
+            return Outcome(refused(Reason.LEASE_MISSING))
+        try:
+            answer = api.ask(PATH, {**request, "execution": {"id": identifier}})
+            outcome = self._decided(identifier, read_start(answer), request.get("proof"))
+            return replace(outcome, decision_id=decision_id(answer))
+        except OpaUnavailable:
+            return Outcome(refused(Reason.SIDECAR_UNREACHABLE))
+        except Denied as denied:
+            return Outcome(refused(denied.reason))
+
+    def renew(self, identifier: str, token: str) -> Outcome:
+        """A new token for an execution whose token has not expired, and which nothing has ended since."""
+        trust = self._trust()
+        if trust is None:
+            return Outcome(refused(Reason.LEASE_MISSING))
+        try:
+            claims = self._keys.verify(token, trust["execution"]["issuer"], trust["audience"])
+        except Denied as denied:
+            return Outcome(refused(denied.reason))
+        subject = {**_subject(claims), "domain": claims["domain"], "actors": claims["actors"]}
+        about = {"execution": identifier, "subject": subject}
+        if claims["exe"] != identifier:
+            return Outcome(refused(Reason.EXECUTION_MISMATCH, about))
+        if reason := revocation.ended(claims, trust):
+            return Outcome(refused(reason, about))
+        until = claims.get("until", claims["exp"])
+        inherited = {name: value for name, value in claims.items() if name not in {"iss", "aud", "iat", "exp", "exe"}}
+        try:
+            execution = self._signed(identifier, inherited, until, trust)
+        except PlacetError as error:
+            return Outcome(refused(getattr(error, "reason", Reason.AGENT_FAILED), about))
+        return Outcome(None, execution)
+
+    def _decided(self, identifier: str, start: Start, proof: Any) -> Outcome:
+        if not start.decision["allow"]:
+            return Outcome(start.decision)
+        reason = self._settle(identifier, start, proof)
+        if reason is not None:
+            log.info("execution %s was not started: %s", identifier, reason)
+            return Outcome(refused(reason, start.decision))
+        trust = self._trust()
+        if trust is None:  # lost while the control plane was asked
+            return Outcome(refused(Reason.LEASE_MISSING, start.decision))
+        try:
+            return Outcome(start.decision, self._signed(identifier, start.claims, start.until, trust))
+        except PlacetError as error:
+            log.warning("execution %s was not started: %s", identifier, error)
+            return Outcome(refused(getattr(error, "reason", Reason.AGENT_FAILED), start.decision))
+
+    def _settle(self, identifier: str, start: Start, proof: Any) -> Reason | None:
+        """What must be so once, and not again: the proof's nonce, the execution's id, the uses of the warrants."""
+        now = time.time()
+        if proof is not None and not self._nonces.use(jti_of(proof), now):
+            return Reason.WARRANT_PROOF_INVALID
+        owner = (start.claims["sub_iss"], start.claims["sub"], *start.claims["warrants"])
+        if not self._executing.claim(identifier, owner, now, until=start.until):
+            return Reason.EXECUTION_CONFLICT
+        return self._redeemed(identifier, _subject(start.claims), start.redeem) if start.redeem else None
+
+    def _redeemed(self, identifier: str, subject: dict[str, str], warrants: Sequence[Redeemed]) -> Reason | None:
+        try:
+            self._redeem(identifier, subject, [warrant.model_dump() for warrant in warrants])
+        except NotAccepted as error:
+            log.warning("warrants of execution %s were not redeemed: %s", identifier, error)
+            return error.reason if error.reason in _REFUSALS else Reason.WARRANT_UNREDEEMED
+        return None
+
+    def _signed(
+        self, identifier: str, claims: Mapping[str, Any], until: int, trust: Mapping[str, Any]
+    ) -> dict[str, str]:
+        now = int(time.time())
+        expires = min(now + LIFETIME, until)
+        if expires <= now:
+            raise Denied(Reason.EXECUTION_EXPIRED, "what it rests on has expired")
+        token = self._keys.sign(
+            {
+                **claims,
+                "iss": trust["execution"]["issuer"],
+                "aud": trust["audience"],
+                "iat": now,
+                "exp": expires,
+                "exe": identifier,
+                "until": until,
+            }
+        )
+        at = datetime.fromtimestamp(expires, tz=UTC).isoformat().replace("+00:00", "Z")
+        return {"id": identifier, "token": token, "expires_at": at}
+
+
+def _identifier(execution: Any) -> str:
+    """The id that the caller chose, for a start that may be repeated; or a new one, which nobody can guess."""
+    if execution is None:
+        return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(12)}"
+    if not isinstance(execution, dict) or set(execution) != {"id"} or not isinstance(execution["id"], str):
+        raise BadRequest("input.execution is {id} alone, or absent")
+    if not _ID.fullmatch(execution["id"]):
+        raise BadRequest("an execution's id has 16 to 64 letters, digits, - and _")
+    return execution["id"]
+
+
+def _subject(claims: Mapping[str, Any]) -> dict[str, str]:
+    return {"issuer": claims["sub_iss"], "id": claims["sub"]}

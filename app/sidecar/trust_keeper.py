@@ -1,0 +1,70 @@
+"""Puts the trust state together: what was published, and what this sidecar has now. Archives each that is new."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from app.core.errors import Denied
+from app.core.governance import sidecar_id
+from app.core.reason_codes import Reason
+from app.sidecar.environment import Environment
+from app.sidecar.execution_keys import ExecutionKeys
+from app.sidecar.metadata_watcher import Known
+from app.sidecar.modes import Modes, as_trusted
+from app.sidecar.opa_api import encoded
+from app.sidecar.trust_state import LOCAL_ROOM, Local, TrustState, compose
+
+
+class TrustKeeper:
+    """Gives the trust state of now. Safe to use from several threads."""
+
+    def __init__(
+        self, states: Path, name: str, keys: ExecutionKeys, modes: Modes, environment: Environment | None
+    ) -> None:
+        """`states`: the directory of the archive. `name`: the sidecar's."""
+        self._states = states
+        self._name = name
+        self._keys = keys
+        self._modes = modes
+        self._environment = environment
+        self._lock = threading.Lock()
+        self._made: tuple[object, Local, TrustState] | None = None
+        #: Why something that the sidecar has is left out, if it is.
+        self.failure: Denied | None = None
+
+    def current(self, known: Known) -> TrustState:
+        """The trust state of now. Its digest is the same as long as nothing has changed."""
+        self._keys.rotate_when_due()
+        with self._lock:
+            local = self._fitting(self._local(known))
+            made = self._made
+            if made and made[0] is known.published and made[1] == local:
+                return made[2]
+            state = compose(known.published, local)
+            state.archive(self._states)
+            self._made = (known.published, local, state)
+            return state
+
+    def written(self, state: TrustState) -> None:
+        """OPA holds this state now."""
+        self._keys.written(state.trust["execution"]["keys"])
+
+    def _local(self, known: Known) -> Local:
+        return Local(
+            sidecar=sidecar_id(known.snapshot.state.domain, known.snapshot.governance.system, self._name),
+            execution_keys=self._keys.public(),
+            execution_headers=self._keys.headers(),
+            results=self._environment.results(time.time()) if self._environment else (),
+            modes=as_trusted(self._modes.in_force(time.time_ns())),
+        )
+
+    def _fitting(self, local: Local) -> Local:
+        """Without modes where they would not fit: they can only widen what is allowed."""
+        size = len(encoded({"results": local.results, "modes": local.modes, "keys": local.execution_keys}))
+        if size <= LOCAL_ROOM:
+            self.failure = None
+            return local
+        self.failure = Denied(Reason.MODE_INVALID, "the modes in force are larger than OPA takes with the trust state")
+        return Local(local.sidecar, local.execution_keys, local.results, local.execution_headers)

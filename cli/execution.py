@@ -1,0 +1,159 @@
+"""`placet execution`: start and renew governed executions at a sidecar."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from urllib.parse import quote
+
+import typer
+
+from app.core.decision import Decision, interpret
+from app.core.errors import Denied, UsageError
+from app.core.files import read_bounded
+from app.core.reason_codes import Reason
+from cli import edge as edges
+from cli import warrant_options as options
+from cli.output import Output, OutputOption, emit, say
+
+app = typer.Typer()
+
+TokenOutOption = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Write the execution's token to this file, mode 0600.")
+]
+
+_MAX_TOKEN = 64 * 1024
+_KNOWN = set(Reason)
+
+
+@app.command(
+    epilog="Example: placet execution start --edge https://127.0.0.1:8182 --ca ca.pem --identity-token id.jwt "
+    "--warrant job-17.warrant --action refund --resource payment/p-1 -o execution.token"
+)
+def start(
+    action: Annotated[str, typer.Option(help="The action that it starts with.", show_default=False)],
+    resource: Annotated[str, typer.Option(help="Its resource, TYPE/ID.", show_default=False)],
+    identity_token: Annotated[
+        Path | None,
+        typer.Option(help="A file with the caller's own workload token. Default: the variable PLACET_WORKLOAD_TOKEN."),
+    ] = None,
+    warrant: Annotated[
+        list[Path] | None, typer.Option(help="A file of warrants, root first; - reads stdin. Repeatable.")
+    ] = None,
+    context: Annotated[Path | None, typer.Option(help="A JSON file: what else the policy needs to know.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="The holder's private key (PEM), when the last warrant names one.")
+    ] = None,
+    passphrase_file: options.PassphraseOption = None,
+    execution: Annotated[
+        str | None, typer.Option("--id", help="The execution's id, to try again with. Default: the agent chooses.")
+    ] = None,
+    out: TokenOutOption = None,
+    edge: edges.EdgeOption = None,
+    ca: edges.CaOption = None,
+    socket: edges.SocketOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Start an execution: the warrants are verified and redeemed once, and it gets one short-lived token.
+
+    Exit code 3 with the reasons when it is denied.
+    """
+    document = _input(action, resource, options.json_file(context, "the context") if context else None)
+    document["identity"] = {"token": _workload_token(identity_token)}
+    if warrant:
+        document["warrant"] = options.tokens(warrant)
+    if key is not None:
+        document["proof"] = _proof(key, passphrase_file, document)
+    if execution is not None:
+        document["execution"] = {"id": execution}
+    with edges.connect(edge, ca, socket) as sidecar:
+        status, answer = sidecar.post("/v1/executions", {"input": document})
+    _deliver(status, answer, out, output)
+
+
+@app.command(
+    epilog="Example: placet execution renew 5hJqT0cW --token execution.token --edge https://127.0.0.1:8182 "
+    "--ca ca.pem -o execution.token"
+)
+def renew(
+    execution: Annotated[str, typer.Argument(help="The execution's id.", show_default=False)],
+    token: Annotated[Path, typer.Option(help="A file with its present token.", show_default=False)],
+    out: TokenOutOption = None,
+    edge: edges.EdgeOption = None,
+    ca: edges.CaOption = None,
+    socket: edges.SocketOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Get a new token for a running execution, before the present one ends. Exit code 3 when it may not go on."""
+    body = {"token": _read(token, "the execution's token")}
+    with edges.connect(edge, ca, socket) as sidecar:
+        status, answer = sidecar.post(f"/v1/executions/{quote(execution, safe='')}/renew", body)
+    _deliver(status, answer, out, output)
+
+
+def _input(action: str, resource: str, context: dict[str, Any] | None) -> dict[str, Any]:
+    kind, slash, identifier = resource.partition("/")
+    if not slash or not kind or not identifier:
+        raise UsageError(f"--resource is TYPE/ID, not {resource!r}")
+    document: dict[str, Any] = {"action": {"name": action}, "resource": {"type": kind, "id": identifier}}
+    return document if context is None else {**document, "context": context}
+
+
+def _workload_token(file: Path | None) -> str:
+    if file is not None:
+        return _read(file, "the workload token")
+    token = os.environ.get("PLACET_WORKLOAD_TOKEN", "").strip()
+    if not token:
+        raise UsageError("no workload token: give --identity-token FILE, or set PLACET_WORKLOAD_TOKEN")
+    return token
+
+
+def _read(file: Path, what: str) -> str:
+    if str(file).startswith("ey") and str(file).count(".") == 2:
+        raise UsageError("give a file: a token in the arguments is visible to the whole machine")
+    token = read_bounded(file, _MAX_TOKEN, what).decode("utf-8", "replace").strip()
+    if not token:
+        raise UsageError(f"{file} is empty; it should hold {what}")
+    return token
+
+
+def _proof(key: Path, passphrase_file: Path | None, document: dict[str, Any]) -> str:
+    from app.core.holder_keys import proof
+
+    holder, resource = options.private_key(key, passphrase_file), document["resource"]
+    return proof(holder, document["action"]["name"], resource["type"], resource["id"], nonce=secrets.token_urlsafe(16))
+
+
+def _deliver(status: int, answer: dict[str, Any], out: Path | None, output: Output) -> None:
+    """Print the execution and keep its token, or say why not. Only a whole yes is one."""
+    decision = answer.get("decision")
+    verdict = interpret({"result": decision}) if decision is not None else None
+    execution = answer.get("execution")
+    if status != 200 or (verdict is not None and not verdict.allow):
+        _refuse(verdict, decision, output)
+    if not isinstance(execution, dict) or not all(isinstance(execution.get(name), str) for name in ("id", "token")):
+        raise Denied(Reason.DECISION_MALFORMED, "the sidecar gave no execution with id and token")
+    if out is not None:
+        options.keep(execution.pop("token"), out)
+        say(f"The execution's token is in {out}")
+    if output is Output.JSON:
+        emit({"execution": execution, "decision": decision}, output)
+    else:
+        emit(execution | {"obligations": list(verdict.obligations) or None if verdict else None}, output)
+
+
+def _refuse(verdict: Decision | None, decision: Any, output: Output) -> NoReturn:
+    """Print every reason; the first one that the table knows is the error."""
+    if verdict is None or verdict.allow or not verdict.reasons:
+        raise Denied(Reason.DECISION_MALFORMED, "the sidecar refused, but gave no reasons")
+    if output is Output.JSON:
+        emit({"execution": None, "decision": decision}, output)
+    first = next((reason for reason in verdict.reasons if reason[0] in _KNOWN), None)
+    for code, message in verdict.reasons:
+        if (code, message) != first:
+            say(f"also: {code}: {message}")
+    if first is None:
+        raise Denied(Reason.POLICY_DENIED, "; ".join(message for _, message in verdict.reasons))
+    raise Denied(Reason(first[0]), first[1])

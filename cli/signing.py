@@ -1,0 +1,45 @@
+"""How commands sign with Sigstore: the options that choose the instance and the identity."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from app.core.signing import SigningSession
+    from app.core.trust import TrustConfig
+
+TrustConfigOption = Annotated[
+    Path | None, typer.Option("--trust-config", help="A Sigstore ClientTrustConfig. Default: the public-good instance.")
+]
+StagingOption = Annotated[bool, typer.Option("--staging", help="Use Sigstore's staging instance.")]
+IdentityTokenOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity-token",
+        help="A file that holds an OIDC identity token; or set PLACET_IDENTITY_TOKEN. "
+        "Default: the CI job's own identity, else a browser.",
+    ),
+]
+
+
+def trust(file: Path | None, staging: bool) -> TrustConfig:
+    """The Sigstore instance that the options name."""
+    from app.core.trust import TrustConfig
+
+    return TrustConfig.choose(file, staging=staging)
+
+
+def session(trust_config: Path | None, staging: bool, token_file: Path | None) -> SigningSession:
+    """A certificate of that instance for the identity that the options and the environment name."""
+    from app.core.signing import SigningSession, identity_token
+
+    if token_file and str(token_file).count(".") == 2 and str(token_file).startswith("ey"):
+        raise UsageError("--identity-token takes a file: a token in the arguments is visible to the whole machine")
+    instance = trust(trust_config, staging)
+    return SigningSession(instance, identity_token(instance, token_file, os.environ.get("PLACET_IDENTITY_TOKEN")))

@@ -1,0 +1,134 @@
+# The execution token: one flat JWT by this sidecar's key, given when the execution started and everything was checked.
+# Inside the execution it stands for the subject's token and the chain of warrants.
+package placet.execution
+
+import data.placet.clock
+import data.placet.scope
+
+# Whether an execution is about to start: uses of warrants will then be redeemed. `placet.start` says so.
+starting := false
+
+# Whether the request speaks from inside an execution, whatever its token is worth.
+default inside := false
+
+inside if object.get(input, ["execution", "token"], set()) != set()
+
+# The verified claims. Undefined when they do not hold.
+token := claims if {
+	count(input.execution.token) <= 16384
+	key := data.placet_state.trust.execution.keys[kid]
+	key.alg == "EdDSA"
+	[true, _, claims] = io.jwt.decode_verify(input.execution.token, {
+		"cert": key.jwks,
+		"alg": "EdDSA",
+		"aud": data.placet_state.trust.audience,
+		"time": clock.now,
+	})
+	claims.iss == data.placet_state.trust.execution.issuer
+	is_string(claims.iss)
+
+	# Subtraction is defined for numbers alone, and `concat` for strings.
+	claims.exp - claims.iat > 0
+	concat("", [claims.exe, claims.sub, claims.sub_iss, claims.domain])
+	is_array(claims.actors)
+	is_array(claims.principals)
+	is_array(claims.domains)
+	is_array(claims.warrants)
+	is_object(claims.claims)
+}
+
+# The subject for whom the execution was started.
+subject := object.union(
+	{
+		"id": token.sub,
+		"issuer": token.sub_iss,
+		"domain": token.domain,
+		"claims": token.claims,
+		"actors": token.actors,
+	},
+	object.filter(token, ["asserted", "via"]),
+)
+
+# The reason codes of what failed, in the order of the table; none outside of executions.
+default failures := ["execution.invalid"]
+
+failures := ["execution.malformed"] if {
+	starting
+	not startable
+} else := [] if {
+	not inside
+} else := ["execution.malformed"] if {
+	not well_formed
+} else := ["execution.expired"] if {
+	not token
+	unverified.exp <= clock.now / 1000000000
+	is_number(unverified.exp)
+} else := [code | some code in order; code in found] if {
+	token
+}
+
+order := ["execution.mismatch", "execution.scope", "warrant.missing", "warrant.revoked"]
+
+startable if {
+	input.execution.id
+	not inside
+}
+
+found contains "execution.mismatch" if not token.exe == input.execution.id
+
+found contains "execution.scope" if not covered
+
+found contains "warrant.missing" if not warranted
+
+found contains "warrant.revoked" if not unrevoked
+
+# Without warrants, an execution may do what its subject may.
+covered if {
+	token.warrants == []
+} else if {
+	scope.covers(token, input)
+}
+
+warranted if {
+	token.warrants != []
+} else if {
+	data.placet_state.trust.warrant.required == false
+}
+
+# Written positively: a list of the wrong form clears no warrant.
+unrevoked if {
+	revoked := data.placet_state.trust.warrant.revoked
+	is_object(revoked)
+	every id in token.warrants {
+		object.get(revoked, id, set()) == set()
+	}
+}
+
+# The token stands for identity and warrants, and alone.
+well_formed if {
+	unverified
+	object.keys(input) & {"identity", "warrant", "proof"} == set()
+}
+
+# The key's id: trust state lists how this sidecar writes its header, so that it need not be taken apart.
+kid := data.placet_state.trust.execution.headers[split(input.execution.token, ".")[0]] if {
+	count(split(input.execution.token, ".")) == 3
+} else := header.kid
+
+header := decoded if {
+	count(input.execution.token) <= 16384
+	segments := split(input.execution.token, ".")
+	count(segments) == 3
+	decoded := json.unmarshal(base64url.decode(segments[0]))
+	object.keys(decoded) == {"alg", "kid", "typ"}
+	decoded.typ == "execution+jwt"
+	decoded.alg == "EdDSA"
+	is_string(decoded.kid)
+}
+
+# Nothing of it is known to be true: it can only explain a denial.
+unverified := decoded if {
+	header
+	decoded := json.unmarshal(base64url.decode(split(input.execution.token, ".")[1]))
+	is_object(decoded)
+}

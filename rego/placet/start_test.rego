@@ -1,0 +1,82 @@
+package placet.start_test
+
+import data.placet
+import data.placet.fixtures_test as fixtures
+
+request := fixtures.request_with({"execution": {"id": "e-1"}})
+
+start(asked, state) := started if {
+	started := placet.start with input as asked
+		with data.placet_state as state
+		with data.placet_glue as fixtures.glue
+		with time.now_ns as fixtures.now
+}
+
+test_an_execution_without_warrants if {
+	started := start(request, fixtures.state)
+	started.decision.allow
+	started.decision.execution == "e-1"
+	started.redeem == []
+	started.expires_at_ns == 1800003600000000000
+	started.claims == {
+		"sub": "alice",
+		"sub_iss": fixtures.issuer,
+		"domain": "example.org",
+		"actors": [],
+		"claims": fixtures.claims,
+		"principals": [[fixtures.issuer, "alice"]],
+		"domains": ["example.org"],
+		"warrants": [],
+		"warrant_issuer": null,
+		"actions": ["*"],
+		"resources": ["*"],
+		"constraints": {},
+	}
+}
+
+# What start gives is what the agent signs; what comes of that is the same subject.
+test_inside_it_everything_is_as_it_was if {
+	started := start(request, fixtures.state)
+	token := fixtures.sign(fixtures.execution_header, object.union(started.claims, {
+		"iss": "spiffe://example.org/sidecar/payments/eu-1",
+		"aud": "spiffe://example.org/system/payments",
+		"iat": 1800000000,
+		"exp": 1800000300,
+		"exe": "e-1",
+	}))
+	decision := placet.decision with input as {
+		"execution": {"id": "e-1", "token": token},
+		"action": request.action,
+		"resource": request.resource,
+	}
+		with data.placet_state as fixtures.state
+		with data.placet_glue as fixtures.glue
+		with time.now_ns as fixtures.now
+	decision == started.decision
+}
+
+test_a_denial_gives_no_claims if {
+	started := start(fixtures.request, fixtures.state)
+	started.claims == null
+	started.redeem == []
+	started.expires_at_ns == null
+	[reason.code | some reason in started.decision.reasons] == ["execution.malformed"]
+}
+
+test_large_claims_are_left_behind if {
+	claims := {"note": concat("", ["x" | some _ in numbers.range(1, 4096)])}
+	started := start(object.union(request, {"identity": {"token": fixtures.token_with(claims)}}), fixtures.state)
+	started.decision.allow
+	started.claims.claims == {}
+	started.claims.sub == "alice"
+}
+
+test_a_subject_for_whom_others_speak if {
+	state := object.union(fixtures.state, {"trust": {"grants": {fixtures.issuer: {"alice": {"assert-subject": true}}}}})
+	started := start(object.union(request, {"identity": {"token": fixtures.token, "asserted": {"id": "bob"}}}), state)
+	started.claims.sub == "bob"
+	started.claims.asserted
+	started.claims.via == {"issuer": fixtures.issuer, "id": "alice"}
+	started.claims.principals == [[fixtures.issuer, "bob"], [fixtures.issuer, "alice"]]
+	started.claims.domains == ["example.org", "example.org"]
+}

@@ -1,0 +1,138 @@
+"""Executions: started once at the sidecar's edge, where warrants are redeemed; then one flat token stands for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from placet_sdk import codes
+from placet_sdk.answer import check_status, parse, read_result, read_time
+from placet_sdk.decision import Decision
+from placet_sdk.errors import Doubt
+from placet_sdk.question import Action, Grant, Resource
+
+if TYPE_CHECKING:
+    from placet_sdk.asynchronous import AsyncPlacet
+    from placet_sdk.client import Placet
+
+_OK = 200
+_FORBIDDEN = 403
+_MAX_TOKEN = 16 * 1024
+
+
+class Execution(Grant):
+    """Asks inside a started execution. Once it is over, every decision is the denial `execution.expired`."""
+
+    def __init__(
+        self, client: Placet, id: str, token: str, expires_at: datetime, decision: Decision | None = None
+    ) -> None:
+        """`decision` is the one that started it; None where another process did."""
+        super().__init__(id, token, expires_at)
+        self.decision = decision
+        self._client = client
+
+    def decide(
+        self,
+        action: Action,
+        resource: Resource,
+        context: Mapping[str, Any] | None = None,
+        *,
+        environment: Sequence[str] = (),
+        fulfils: Collection[str] | None = None,
+        timeout: float | None = None,
+    ) -> Decision:
+        """As `Placet.decide`."""
+        return self._client.decide(
+            action, resource, context, environment=environment, execution=self, fulfils=fulfils, timeout=timeout
+        )
+
+    def require(
+        self,
+        action: Action,
+        resource: Resource,
+        context: Mapping[str, Any] | None = None,
+        *,
+        environment: Sequence[str] = (),
+        fulfils: Collection[str] | None = None,
+        timeout: float | None = None,
+    ) -> Decision:
+        """As `Placet.require`."""
+        return self._client.require(
+            action, resource, context, environment=environment, execution=self, fulfils=fulfils, timeout=timeout
+        )
+
+
+class AsyncExecution(Grant):
+    """As `Execution`."""
+
+    def __init__(
+        self, client: AsyncPlacet, id: str, token: str, expires_at: datetime, decision: Decision | None = None
+    ) -> None:
+        super().__init__(id, token, expires_at)
+        self.decision = decision
+        self._client = client
+
+    async def decide(
+        self,
+        action: Action,
+        resource: Resource,
+        context: Mapping[str, Any] | None = None,
+        *,
+        environment: Sequence[str] = (),
+        fulfils: Collection[str] | None = None,
+        timeout: float | None = None,
+    ) -> Decision:
+        """As `Placet.decide`."""
+        return await self._client.decide(
+            action, resource, context, environment=environment, execution=self, fulfils=fulfils, timeout=timeout
+        )
+
+    async def require(
+        self,
+        action: Action,
+        resource: Resource,
+        context: Mapping[str, Any] | None = None,
+        *,
+        environment: Sequence[str] = (),
+        fulfils: Collection[str] | None = None,
+        timeout: float | None = None,
+    ) -> Decision:
+        """As `Placet.require`."""
+        return await self._client.require(
+            action, resource, context, environment=environment, execution=self, fulfils=fulfils, timeout=timeout
+        )
+
+
+def read_start(status: int, body: bytes, id: str) -> tuple[Grant | None, Decision]:
+    """Read the edge's answer to `POST /v1/executions` for this id; there is a grant with an allow. Raises Doubt."""
+    if status not in (_OK, _FORBIDDEN):
+        check_status(status)
+    answer = parse(body)
+    if not isinstance(answer, dict):
+        raise _malformed("the answer is no object")
+    decision = read_result(answer.get("decision"), _decision_id(answer))
+    if not decision.allow:
+        return None, decision
+    if status != _OK:
+        raise _malformed("an allow with a status that denies")
+    started = answer.get("execution")
+    if not isinstance(started, dict) or not all(isinstance(started.get(name), str) for name in ("token", "expires_at")):
+        raise _malformed("execution is not of the expected form")
+    if started.get("id") != id:
+        raise _malformed("the answer is about another execution")
+    token, expires_at = started["token"], read_time(started["expires_at"])
+    if token.count(".") != 2 or len(token) > _MAX_TOKEN:
+        raise _malformed("the execution's token is no JWT")
+    if expires_at <= datetime.now(UTC):
+        raise Doubt(codes.EXECUTION_EXPIRED, "the execution was over before its start was answered")
+    return Grant(id, token, expires_at), decision
+
+
+def _decision_id(answer: dict[str, Any]) -> str | None:
+    found = answer.get("decision_id")
+    return found if isinstance(found, str) else None
+
+
+def _malformed(detail: str) -> Doubt:
+    return Doubt(codes.DECISION_MALFORMED, detail)

@@ -1,0 +1,5 @@
+from tests.cases import asked
+
+
+def request(world):
+    return asked.raw(asked.by(world.identity()), '"name": "refund"', '"name": "refund", "name": "erase"')

@@ -1,0 +1,5 @@
+from tests.cases import asked
+
+
+def request(world):
+    return asked.request(execution={"id": "run-1", "token": world.identity()})

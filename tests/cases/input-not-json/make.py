@@ -1,0 +1,2 @@
+def request(world):
+    return b'{"input": {"identity": }}'

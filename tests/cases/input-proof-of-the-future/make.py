@@ -1,0 +1,5 @@
+from tests.cases import asked
+
+
+def request(world):
+    return asked.proven(world, iat=world.now + 60)

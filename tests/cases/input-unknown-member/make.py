@@ -1,0 +1,5 @@
+from tests.cases import asked
+
+
+def request(world):
+    return asked.by(world.identity(), subject={"id": "spiffe://example.org/root"})

@@ -1,0 +1,5 @@
+from tests.cases import asked
+
+
+def request(world):
+    return asked.by(world.identity(), warrant=[asked.unsigned(world.warrant(), {"alg": "none"})])

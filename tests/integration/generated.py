@@ -1,0 +1,314 @@
+"""Decisions from a seed: requests, trust states and clock readings that reach many reason codes and both outcomes.
+
+Everything is a function of the number of the decision, so that several readers can make the same ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from bench.world import AGENTS, KUBERNETES, OIDC, PARTNER, SPIFFE, SUPPORT, WARRANTS, Key, World, hop, request
+
+#: 2027-01-15T08:00:00Z: nothing here depends on the time of the test.
+NOW = 1_800_000_000
+WORLD = World(NOW)
+
+#: A policy that makes much of what it is given: sets and objects from several rules, sums, texts, times.
+POLICY = """package app.authz
+
+import data.placet.subject
+
+decision := {"allow": count(reasons) == 0, "reasons": reasons, "obligations": obligations}
+
+reasons contains {"code": "over", "message": sprintf("%v is over %d", [input.context.amount, 500])} if {
+	input.context.amount > 500
+}
+
+reasons contains {"code": "weekend", "message": time.weekday(time.now_ns())} if {
+	time.weekday(time.now_ns()) in {"Saturday", "Sunday"}
+}
+
+reasons contains {"code": "no_amount", "message": "the amount is missing"} if not input.context.amount
+
+reasons contains {"code": "tag", "message": tag} if {
+	some tag in input.context.tags
+	regex.match(`^x[0-9]+$`, tag)
+}
+
+numbers contains n if some n in input.context.numbers
+
+numbers contains 1 if input.action.name == "refund"
+
+numbers contains 1.0 if startswith(input.resource.id, "p")
+
+numbers contains 100 if input.context.currency
+
+numbers contains 1e2 if input.context.amount
+
+by_text[sprintf("%v", [n])] := n if some n in input.context.numbers
+
+obligations contains {"numbers": numbers, "sum": sum(numbers), "max": max(numbers)} if count(numbers) > 0
+
+obligations contains {"texts": object.keys(by_text), "sorted": sort(input.context.numbers)}
+
+obligations contains {"text": json.marshal(input.context), "digest": crypto.sha256(sprintf("%v", [input.context]))}
+
+obligations contains {"paths": [path | walk(input.context, [path, _])]}
+
+obligations contains {"clock": time.clock(time.now_ns()), "at": time.format(time.now_ns())}
+
+obligations contains {"caller": subject.id, "actors": object.get(subject, "actors", []), "claims": subject.claims}
+
+obligations contains {"grouped": {name: values |
+	some name in {"a", "b"}
+	values := {n | some n in input.context.numbers; is_number(n)}
+}}
+"""
+
+NUMBERS = ["1", "1.0", "1e0", "100", "1e2", "100.0", "-0", "0", "0.10", "0.1", "1E400", "12345678901234567890", "-2.50"]
+
+HOLDERS = [Key(f"holder-{n}", "ES256" if n % 3 == 2 else "EdDSA") for n in range(10)]
+OTHER = Key("k1 of somebody else")
+STRANGER = World(NOW, {**WORLD.keys, OIDC: OTHER, "https://stranger.example": Key("s1")})
+
+
+def identities() -> list[Any]:
+    """Tokens of every kind, the good ones first."""
+    good = [
+        *(WORLD.identity(f"spiffe://example.org/{name}") for name in ("support", "api", "agent/0", "agent/1")),
+        WORLD.identity(SUPPORT, act={"sub": "spiffe://example.org/agent/0"}),
+        WORLD.identity(SUPPORT, act={"sub": "agent-7", "iss": AGENTS, "act": {"sub": "spiffe://example.org/api"}}),
+        WORLD.identity("agent-7", AGENTS),
+        WORLD.identity("system:serviceaccount:shop:payments", KUBERNETES),
+        WORLD.identity("spiffe://example.org/batch", SPIFFE),
+        WORLD.identity("spiffe://example.org/batch", SPIFFE, iss=None),
+    ]
+    bad = [
+        WORLD.identity(exp=NOW),
+        WORLD.identity(exp=NOW + 1),
+        WORLD.identity(exp=None),
+        WORLD.identity(exp="soon"),
+        WORLD.identity(nbf=NOW + 3600),
+        WORLD.identity(iat=NOW + 600),
+        WORLD.identity(iat=None),
+        WORLD.identity(aud="spiffe://example.org/system/other"),
+        WORLD.identity(aud=""),
+        WORLD.identity(aud=["x", "spiffe://example.org/system/payments"]),
+        WORLD.identity(""),
+        WORLD.identity("spiffe://partner.example/x", AGENTS),
+        WORLD.identity("spiffe://example.org//x"),
+        WORLD.identity("mallory"),
+        WORLD.identity(act={"iss": 1}),
+        WORLD.identity(act={"sub": 1}),
+        WORLD.identity(act=nested(9)),
+        WORLD.identity(SUPPORT, act=nested(8)),
+        STRANGER.identity(),
+        STRANGER.identity(issuer="https://stranger.example"),
+        Key("k2").sign({"iss": OIDC, "sub": "x", "exp": NOW + 60}),
+        Key("k1", "ES256").sign({"iss": OIDC, "sub": "x", "exp": NOW + 60}),
+        "e30.e30.", "x", "", None, 7, {"a": 1},
+    ]  # fmt: skip
+    return [*good * 4, *bad]
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """An `act` claim of several actors."""
+    act: dict[str, Any] = {"sub": "spiffe://example.org/agent/0"}
+    for _ in range(depth - 1):
+        act = {"sub": "spiffe://example.org/agent/1", "act": act}
+    return act
+
+
+def chains() -> list[Any]:
+    """Warrants of every kind, the good ones first."""
+    good = [
+        [WORLD.warrant()],
+        [WORLD.warrant(constraints=None)],
+        [WORLD.warrant(uses=1)],
+        [WORLD.warrant(cnf={"jwk": HOLDERS[0].jwk})],
+        [WORLD.warrant(sub="spiffe://example.org/api", act={"iss": OIDC, "sub": SUPPORT})],
+        [WORLD.warrant(sub="agent-7", issuer=AGENTS)],
+        *(WORLD.chain(hops, HOLDERS[:hops]) for hops in (1, 2, 3, 8)),
+        WORLD.chain(3, HOLDERS[:4]),
+    ]
+    narrowed = WORLD.chain(1, HOLDERS[:1])
+    wider = [
+        {"actions": ["*"]},
+        {"resources": ["*"]},
+        {"constraints": None},
+        {"exp": NOW + 7200},
+        {"aud": "spiffe://example.org/system/other"},
+        {"depth": 4},
+        {"iss": "mallory"},
+        {"sub": "spiffe://example.org/other"},
+    ]
+    bad = [
+        [WORLD.warrant(exp=NOW - 1)],
+        [WORLD.warrant(nbf=NOW + 60)],
+        [WORLD.warrant(iat=NOW + 600)],
+        [WORLD.warrant(aud="x")],
+        [WORLD.warrant(jti="no spaces")],
+        [WORLD.warrant(jti="revoked")],
+        [WORLD.warrant(extra=1)],
+        [WORLD.warrant(iss="https://nobody.example")],
+        [WORLD.warrant(actions=["delete"])],
+        [WORLD.warrant(resources=["invoice/*"])],
+        [Key("w9").sign(WORLD.claims(), typ="warrant+jwt")],
+        [Key("w1", "ES256").sign(WORLD.claims(), typ="warrant+jwt")],
+        [Key("w1").sign(WORLD.claims(), typ="JWT")],
+        [World(NOW, {**WORLD.keys, WARRANTS: Key("forger")}).keys[WARRANTS].sign(WORLD.claims(), kid="w1")],
+        *(
+            [narrowed[0], hop(WORLD.claims(jti="w-1") | {"iss": "spiffe://example.org/agent/0"} | change, HOLDERS[0])]
+            for change in wider
+        ),
+        [narrowed[0], hop(WORLD.claims(), HOLDERS[5])],
+        WORLD.chain(9, HOLDERS[:9]),
+        [], "x", None, [1], ["a.b.c"],
+    ]  # fmt: skip
+    return [*good * 3, *bad]
+
+
+def executions() -> list[Any]:
+    """Execution tokens of every kind, the good ones first."""
+    good = [
+        WORLD.execution(),
+        WORLD.execution(constraints={}, actions=["*"], resources=["*"], warrants=[], warrant_issuer=None),
+        WORLD.execution(principals=[[OIDC, SUPPORT], [OIDC, "spiffe://example.org/api"]]),
+    ]
+    bad = [
+        WORLD.execution(exp=NOW - 1),
+        WORLD.execution(iss="spiffe://example.org/sidecar/payments/two"),
+        WORLD.execution(aud="x"),
+        WORLD.execution(exe="run-2"),
+        WORLD.execution(warrants=["revoked"]),
+        WORLD.execution(actions=["delete"]),
+        WORLD.execution(sub=None),
+        Key("e9").sign({"exe": "run-1"}, typ="execution+jwt"),
+        "x", None, 7,
+    ]  # fmt: skip
+    return [*good * 6, *bad]
+
+
+def states() -> list[Any]:
+    """Trust states of every kind, the usual one first."""
+    usual = WORLD.state()
+    quarantine = {"subjects": {}, "executions": {}, "domains": {}, "segments": {}}
+    warrant = WORLD.trust()["warrant"]
+    environment = WORLD.trust()["environment"]
+    required = {"region": {"max_age_seconds": 60, "accept": {"region": ["eu-1"]}}}
+    results: list[Any] = [
+        [],
+        [WORLD.attestation()],
+        [WORLD.attestation(iat=NOW - 300)],
+        [WORLD.attestation(submods={"region": {"ear.status": "contraindicated", "region": "eu-1"}})],
+        [WORLD.attestation(submods={"region": {"ear.status": "affirming", "region": "us-1"}})],
+        [Key("a1 of somebody else").sign({"iss": "x"}, typ="ear+jwt", kid="a1")],
+    ]
+    segments = {
+        "subjects": {OIDC: {SUPPORT: "front"}},
+        "subject_prefixes": {OIDC: [{"prefix": "spiffe://example.org/agent/", "segment": "agents"}]},
+        "resources": {"payment/p-1": "money"},
+        "resource_prefixes": [{"prefix": "payment/", "segment": "front"}],
+        "flows": {"front": {"money": ["refund"]}, "agents": {"front": ["read*"]}},
+    }
+    shadow = {"id": "m-1", "from_ns": (NOW - 60) * 10**9, "until_ns": (NOW + 60) * 10**9}
+    glass = shadow | {
+        "id": "m-2",
+        "subjects": [{"issuer": OIDC, "id": SUPPORT}],
+        "actions": ["refund"],
+        "resources": ["payment/*"],
+        "reason": "outage",
+        "by": ["a@example.org", "b@example.org"],
+    }
+    special = [
+        WORLD.state(quarantine=quarantine | {"subjects": {OIDC: {SUPPORT: {"reason": "theft"}}}}),
+        WORLD.state(quarantine=quarantine | {"subjects": {OIDC: {"spiffe://example.org/agent/0": False}}}),
+        WORLD.state(quarantine=quarantine | {"domains": {PARTNER: {}}}),
+        WORLD.state(quarantine=quarantine | {"executions": {"run-1": {}}}),
+        WORLD.state(quarantine=quarantine | {"segments": {"front": {}}}, segments=segments),
+        WORLD.state(quarantine=[]),
+        WORLD.state(segments=segments),
+        WORLD.state(links={}),
+        WORLD.state(headers={}),
+        WORLD.state(max_identity_age_seconds=5),
+        WORLD.state(warrant=warrant | {"required": True}),
+        WORLD.state(warrant=warrant | {"revoked": {"revoked": {"expires_at": NOW + 60}, "w-2": {}}}),
+        WORLD.state(modes={"shadow": [shadow], "break_glass": []}),
+        WORLD.state(modes={"shadow": [], "break_glass": [glass]}, warrant=warrant | {"required": True}),
+        *(WORLD.state(environment=environment | {"required": required, "results": found}) for found in results),
+        usual | {"lease": None},
+        usual | {"lease": {"issued_at_ns": 1, "valid_until_ns": 2}},
+        usual | {"lease": {"issued_at_ns": (NOW + 60) * 10**9, "valid_until_ns": (NOW + 90) * 10**9}},
+        usual | {"lease": {"issued_at_ns": "1", "valid_until_ns": None}},
+        usual | {"digest": 7},
+        None,
+    ]  # fmt: skip
+    return [*[usual] * len(special), *special]
+
+
+class Generator:
+    """Makes the decision of any number."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._identities, self._chains, self._executions = identities(), chains(), executions()
+        self.states = states()
+        self._kinds: list[Callable[[Random, dict[str, Any]], None]] = [
+            self._with_identity, self._with_warrant, self._with_warrant, self._in_execution, self._odd,
+        ]  # fmt: skip
+
+    def decision(self, number: int) -> str:
+        """`{"input", "now", "state"}` as JSON, in which numbers have all their forms; `state` is an index."""
+        random = Random(self._seed * 1_000_003 + number)
+        asked = self._asked(random)
+        random.choice(self._kinds)(random, asked)
+        now = NOW * 10**9 + random.choice([0, 0, 0, 1, 999_999_999, 10**9, 3 * 86_400 * 10**9, -(10**9) * 3])
+        text = json.dumps({"input": asked, "now": now, "state": random.randrange(len(self.states))})
+        return re.sub(r'"number:([^"]*)"', r"\1", text)
+
+    def _asked(self, random: Random) -> dict[str, Any]:
+        numbers = [f"number:{one}" for one in random.choices(NUMBERS, k=random.randrange(5))]
+        context = {
+            "amount": random.choice([40, "number:4e1", "number:40.0", 500, 501, "number:1e400", "40", None]),
+            "currency": random.choice(["EUR", "EUR", "USD", "GBP", None]),
+            "numbers": numbers,
+            "tags": random.sample(["x1", "y", "ä", "\u2028", "x22", ""], random.randrange(3)),
+            "nested": {random.choice("abc"): {random.choice("abc"): random.choice(numbers or [None])}},
+        }
+        for name in random.sample(sorted(context), random.choice([0, 0, 1, 3])):
+            del context[name]
+        return request(
+            action={"name": random.choice(["refund", "refund", "read", "read-all", "delete", "", "Refund"])},
+            resource={
+                "type": random.choice(["payment", "payment", "payment", "invoice", "pay/ment"]),
+                "id": random.choice(["p-1", "p-2", "", "ﬀ", "p-1/x"]),
+            },
+            context=context,
+        )
+
+    def _with_identity(self, random: Random, asked: dict[str, Any]) -> None:
+        asked["identity"] = {"token": random.choice(self._identities)}
+        if random.random() < 0.2:
+            asked["execution"] = {"id": random.choice(["run-1", "run-2", ""])}
+
+    def _with_warrant(self, random: Random, asked: dict[str, Any]) -> None:
+        good = random.random() < 0.8
+        asked["identity"] = {"token": self._identities[0] if good else random.choice(self._identities)}
+        asked["warrant"] = random.choice(self._chains)
+        if random.random() < 0.4:
+            changes = random.choice([{}, {}, {"iat": NOW - 90}, {"iat": NOW + 30}, {"req": "0" * 64}, {"jti": None}])
+            asked["proof"] = WORLD.proof(random.choice([HOLDERS[0], HOLDERS[0], HOLDERS[3]]), asked, **changes)
+
+    def _in_execution(self, random: Random, asked: dict[str, Any]) -> None:
+        asked["execution"] = {"id": random.choice(["run-1"] * 5 + ["run-2"]), "token": random.choice(self._executions)}
+        if random.random() < 0.05:
+            asked["identity"] = {"token": self._identities[0]}
+
+    def _odd(self, random: Random, asked: dict[str, Any]) -> None:
+        self._with_identity(random, asked)
+        name = random.choice([*asked, "subject", "environment", "proof", "warrant"])
+        asked[name] = random.choice([None, True, 7, "text", [], {}, ["number:1.0"], [WORLD.attestation(sub=SUPPORT)]])

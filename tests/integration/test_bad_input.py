@@ -1,0 +1,462 @@
+"""Bad input: every field, every token, in every wrong form. A denial with its own code, a record, and OPA lives.
+
+The folders `tests/cases/input-*` hold the attacks that have a name; the rest is made here, field by field.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.local.tools import installed
+from bench import stand
+from bench.world import OIDC, SIDECAR, SUPPORT, WARRANTS, Key, World, hop
+from placet_sdk.answer import read_response
+from tests.cases import asked as made
+from tests.integration.oracle import refuses
+
+pytestmark = pytest.mark.stack
+
+CASES = Path(__file__).resolve().parents[1] / "cases"
+FOLDERS = sorted(path.parent for path in CASES.glob("input-*/expected.json"))
+
+#: Values of every type and of sizes that nobody means, as JSON text.
+VALUES = {
+    "null": "null",
+    "false": "false",
+    "true": "true",
+    "number": "7",
+    "fraction": "0.5",
+    "beyond 2^53": "9007199254740993",
+    "beyond floats": "1e400",
+    "monstrous": "1e999999999",
+    "negative": "-1",
+    "empty text": '""',
+    "text": '"text"',
+    "look-alike": json.dumps("spiffe://example.org/supp\u043ert"),
+    "nul": '"a\\u0000b"',
+    "lone surrogate": '"\\ud800"',
+    "huge text": json.dumps("x" * 20_000),
+    "empty array": "[]",
+    "array": '["text", 1]',
+    "huge array": json.dumps([1] * 5_000),
+    "empty object": "{}",
+    "object": '{"text": 1}',
+    "deep": "[" * 1_500 + "]" * 1_500,
+    "deep object": '{"a":' * 1_500 + "1" + "}" * 1_500,
+    "duplicates": '{"id": "a", "id": "b", "name": "a", "name": "b"}',
+}
+MISSING = "missing"
+
+
+class Decider:
+    """The OPA under test: what it answers, what a client makes of that, and what it recorded."""
+
+    def __init__(self, opa: stand.Server, world: World) -> None:
+        self.opa, self.world = opa, world
+        self._pid, self._read = opa.process.pid, opa.stderr.stat().st_size
+
+    def send(self, body: bytes) -> tuple[int, list[str], bool]:
+        """Ask, and check everything that always holds. Returns the status, the codes and whether it was allowed."""
+        self._read = self.opa.stderr.stat().st_size
+        answer = self.opa.client.post(stand.DECISION, content=body, headers={"Content-Type": "application/json"})
+        records = self.records()
+        decision = read_response(answer.status_code, answer.content)
+        if answer.status_code == 500:  # OPA refuses a number's exponent before it evaluates anything
+            assert "number too big" in answer.text
+        if answer.status_code in (400, 500):
+            assert records == []
+            assert decision.codes == ["request.malformed" if answer.status_code == 400 else "evaluation.error"]
+        else:
+            assert answer.status_code == 200, answer.text
+            assert len(records) == 1
+            result = answer.json()["result"]
+            assert decision.allow is result["allow"]
+            assert decision.allow or decision.codes
+            assert json.loads(records[0])["result"]["allow"] is decision.allow
+            for token in tokens_in(body.decode(errors="replace")):
+                assert token not in records[0], "a token is in the record"
+        assert self.opa.process.poll() is None
+        return answer.status_code, list(decision.codes), decision.allow
+
+    def ask(self, asked: Mapping[str, Any]) -> list[str]:
+        """The codes for a request that must get a decision."""
+        status, codes, _ = self.send(json.dumps({"input": asked}).encode())
+        assert status == 200
+        return codes
+
+    def records(self) -> list[str]:
+        """The lines that OPA wrote since the last request."""
+        with self.opa.stderr.open("rb") as file:
+            file.seek(self._read)
+            return [line.decode() for line in file.read().split(b"\n") if line]
+
+
+def tokens_in(text: str) -> list[str]:
+    """Signatures of the tokens in a body: they would make a record usable."""
+    return re.findall(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.([A-Za-z0-9_-]{40,})", text)
+
+
+@pytest.fixture(scope="module")
+def decider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Decider]:
+    world = World(int(time.time()))
+    files = stand.composed(*stand.example("payments"))
+    with stand.running(installed("opa"), files, tmp_path_factory.mktemp("opa")) as opa:
+        state = world.state(lease_seconds=3000)
+        state["trust"]["warrant"]["revoked"] = {"revoked": {"expires_at": world.now + 6000}}
+        opa.write(state)
+        found = Decider(opa, world)
+        yield found
+        # All of it went to one process.
+        assert opa.process.poll() is None
+        assert b"panic" not in opa.stderr.read_bytes()
+
+
+# ---- what everything starts from ---------------------------------------------------------------------------
+
+
+BASES: dict[str, Callable[[World], dict[str, Any]]] = {
+    "identity": lambda world: made.by(world.identity()),
+    "warrant": lambda world: made.warrant(world),
+    "delegated": lambda world: made.delegated(world, constraints=world.claims()["constraints"]),
+    "proven": lambda world: made.proven(world),
+    "inside": lambda world: made.inside(world),
+    "certain": lambda world: made.by(world.identity()) | {"environment": [about(world)]},
+}
+
+
+def about(world: World, **changes: Any) -> str:
+    """An attestation result about the caller."""
+    return world.attestation(sub=SUPPORT, **changes)
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_what_is_changed_here_is_allowed_as_it_is(decider: Decider, name: str) -> None:
+    asked = BASES[name](decider.world)
+    assert decider.ask(asked) == []
+    assert refuses(decider.world, asked, time.time()) is None
+
+
+# ---- the attacks that have a name --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_case(decider: Decider, folder: Path) -> None:
+    expected = json.loads((folder / "expected.json").read_text())
+    given = maker(folder).request(decider.world)
+    body = given if isinstance(given, bytes) else json.dumps({"input": given}).encode()
+    status, codes, allowed = decider.send(body)
+    assert not allowed
+    assert status == expected.get("status", 200)
+    assert codes == expected.get("reasons", codes)
+
+
+def maker(folder: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"case_{folder.name}", folder / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_folder_is_in_the_readme() -> None:
+    readme = (CASES / "README.md").read_text()
+    for folder in FOLDERS:
+        expected = json.loads((folder / "expected.json").read_text())
+        answer = ", ".join(f"`{code}`" for code in expected.get("reasons", [])) or str(expected.get("status"))
+        assert f"| `{folder.name}` | {expected['report']} | {answer} |" in readme
+
+
+# ---- every field of the input ------------------------------------------------------------------------------
+
+#: Where in which request, how the codes of the denial begin, and which values do no harm there.
+TEXTS = {"text", "look-alike", "nul", "lone surrogate", "huge text"}
+NUMBERS = {"number", "fraction", "negative", "beyond 2^53", "beyond floats"}
+FIELDS: list[tuple[str, str, str, set[str]]] = [
+    ("identity", "identity", "identity.", set()),
+    ("identity", "identity.token", "identity.", set()),
+    ("identity", "action", "request.malformed", set()),
+    ("identity", "action.name", "request.malformed|policy.denied", set()),
+    ("identity", "resource", "request.malformed|policy.denied", set()),
+    ("identity", "resource.type", "request.malformed|policy.denied", set()),
+    ("identity", "resource.id", "request.malformed", TEXTS),
+    ("identity", "context", "request.malformed|policy.denied", set()),
+    ("identity", "context.amount", "policy.denied", {"number", "fraction"}),
+    ("identity", "context.currency", "policy.denied", set()),
+    ("identity", "identity.certificate", "identity.|request.", set()),
+    ("identity", "identity.asserted", "identity.|request.", set()),
+    ("identity", "identity.other", "identity.|request.", set()),
+    ("identity", "subject", "request.malformed", set()),
+    ("identity", "warrant", "warrant.|request.malformed", {MISSING}),
+    ("identity", "proof", "warrant.|request.malformed", {MISSING, *TEXTS, "empty text"}),
+    ("identity", "execution", "execution.|request.malformed", {MISSING, "duplicates"}),
+    ("identity", "environment", "environment.|request.malformed", {MISSING, "empty array", "array"}),
+    ("warrant", "warrant.0", "warrant.|request.malformed", set()),
+    ("delegated", "warrant.1", "warrant.|request.malformed", set()),
+    ("proven", "proof", "warrant.proof|request.malformed", set()),
+    ("inside", "execution.token", "execution.|request.malformed|identity.", set()),
+    ("inside", "execution.id", "execution.|request.malformed", set()),
+    ("certain", "environment.0", "environment.|request.malformed", set(VALUES)),
+]
+
+
+@pytest.mark.parametrize(("base", "path", "beginning", "harmless"), FIELDS, ids=lambda value: str(value)[:40])
+def test_every_field_in_every_wrong_form(
+    decider: Decider, base: str, path: str, beginning: str, harmless: set[str]
+) -> None:
+    good = BASES[base](decider.world)
+    for name, text in {MISSING: None, **VALUES}.items():
+        body = json.dumps({"input": replaced(good, path.split("."), missing=text is None)})
+        body = body.replace('"@@"', text or "")
+        status, codes, allowed = decider.send(body.encode())
+        if status != 200:
+            assert (name, status) in (("monstrous", 500), ("lone surrogate", 400)), (name, status)
+        elif allowed:
+            assert name in harmless, f"{name} was allowed"
+        else:
+            assert any(re.match(beginning, code) for code in codes), (name, codes)
+
+
+def replaced(good: Any, path: list[str], *, missing: bool) -> Any:
+    """`good` with a mark where the value is to be, or with nothing there."""
+    if not path:
+        return "@@"
+    first, rest = path[0], path[1:]
+    if isinstance(good, list):
+        kept = list(enumerate(good)) if not (missing and not rest) else []
+        return [replaced(one, rest, missing=missing) if str(n) == first else one for n, one in kept]
+    if missing and not rest:
+        return {name: value for name, value in good.items() if name != first}
+    return {**good, first: replaced(good.get(first, {}), rest, missing=missing)}
+
+
+# ---- every member of every token ---------------------------------------------------------------------------
+
+
+def identity_with(world: World, token: str) -> dict[str, Any]:
+    return made.by(token)
+
+
+#: How a token is made (its key, header and claims), where it goes, and how the codes of the denial begin.
+TOKENS: dict[str, tuple[Callable[[World], tuple[Key, str]], Callable[[World, str], dict[str, Any]], str]] = {
+    "identity": (lambda world: (world.keys[OIDC], world.identity(nbf=world.now - 60)), identity_with, "identity."),
+    "warrant": (
+        lambda world: (
+            world.keys[WARRANTS],
+            world.warrant(
+                nbf=world.now - 60, depth=1, act={"iss": OIDC, "sub": SUPPORT}, sub="spiffe://example.org/api"
+            ),
+        ),
+        lambda world, token: made.by(world.identity(), warrant=[token]),
+        "warrant.",
+    ),
+    "hop": (
+        lambda world: (
+            made.HOLDERS[0],
+            hop(
+                world.claims(jti="w-2", iss="spiffe://example.org/lead", nbf=world.now - 60, depth=0),
+                made.HOLDERS[0],
+            ),
+        ),
+        lambda world, token: made.by(world.identity(), warrant=[made.delegated(world)["warrant"][0], token]),
+        "warrant.",
+    ),
+    "proof": (
+        lambda world: (made.HOLDERS[0], made.proven(world)["proof"]),
+        lambda world, token: made.proven(world) | {"proof": token},
+        "warrant.proof_invalid",
+    ),
+    "execution": (
+        lambda world: (world.keys[SIDECAR], world.execution(until=world.now + 300)),
+        lambda world, token: made.request(execution={"id": "run-1", "token": token}),
+        "execution.|warrant.",
+    ),
+}
+
+#: Members that may be missing, and further values that mean something there.
+OPTIONAL: dict[str, dict[str, set[str]]] = {
+    "identity": {
+        "header.typ": {MISSING, *TEXTS, "empty text"},
+        "nbf": {MISSING, "number", "fraction", "negative"},
+        "iat": {MISSING, "number", "fraction", "negative"},
+        "sub": TEXTS,
+    },
+    "warrant": {
+        "nbf": {MISSING, "number"},
+        "iat": {"number"},
+        "depth": {MISSING, "number"},
+        "act": set(),
+        "constraints": {MISSING, "empty object"},
+    },
+    "hop": {"iat": {"number"}, "header.kid": {*TEXTS, "empty text"}},
+    "proof": {"jti": TEXTS, "header.kid": {*TEXTS, "empty text"}},
+    "execution": {
+        "iat": {MISSING, "number", "fraction", "negative"},
+        "until": set(VALUES) | {MISSING},
+        "claims": {"empty object", "object", "duplicates"},
+        "warrant_issuer": {MISSING, "null", *TEXTS},
+        "warrants": {"empty array"},
+        "principals": {"empty array"},
+        "domains": {"empty array"},
+        "actors": {"empty array"},
+        "constraints": {"empty object"},
+        "domain": TEXTS,
+        "sub_iss": TEXTS,
+    },
+}
+
+
+def members() -> list[tuple[str, str]]:
+    """Every member of header and claims of every kind of token."""
+    world = World(int(time.time()))
+    found = []
+    for name, (make, _, _) in TOKENS.items():
+        head, body = (made.decoded(part) for part in make(world)[1].split(".")[:2])
+        found += [(name, f"header.{member}") for member in {"kid": 0, **head}]
+        found += [(name, member) for member in body]
+    return found
+
+
+@pytest.mark.parametrize(("token", "member"), members())
+def test_every_member_of_every_token_in_every_wrong_form(decider: Decider, token: str, member: str) -> None:
+    make, place, beginning = TOKENS[token]
+    key, good = make(decider.world)
+    harmless = OPTIONAL[token].get(member, set())
+    for name, text in {MISSING: None, **VALUES}.items():
+        if name in ("huge text", "huge array"):
+            text = json.dumps("x" * 4_000)
+        bad = key.sign_raw(
+            *(json.dumps(part) if isinstance(part, dict) else part for part in parts(good, member, text))
+        )
+        body = json.dumps({"input": place(decider.world, bad)})
+        status, codes, allowed = decider.send(body.encode())
+        assert status == 200
+        if allowed:
+            assert name in harmless, f"{name} was allowed"
+        else:
+            assert any(re.match(beginning, code) for code in codes), (name, codes)
+
+
+def parts(token: str, member: str, text: str | None) -> tuple[str, str]:
+    """Header and claims of a token as texts, a member replaced by a text or left out."""
+    head, body = (made.decoded(part) for part in token.split(".")[:2])
+    target, name = (head, member.removeprefix("header.")) if member.startswith("header.") else (body, member)
+    target.pop(name, None)
+    written = [json.dumps(head), json.dumps(body)]
+    if text is not None:
+        position = 0 if target is head else 1
+        written[position] = f"{written[position][:-1]}{', ' if target else ''}{json.dumps(name)}: {text}}}"
+    return written[0], written[1]
+
+
+# ---- anything at all ---------------------------------------------------------------------------------------
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=12)
+    | st.sampled_from(["refund", "read", "*", SUPPORT, "EUR", "payment", 40, 500, 501]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def mutated(good: Any) -> st.SearchStrategy[Any]:
+    """`good` with one part replaced by, lacking, or beside, something else."""
+    if isinstance(good, dict) and good:
+        name = st.sampled_from(sorted(good))
+        return st.one_of(
+            json_values,
+            name.map(lambda key: {k: v for k, v in good.items() if k != key}),
+            st.tuples(st.text(max_size=8), json_values).map(lambda pair: good | {pair[0]: pair[1]}),
+            name.flatmap(lambda key: mutated(good[key]).map(lambda value: good | {key: value})),
+            name.flatmap(lambda key: mutated(good[key]).map(lambda value: good | {key: value})),
+        )
+    if isinstance(good, list) and good:
+        position = st.integers(0, len(good) - 1)
+        return position.flatmap(
+            lambda n: mutated(good[n]).map(lambda value: [*good[:n], value, *good[n + 1 :]])
+        ) | st.permutations(good)
+    if isinstance(good, str) and good.startswith("eyJ"):
+        return json_values | damaged(good)
+    return json_values
+
+
+def damaged(token: str) -> st.SearchStrategy[str]:
+    """A token with one character changed, one part exchanged, or cut."""
+    position = st.integers(0, len(token) - 1)
+    letter = st.sampled_from("AZaz09-_.=+/ \u00e9")
+    return (
+        st.tuples(position, letter).map(lambda pair: token[: pair[0]] + pair[1] + token[pair[0] + 1 :])
+        | position.map(lambda n: token[:n])
+        | st.permutations(token.split(".")).map(".".join)
+    )
+
+
+def resigned(good: Mapping[str, Any], world: World) -> st.SearchStrategy[dict[str, Any]]:
+    """The request with one of its tokens changed and signed again by whoever signed it."""
+    places: list[tuple[tuple[str, Any], str, Key]] = []
+    if "identity" in good:
+        places.append((("identity", "token"), good["identity"]["token"], world.keys[OIDC]))
+    for n, token in enumerate(good.get("warrant", [])):
+        places.append((("warrant", n), token, made.HOLDERS[n - 1] if n else world.keys[WARRANTS]))
+    if "proof" in good:
+        places.append((("proof", None), good["proof"], made.HOLDERS[0]))
+    if "execution" in good:
+        places.append((("execution", "token"), good["execution"]["token"], world.keys[SIDECAR]))
+
+    def changed(place: tuple[tuple[str, Any], str, Key]) -> st.SearchStrategy[dict[str, Any]]:
+        (member, below), token, key = place
+        head, body = (made.decoded(part) for part in token.split(".")[:2])
+
+        def put(claims: Any, header: Any) -> dict[str, Any]:
+            signed = key.sign_raw(json.dumps(header), json.dumps(claims))
+            if below is None:
+                return {**good, member: signed}
+            held = good[member]
+            kept = [*held[:below], signed, *held[below + 1 :]] if isinstance(held, list) else held | {below: signed}
+            return {**good, member: kept}
+
+        return mutated(body).map(lambda claims: put(claims, head)) | mutated(head).map(lambda header: put(body, header))
+
+    return st.sampled_from(places).flatmap(changed)
+
+
+@pytest.mark.parametrize("name", BASES)
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(data=st.data())
+def test_nothing_is_allowed_that_may_not_be(decider: Decider, name: str, data: st.DataObject) -> None:
+    good = BASES[name](decider.world)
+    asked = data.draw(mutated(good) | resigned(good, decider.world))
+    status, _, allowed = decider.send(json.dumps({"input": asked}).encode())
+    if allowed:
+        refusal = refuses(decider.world, asked, time.time())
+        assert refusal is None, f"allowed, though: {refusal}"
+    if status == 400:
+        assert not isinstance(asked, dict) or "\\ud" in json.dumps(asked)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(body=st.binary(max_size=400) | st.data())
+def test_any_bytes_at_all(decider: Decider, body: Any) -> None:
+    raw = body if isinstance(body, bytes) else None
+    if raw is None:
+        text = json.dumps({"input": made.by(decider.world.identity())}).encode()
+        start = body.draw(st.integers(0, len(text)))
+        raw = text[:start] + body.draw(st.binary(min_size=1, max_size=4)) + text[start + body.draw(st.integers(0, 4)) :]
+    status, _, allowed = decider.send(raw)
+    assert status in (200, 400)
+    if allowed:
+        assert refuses(decider.world, json.loads(raw.decode("utf-8", "replace"))["input"], time.time()) is None
