@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ _SCRIPT = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 {authorization}
-wrk.body = {body}
+local bodies = {{{bodies}}}
+local asked = 0
+wrk.body = bodies[1]
+if #bodies > 1 then
+  request = function()
+    asked = asked + 1
+    return wrk.format(nil, nil, nil, bodies[asked % #bodies + 1])
+  end
+end
 done = function(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format('\\n{{"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, "failed": %d}}\\n',
@@ -37,14 +46,18 @@ class Run:
     p99: float
 
 
-def run(url: str, body: Any, *, seconds: float, token: str | None, directory: Path, connections: int = 8) -> Run:
-    """Post `body` to `url` for `seconds` over `connections` connections. Any failed request fails the run."""
+def run(
+    url: str, bodies: Sequence[Any], *, seconds: float, token: str | None, directory: Path, connections: int = 8
+) -> Run:
+    """Post `bodies` in turns to `url` for `seconds` over `connections` connections. Any failed request fails the run."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise WrkError("wrk is not installed: apt-get install wrk (or brew install wrk)")
     authorization = f'wrk.headers["Authorization"] = "Bearer {token}"' if token else ""
     script = directory / "load.lua"
-    script.write_text(_SCRIPT.format(authorization=authorization, body=_lua(json.dumps(body))))
+    script.write_text(
+        _SCRIPT.format(authorization=authorization, bodies=", ".join(_lua(json.dumps(one)) for one in bodies))
+    )
     command = [wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(script), url]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
     lines = [line for line in finished.stdout.splitlines() if line.startswith("{")]

@@ -29,12 +29,18 @@ from app.core.archive import read_archive
 from app.core.bundle import Bundle, Manifest
 from app.core.compose import Library, compose
 from app.core.shipped import shipped
-from app.sidecar.trust_state import usual_headers
+from app.sidecar.trust_keys import usual_headers
 
 AGENT_TOKEN = secrets.token_urlsafe(32)
 DECISION = "/v1/data/placet/decision"
 ISSUER = "https://issuer.example"
 AUDIENCE = "payments"
+DOMAIN = "example.org"
+#: What warrants and execution tokens for the stand's system name as their audience.
+SYSTEM = f"spiffe://{DOMAIN}/system/payments"
+SIDECAR = f"spiffe://{DOMAIN}/sidecar/payments/stand"
+CONTROL_PLANE = f"spiffe://{DOMAIN}/control-plane"
+NOBODY: dict[str, Any] = {"subjects": {}, "executions": {}, "domains": {}, "segments": {}}
 
 
 #: The part of a sidecar's configuration that the library relies on.
@@ -111,6 +117,30 @@ class Issuer:
         head, body = (_base64url(json.dumps(part).encode()) for part in (header, payload))
         return f"{head}.{body}." + _base64url(self.key.sign(f"{head}.{body}".encode()))
 
+    def warrant(self, holder: str, *, issuer: str = ISSUER, **changes: Any) -> str:
+        """A root warrant for a subject of `issuer`; a value of None leaves the claim out."""
+        now = int(time.time())
+        claims = {
+            "iss": self.name,
+            "sub": holder,
+            "sub_id": {"format": "iss_sub", "iss": issuer, "sub": holder},
+            "aud": SYSTEM,
+            "iat": now,
+            "exp": now + 3600,
+            "jti": secrets.token_urlsafe(12),
+            "actions": ["refund"],
+            "resources": ["payment/*"],
+            "constraints": {"amount": {"at_most": 100}},
+        } | changes
+        payload = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode(payload, self.key, "EdDSA", headers={"kid": self.kid, "typ": "warrant+jwt"})
+
+    def execution(self, execution: str, claims: Mapping[str, Any], *, seconds: int = 300) -> str:
+        """The token of an execution: what `start` gave, signed as the agent does."""
+        now = int(time.time())
+        issued = {"iss": SIDECAR, "aud": SYSTEM, "iat": now, "exp": now + seconds, "exe": execution}
+        return jwt.encode({**claims, **issued}, self.key, "EdDSA", headers={"kid": self.kid, "typ": "execution+jwt"})
+
     def keys(self) -> dict[str, Any]:
         """Its public key, as trust state holds keys."""
         jwk = OKPAlgorithm.to_jwk(self.key.public_key(), as_dict=True) | {"kid": self.kid}
@@ -131,15 +161,39 @@ def _base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def trust_state(*issuers: Issuer, seconds: float = 600, quarantined: Any = None) -> dict[str, Any]:
-    """Trust state with a lease of `seconds` from now."""
+def trust_state(
+    *issuers: Issuer,
+    seconds: float = 600,
+    quarantined: Any = None,
+    sidecar: Issuer | None = None,
+    control_plane: Issuer | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Trust state with a lease of `seconds` from now; `changes` replace members of `trust`."""
     now = time.time_ns()
     trusted = {issuer.name: issuer.trusted() for issuer in issuers}
+    warrant_issuers = {control_plane.name: {"domain": DOMAIN, "keys": control_plane.keys()}} if control_plane else {}
     trust = {
+        "system": "payments",
+        "domain": DOMAIN,
+        "audience": SYSTEM,
         "issuers": trusted,
         "headers": usual_headers(trusted),
-        "quarantine": {"subjects": {} if quarantined is None else quarantined},
-    }
+        "x509": {},
+        "links": {},
+        "grants": {},
+        "max_identity_age_seconds": None,
+        "quarantine": NOBODY | ({} if quarantined is None else {"subjects": quarantined}),
+        "warrant": {"required": False, "issuers": warrant_issuers, "revoked": {}},
+        "execution": {
+            "issuer": SIDECAR,
+            "keys": sidecar.keys() if sidecar else {},
+            "headers": {sidecar.execution("", {}).split(".")[0]: sidecar.kid} if sidecar else {},
+        },
+        "environment": {"required": {}, "attesters": {}, "results": [], "revoked": {}},
+        "segments": None,
+        "modes": {"shadow": [], "break_glass": []},
+    } | changes
     return {
         "lease": {"issued_at_ns": now, "valid_until_ns": now + int(seconds * 1e9)},
         "trust": trust,
@@ -176,13 +230,15 @@ class Server:
         result: dict[str, Any] = self.client.post(DECISION, json={"input": asked}).raise_for_status().json()["result"]
         return result
 
+    def start(self, asked: Any) -> dict[str, Any]:
+        """What the start of an execution gives, as the agent asks for it. Raises httpx.HTTPStatusError."""
+        answer = self.client.post("/v1/data/placet/start", json={"input": asked}, headers=self.agent)
+        started: dict[str, Any] = answer.raise_for_status().json()["result"]
+        return started
+
     def cpu_seconds(self) -> float:
         """CPU time that OPA has used so far (Linux; 0 elsewhere)."""
-        stat = Path(f"/proc/{self.process.pid}/stat")
-        if not stat.exists():
-            return 0.0
-        fields = stat.read_text().rsplit(") ", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return process_cpu_seconds(self.process.pid)
 
     def records(self) -> list[dict[str, Any]]:
         """Every line that OPA wrote, as a record; a line that is not one fails."""
@@ -191,6 +247,15 @@ class Server:
         if strangers:
             raise AssertionError(f"not a record: {strangers[0]}")
         return [record for record in records if record["msg"] == "Decision Log"]
+
+
+def process_cpu_seconds(pid: int) -> float:
+    """CPU time, user and system, that a process has used so far (Linux; 0 elsewhere)."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return 0.0
+    fields = stat.read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager

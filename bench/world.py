@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
 from app.core.holder_keys import request_digest
-from app.sidecar.trust_state import usual_headers
+from app.sidecar.trust_keys import usual_headers
 
 DOMAIN, PARTNER = "example.org", "partner.example"
 AUDIENCE = "spiffe://example.org/system/payments"

@@ -70,6 +70,8 @@ def start(
         document["execution"] = {"id": execution}
     with edges.connect(edge, ca, socket) as sidecar:
         status, answer = sidecar.post("/v1/executions", {"input": document})
+    if status == 200 and "decision" not in answer:
+        raise Denied(Reason.DECISION_MALFORMED, "the sidecar gave no decision")
     _deliver(status, answer, out, output)
 
 

@@ -17,6 +17,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "bundle": ("cli.bundle", "Build, sign, verify and publish policy bundles."),
     "demo": ("cli.demo", "Run the whole system on this machine and show that it holds."),
     "domain": ("cli.domain", "Trust domains that are linked with this one."),
+    "environment": ("cli.environment", "Attestation results about sidecars."),
     "execution": ("cli.execution", "Start governed executions at a sidecar."),
     "governance": ("cli.governance", "What holds for a system: warrants, environment, segments, approval."),
     "grant": ("cli.grant", "Let a subject speak for others."),

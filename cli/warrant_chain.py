@@ -128,7 +128,7 @@ def verify(
 
     chain = options.tokens(files)
     asked = (action, _resource(resource), options.json_file(context, "the context") if context else None)
-    trusted = _trusted(trust, server, token_file)
+    trusted = _trusted(trust, system, server, token_file)
     moment = float(options.moment(at, "--at")) if at else time.time()
     try:
         verified = verify_chain(chain, trusted, _audience(audience, system, trusted), moment)
@@ -226,7 +226,7 @@ def _resource(text: str | None) -> tuple[str, str] | None:
     return kind, identifier
 
 
-def _trusted(file: Path | None, server: str | None, token_file: Path | None) -> WarrantTrust:
+def _trusted(file: Path | None, system: str | None, server: str | None, token_file: Path | None) -> WarrantTrust:
     """The issuers of a file, or those that the control plane publishes."""
     import json
 
@@ -235,7 +235,7 @@ def _trusted(file: Path | None, server: str | None, token_file: Path | None) -> 
     if file is not None:
         return WarrantTrust.load(read_bounded(file, MAX_TRUST, "the trusted issuers"), str(file))
     with client.connect(server, token_file) as plane:
-        published = plane.get("/api/v1/warrant-issuers")
+        published = plane.get("/api/v1/warrant-issuers", system=system)
     return WarrantTrust.load(json.dumps(published).encode(), "the control plane's issuers")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from sqlmodel import Session, col, select
 
@@ -42,9 +44,27 @@ def revoke(session: Session, system: str, identifier: str, because: str) -> Atte
 
 def revoke_unaccepted(session: Session, system: str, accepted: Evidence) -> list[AttestationResult]:
     """Revoke the results in force that rest on evidence which `accepted` does not take any more."""
-    affected = [row for row in _in_force(session, system) if any(not _is_accepted(one, accepted) for one in row.basis)]
+    affected = [
+        row for row in _in_force(session, system) if any(not still_accepted(one, accepted) for one in row.basis)
+    ]
     for row in affected:
         _revoke(session, row, "the evidence is no longer accepted")
+    session.flush()
+    return affected
+
+
+def revoke_issuer(session: Session, issuer: str, subject: str | None = None) -> list[AttestationResult]:
+    """Revoke the results in force, of every system, that rest on tokens of an issuer, or of one subject of it."""
+    affected = [
+        row
+        for row in _in_force(session, None)
+        if any(
+            one["type"] == "token" and one["issuer"] == issuer and subject in {None, one["subject"]}
+            for one in row.basis
+        )
+    ]
+    for row in affected:
+        _revoke(session, row, f"{subject or 'the issuer'} vouches for nothing any more")
     session.flush()
     return affected
 
@@ -62,12 +82,12 @@ def revoked(session: Session, system: str) -> list[Revocation]:
     return [Revocation(id=row.id, expires_at=math.ceil(row.expires_at.timestamp())) for row in rows]
 
 
-def _in_force(session: Session, system: str) -> list[AttestationResult]:
+def _in_force(session: Session, system: str | None) -> list[AttestationResult]:
     query = select(AttestationResult).where(
-        AttestationResult.system == system,
-        col(AttestationResult.revoked_at).is_(None),
-        col(AttestationResult.expires_at) > now(),
+        col(AttestationResult.revoked_at).is_(None), col(AttestationResult.expires_at) > now()
     )
+    if system is not None:
+        query = query.where(AttestationResult.system == system)
     return list(session.exec(query))
 
 
@@ -77,18 +97,26 @@ def _revoke(session: Session, row: AttestationResult, because: str) -> None:
         session.add(row)
 
 
-def _is_accepted(basis: dict[str, object], accepted: Evidence) -> bool:
+def still_accepted(basis: Mapping[str, Any], rules: Evidence) -> bool:
     """Whether one piece of evidence, as it was noted when it was taken, would still be taken."""
     if basis["type"] == "image":
-        image = accepted.image
-        signers = [one.model_dump() for one in image.identities] if image else []
-        wanted = set(image.required_predicates) if image else set()
-        noted, predicates = basis["signers"], basis["predicates"]
-        assert isinstance(noted, list)
-        assert isinstance(predicates, list)
-        listed = image is not None and (not image.digests or basis["digest"] in image.digests)
-        return listed and all(one in signers for one in noted) and wanted <= set(predicates)
+        image = rules.image
+        if image is None or (image.digests and basis["digest"] not in image.digests):
+            return False
+        signers = [one.model_dump() for one in image.identities]
+        return all(one in signers for one in basis["signers"]) and set(image.required_predicates) <= set(
+            basis["predicates"]
+        )
     if basis["type"] == "token":
-        return any((one.issuer, one.audience) == (basis["issuer"], basis["audience"]) for one in accepted.tokens)
-    attester = next((one for one in accepted.attesters if one.issuer == basis["issuer"]), None)
-    return attester is not None and any(key.get("kid") == basis["kid"] for key in attester.jwks["keys"])
+        return any(
+            (one.issuer, one.audience) == (basis["issuer"], basis["audience"])
+            and {kind: dict(getattr(one, kind)) for kind in ("node", "region") if getattr(one, kind)} == basis["claims"]
+            for one in rules.tokens
+        )
+    attester = next((one for one in rules.attesters if one.issuer == basis["issuer"]), None)
+    return (
+        attester is not None
+        and any(key.get("kid") == basis["kid"] for key in attester.jwks["keys"])
+        and attester.sidecar == basis["sidecar"]
+        and {"posture": dict(attester.posture)} == basis["claims"]
+    )

@@ -17,6 +17,7 @@ from app.control.problems import Invalid, NotFound
 from app.control.store import Batch, Decision
 
 OUTCOMES = ("allow", "deny", "unreadable")
+MODES = ("any", "shadow", "break-glass")
 MAX_PAGE = 200
 
 
@@ -29,6 +30,9 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
     text: str | None = None
+    #: shadow, break-glass, or `any` of them.
+    mode: str | None = None
+    execution: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,12 @@ def _conditions(wanted: Filter) -> Iterable[Any]:
         if wanted.outcome not in OUTCOMES:
             raise Invalid(f"the outcome must be one of {', '.join(OUTCOMES)}")
         yield Decision.outcome == wanted.outcome
+    if wanted.mode:
+        if wanted.mode not in MODES:
+            raise Invalid(f"the mode must be one of {', '.join(MODES)}")
+        yield col(Decision.mode).is_not(None) if wanted.mode == "any" else Decision.mode == wanted.mode
+    if wanted.execution:
+        yield Decision.execution == wanted.execution
     if wanted.since:
         yield col(Decision.time_ns) >= _nanoseconds(wanted.since)
     if wanted.until:

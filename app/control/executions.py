@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import CursorResult, delete, update
+from sqlalchemy import delete, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
@@ -119,7 +119,8 @@ def _use(session: Session, one: Counted) -> None:
     _insert(session, Redemption(key=one.key, issuer=one.issuer, jti=one.jti, uses=one.uses, expires_at=until))
     known = (col(Redemption.key) == one.key, col(Redemption.uses) == one.uses, col(Redemption.expires_at) == until)
     left = update(Redemption).where(*known, col(Redemption.used) < one.uses).values(used=Redemption.used + 1)
-    if _count(session.execute(left.execution_options(synchronize_session=False))):
+    counted = left.returning(col(Redemption.key)).execution_options(synchronize_session=False)
+    if session.execute(counted).first() is not None:
         return
     found = session.get(Redemption, one.key, populate_existing=True)
     if found is None or (found.uses, found.expires_at) != (one.uses, until):
@@ -143,8 +144,9 @@ def _repeated(session: Session, row: Execution) -> Execution:
 def _insert(session: Session, row: Execution | Redemption) -> bool:
     """Add a row unless its key is taken; waits for whoever is about to take it. Says whether it was added."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    added = dialect.insert(type(row)).values(**row.model_dump()).on_conflict_do_nothing()
-    return _count(session.execute(added)) == 1
+    table = row.metadata.tables[str(row.__tablename__)]
+    added = dialect.insert(table).values(**row.model_dump()).on_conflict_do_nothing().returning(*table.primary_key)
+    return session.connection().execute(added).first() is not None
 
 
 def _forget_expired(session: Session) -> None:
@@ -152,8 +154,3 @@ def _forget_expired(session: Session) -> None:
     over = select(Redemption.key).where(col(Redemption.expires_at) < now() - KEEP_FOR).limit(100)
     gone = delete(Redemption).where(col(Redemption.key).in_(over.with_for_update(skip_locked=True)))
     session.execute(gone.execution_options(synchronize_session=False))
-
-
-def _count(result: object) -> int:
-    assert isinstance(result, CursorResult)
-    return result.rowcount

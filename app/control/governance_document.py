@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from app.control.issuer_keys import vet
 from app.control.problems import Invalid
+from app.core import warrant_scope
+from app.core.errors import UsageError
 from app.core.governance import Flow, Pattern, RequiredEnvironment, Segment
 from app.core.targets import Digest, Line
 from app.core.verification_policy import SignerIdentity
@@ -20,8 +22,10 @@ from app.core.verification_policy import SignerIdentity
 #: Seconds that an attestation result holds unless the document says otherwise.
 RESULT_LIFETIME = 300
 
-_CLAIM = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
-_MAX_CONSTRAINTS = 32
+#: The member of a result's part that says whether it affirms; no claim may take its place.
+STATUS = "ear.status"
+
+_CLAIM = re.compile(r"[A-Za-z0-9_.:/~-]{1,128}")
 
 
 class _Part(BaseModel):
@@ -51,31 +55,12 @@ class Actor(_Part):
 
 
 def _constraints(value: dict[str, Any]) -> dict[str, Any]:
-    """Constraints of a warrant: `{MEMBER: {"at_most": N} | {"at_least": N} | both | {"in": [values]}}`."""
-    if len(value) > _MAX_CONSTRAINTS:
-        raise ValueError(f"at most {_MAX_CONSTRAINTS} constraints")
-    for member, rule in value.items():
-        if not isinstance(rule, dict) or not _is_rule(rule):
-            raise ValueError(
-                f"the constraint on {member!r} must be at_most and/or at_least with a number, "
-                "or in with 1 to 64 strings, numbers or booleans"
-            )
+    """Constraints of a warrant, as they are written."""
+    try:
+        warrant_scope.validated(value, "constraints")
+    except UsageError as error:
+        raise ValueError(str(error)) from error
     return value
-
-
-def _is_rule(rule: dict[str, Any]) -> bool:
-    if set(rule) == {"in"}:
-        listed = rule["in"]
-        return isinstance(listed, list) and 1 <= len(listed) <= 64 and all(_is_scalar(one) for one in listed)
-    return bool(rule) and set(rule) <= {"at_most", "at_least"} and all(_is_number(one) for one in rule.values())
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 2**53
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, str | bool) or _is_number(value)
 
 
 class ExchangeRule(_Part):
@@ -98,15 +83,15 @@ class ImageEvidence(_Part):
     """Whose signed statement makes an image acceptable; with `digests`, only these images."""
 
     identities: Annotated[list[SignerIdentity], Field(min_length=1, max_length=64)]
-    #: Predicate types that must be attested by them, each at least once. Empty: any signed statement about the image.
+    #: Predicate types that must be attested by them, each at least once. Empty: SLSA provenance or a VSA will do.
     required_predicates: Annotated[list[Line], Field(max_length=16)] = []
     digests: Annotated[list[Digest], Field(max_length=256)] = []
 
 
 def _claims(value: dict[str, str]) -> dict[str, str]:
     for name, path in value.items():
-        if not _CLAIM.fullmatch(name) or not _CLAIM.fullmatch(path):
-            raise ValueError(f"{name!r}: {path!r} is not a name of a claim; nested ones are written a/b/c")
+        if not _CLAIM.fullmatch(name) or not _CLAIM.fullmatch(path) or name == STATUS:
+            raise ValueError(f"{name!r}: {path!r} does not map a claim; nested ones are written a/b, a slash itself ~1")
     return value
 
 
@@ -138,6 +123,8 @@ class AttesterEvidence(_Part):
     jwks: dict[str, Any]
     #: A name in the result's `posture`, and the claim that holds it.
     posture: Annotated[dict[str, str], Field(min_length=1, max_length=16), AfterValidator(_claims)]
+    #: A claim that must hold the sidecar's SPIFFE ID, so that one host's token is none for another.
+    sidecar: Line | None = None
     #: How old an EAT may be, by its `iat`.
     max_age_seconds: Annotated[int, Field(ge=5, le=86400)] = 300
 

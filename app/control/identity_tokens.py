@@ -64,13 +64,12 @@ def verify(
         raise Denied(Reason.IDENTITY_ALGORITHM, f"the {what}'s algorithm is not its key's", step=what)
     claims = _verified(token, key, [*issuer.audiences, also_for], what)
     _check_age(claims, max_age, what)
-    domain = issuer.domain or home
     if not _is_name(claims["sub"]):
         raise Denied(Reason.IDENTITY_CLAIMS, f"the {what}'s sub is no name", step=what)
-    if not standing.vouches(issuer, domain, claims["sub"]):
+    if not standing.vouches(issuer, claims["sub"]):
         raise Denied(Reason.IDENTITY_DOMAIN, f"the {what}'s issuer may not vouch for its subject", step=what)
     who = Principal(issuer=issuer.issuer, id=claims["sub"])
-    return Identity(who, domain, claims, _actor(claims, issuer.issuer, what))
+    return Identity(who, issuer.domain or home, claims, _actor(claims, issuer.issuer, what))
 
 
 def _verified(token: str, key: Mapping[str, str], audiences: list[str], what: str) -> dict[str, Any]:
@@ -129,7 +128,7 @@ def _is_name(value: Any) -> bool:
 def _issuer(session: Session, claims: Mapping[str, Any]) -> Issuer | None:
     """By `iss`; a JWT-SVID needs none, and is of its subject's trust domain then."""
     named = claims.get("iss")
-    found = standing.trusted(session, named) if isinstance(named, str) and "\0" not in named else None
+    found = issuers.find(session, named) if isinstance(named, str) and "\0" not in named else None
     if found is not None:
         return found
     parts = re.match(r"(spiffe://[a-z0-9._-]{1,255})/", str(claims.get("sub")))

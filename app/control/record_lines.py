@@ -23,6 +23,10 @@ RECORD_TYPE = "openpolicyagent.org/decision_logs"
 MAX_COLUMN = 512
 MAX_TEXT = 4096
 MAX_REASONS = 32
+MAX_MODE = 16
+
+#: Members of the input that hold tokens, of which records keep digests.
+_TOKENS = {"identity", "warrant", "proof", "environment"}
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
@@ -50,6 +54,9 @@ class Line:
     resource_id: str | None = None
     policy: str | None = None
     library: str | None = None
+    #: shadow or break-glass, when the answer rests on a mode; the reasons are then those that would have denied.
+    mode: str | None = None
+    execution: str | None = None
     text: str = ""
 
 
@@ -124,7 +131,7 @@ def clean(value: Any, limit: int = MAX_COLUMN) -> str | None:
 
 
 def _line(record: dict[str, Any], raw: bytes, offset: int) -> Line:
-    result, request = _object(record.get("result")), _object(record.get("input"))
+    result, request = decision_of(record), _object(record.get("input"))
     resource, subject, bundles = (
         _object(request.get("resource")),
         _object(result.get("subject")),
@@ -145,9 +152,17 @@ def _line(record: dict[str, Any], raw: bytes, offset: int) -> Line:
         resource_id=clean(resource.get("id")),
         policy=clean(bundles.get("policy")),
         library=clean(bundles.get("library")),
+        mode=clean(_object(result.get("mode")).get("kind"), MAX_MODE),
+        execution=clean(result.get("execution") or _object(request.get("execution")).get("id")),
     )
     line.text = _text(line, request, result)
     return line
+
+
+def decision_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The decision in a record: its result, or, when an execution was to start (`placet/start`), a part of that."""
+    result = _object(record.get("result"))
+    return _object(result["decision"]) if "allow" not in result and "decision" in result else result
 
 
 def _is_decision(record: Mapping[str, Any]) -> bool:
@@ -171,12 +186,15 @@ def _outcome(record: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str,
         return "deny", [str(Reason.EVALUATION_ERROR)]
     if "result" not in record:
         return "deny", [str(Reason.DECISION_UNDEFINED)]
-    listed = result.get("reasons")
-    codes = [_object(one).get("code") for one in listed] if isinstance(listed, list) else []
-    reasons = [clean(code, 100) or "" for code in codes[:MAX_REASONS] if isinstance(code, str)]
+    reasons = _codes(result.get("reasons")) or _codes(_object(result.get("mode")).get("reasons"))
     if result.get("allow") is True:
         return "allow", reasons
     return "deny", reasons or [str(Reason.DECISION_MALFORMED)]
+
+
+def _codes(listed: Any) -> list[str]:
+    codes = [_object(one).get("code") for one in listed] if isinstance(listed, list) else []
+    return [clean(code, 100) or "" for code in codes[:MAX_REASONS] if isinstance(code, str)]
 
 
 def _identifier(given: Any, raw: bytes) -> str:
@@ -200,10 +218,11 @@ def _nanoseconds(value: Any) -> int | None:
 
 
 def _text(line: Line, request: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    """The words of the record: identifiers first, then the input without its identity, then the reasons."""
-    asked = {name: value for name, value in request.items() if name not in {"identity", "warrant"}}
-    words = [line.decision_id, line.subject_id, line.subject_issuer, *line.reasons]
-    return _bounded(" ".join([*filter(None, words), _flat(asked), _flat(result.get("reasons"))]))
+    """The words of the record: identifiers first, then the input without its tokens, then the reasons."""
+    asked = {name: value for name, value in request.items() if name not in _TOKENS}
+    words = [line.decision_id, line.subject_id, line.subject_issuer, line.execution, line.mode, *line.reasons]
+    named = [_object(result.get("subject")).get("actors"), *(result.get(name) for name in ("warrant", "mode"))]
+    return _bounded(" ".join([*filter(None, words), *map(_flat, named), _flat(asked), _flat(result.get("reasons"))]))
 
 
 def _flat(value: Any) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from sqlmodel import Session, col, select
 
-from app.control import quarantine
+from app.control import issuers, quarantine
 from app.control.problems import Forbidden, Invalid
 from app.control.store import DomainLink, Issuer, Quarantine
 from app.core.reason_codes import Reason
@@ -28,11 +28,11 @@ def require(session: Session, home: str, principals: Iterable[Principal]) -> Non
     Raises `Invalid` for an issuer that nobody trusts, and `Forbidden` with a reason for the rest.
     """
     for number, one in enumerate(principals):
-        issuer = trusted(session, one.issuer)
+        issuer = issuers.find(session, one.issuer)
         if issuer is None:
             raise Invalid(f"the issuer {one.issuer} is not trusted; add it: placet issuer add")
         domain = issuer.domain or home
-        if not vouches(issuer, domain, one.id):
+        if not vouches(issuer, one.id):
             raise Forbidden(f"{one.issuer} may not vouch for {one.id}", reason=str(Reason.IDENTITY_DOMAIN))
         if domain != home and session.get(DomainLink, domain) is None:
             raise Forbidden(f"the domain {domain} is not linked", reason=str(Reason.WARRANT_DOMAIN))
@@ -43,25 +43,14 @@ def require(session: Session, home: str, principals: Iterable[Principal]) -> Non
             raise Forbidden(f"the domain {domain} is in quarantine", reason=str(Reason.QUARANTINE_DOMAIN))
 
 
-def trusted(session: Session, issuer: str) -> Issuer | None:
-    """The issuer, if it is trusted."""
-    return session.exec(select(Issuer).where(Issuer.issuer == issuer)).first()
-
-
-def vouches(issuer: Issuer, domain: str, subject: str) -> bool:
-    """Whether an issuer of `domain` may vouch for a subject of that name."""
+def vouches(issuer: Issuer, subject: str) -> bool:
+    """Whether an issuer may vouch for a subject of that name."""
     lowered = subject.lower()
     if lowered.startswith(_SPIFFE) and not _SPIFFE_ID.fullmatch(subject):
         return False
-    if names := names_of(issuer, domain):
-        return subject.startswith(names)
+    if issuer.names:
+        return subject.startswith(issuer.names)
     return not lowered.startswith((_SPIFFE, _KUBERNETES))
-
-
-def names_of(issuer: Issuer, domain: str) -> str:
-    """How every name begins that the issuer vouches for; empty: any that belongs to nobody in particular."""
-    kinds = {"kubernetes": _KUBERNETES, "spiffe": f"spiffe://{domain}/"}
-    return issuer.names or kinds.get(issuer.kind, "")
 
 
 def _denied(session: Session, kind: quarantine.Kind, name: str, issuer: str = "") -> bool:

@@ -24,6 +24,7 @@ from app.control.problems import Conflict, Forbidden, Invalid, NotFound
 from app.control.store import SigningKey, Warrant
 from app.control.store.columns import now
 from app.core import strict_json
+from app.core.complaint import complaint
 from app.core.governance import audience_of, control_plane_id
 from app.core.reason_codes import Reason
 from app.core.warrant_request import WarrantRequest
@@ -210,7 +211,7 @@ def _require_usable(session: Session, home: str, system: str, request: WarrantRe
     try:
         claims = request.claims(issuer=control_plane_id(home), jti=identifier, audience=audience, now=at)
     except ValidationError as error:
-        raise Invalid(governance.complaint(error)) from error
+        raise Invalid(complaint(error)) from error
     length = len(strict_json.canonical(claims.document())) * 4 // 3 + _FRAME
     if length > MAX_TOKEN:
         raise Invalid(f"the warrant would be about {length} characters long; at most {MAX_TOKEN} are accepted")

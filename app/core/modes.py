@@ -150,7 +150,7 @@ def read_declaration(evidence: str) -> Shadow | BreakGlass:
     Raises `Denied` unless signing the result gives exactly the same statement.
     """
     try:
-        document = strict_json.load_object(evidence.encode())
+        document = strict_json.load_object(evidence.encode("utf-8", "surrogatepass"))
         payload = base64.b64decode(document["dsseEnvelope"]["payload"], validate=True)
         statement = strict_json.load_object(payload)
         predicate = _FORMS[statement["predicateType"]].model_validate(statement["predicate"])
@@ -203,7 +203,10 @@ def judge(evidence: Sequence[str], *, policy: VerificationPolicy, verify: Verify
     # (1) Each piece is signed by somebody who may declare such a mode, and is about this system.
     if not 1 <= len(evidence) <= MAX_EVIDENCE:
         raise _invalid(f"a mode has 1 to {MAX_EVIDENCE} pieces of evidence")
-    verified = [_verified(one.encode(), policy, verify, audience, number) for number, one in enumerate(evidence)]
+    verified = [
+        _verified(one.encode("utf-8", "surrogatepass"), policy, verify, audience, number)
+        for number, one in enumerate(evidence)
+    ]
 
     # (2) All say the same.
     first = verified[0]

@@ -99,6 +99,8 @@ def verify_chain(tokens: Sequence[str], trust: WarrantTrust, audience: str, at: 
     denials = [*_untrusted(warrants, trust), *_unfit(warrants, audience, at)]
     for parent, child in pairwise(warrants):
         denials += [_denied(reason, _of(child, detail), field) for reason, field, detail in widenings(parent, child)]
+    if len({claims.jti for claims in warrants}) < len(warrants):
+        denials.append(malformed("two warrants of the chain have the same jti", field="jti"))
     if denials:
         raise ChainDenied(denials)
     return VerifiedChain(warrants)
@@ -122,10 +124,7 @@ def read_chain(tokens: Sequence[str]) -> list[UnverifiedWarrant]:
     """Read a chain WITHOUT verifying anything. Raises `Denied` with `warrant.malformed`."""
     if not 1 <= len(tokens) <= MAX_CHAIN:
         raise malformed(f"a chain has 1 to {MAX_CHAIN} warrants, not {len(tokens)}")
-    warrants = [read(token) for token in tokens]
-    if len({warrant.claims.jti for warrant in warrants}) < len(warrants):
-        raise malformed("two warrants of the chain have the same jti", field="jti")
-    return warrants
+    return [read(token) for token in tokens]
 
 
 def widenings(parent: WarrantClaims, child: WarrantClaims) -> Iterator[tuple[Reason, str, str]]:

@@ -49,7 +49,7 @@ class WarrantTrust:
         """Read a trust document. Raises `UsageError`, whose line begins with `where`.
 
         It is a JWK set that also says whose keys they are (`{"issuer", "keys": […]}`), or what a control plane
-        publishes (`{"domain", "issuers": [{"issuer", "domain", "keys": […]}], "links": […]}`).
+        publishes (`{"domain", "issuers": [{"issuer", "domain", "keys": […]}], "links", "holders", "revoked"}`).
         """
         try:
             document = strict_json.load_object(raw)
@@ -61,7 +61,9 @@ class WarrantTrust:
             raise UsageError(f"{where}: {complaint(error)}") from error
         except (strict_json.StrictJSONError, KeyRefused) as error:
             raise UsageError(f"{where}: {error}") from error
-        return cls(published.domain, issuers, frozenset(published.links), published.holders)
+        return cls(
+            published.domain, issuers, frozenset(published.links), published.holders, frozenset(published.revoked)
+        )
 
     @classmethod
     def of_state(cls, state: PublishedState, revoked: Set[str] = frozenset()) -> WarrantTrust:
@@ -89,6 +91,7 @@ class _Published(Document):
     issuers: list[_Issuer] = Field(min_length=1, max_length=256)
     links: list[Line] = Field(default_factory=list)
     holders: dict[str, str] | None = None
+    revoked: list[Line] = Field(default_factory=list)
 
 
 def _vetted(keys: list[dict[str, Any]]) -> dict[str, VettedKey]:

@@ -110,8 +110,8 @@ class WarrantClaims(Part):
     def _consistent(self) -> Self:
         if self.sub_id.sub != self.sub:
             raise ValueError("sub and sub_id name different subjects")
-        if self.nbf is not None and self.nbf >= self.exp:
-            raise ValueError("it ends before it begins: nbf is not before exp")
+        if max(self.iat, self.nbf or 0) >= self.exp:
+            raise ValueError("it ends before it begins: iat and nbf lie before exp")
         return self
 
     @property

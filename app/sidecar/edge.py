@@ -168,7 +168,7 @@ def _in_authzen(handler: Handler) -> Handler:
         except authzen.Malformed as error:
             answer = PlainTextResponse(str(error), 400)
         except Refused as refusal:
-            answer = PlainTextResponse(refusal.detail, refusal.status)
+            answer = PlainTextResponse(refusal.detail, refusal.status, refusal.headers())
         except Failed as error:
             answer = PlainTextResponse(str(error), 500)
         except TimeoutError:

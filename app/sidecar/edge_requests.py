@@ -16,8 +16,8 @@ from app.core.reason_codes import Reason
 
 #: Bytes of a request's body: OPA takes a little more, since the agent adds to it.
 MAX_BODY = 96 * 1024
-#: Seconds for one request, body and answer.
-TIMEOUT = 15.0
+#: Seconds for a request's body, and for the answer.
+BODY_TIMEOUT, TIMEOUT = 5.0, 15.0
 #: Requests that are worked on at once. Each may wait for OPA and for the control plane.
 CONCURRENT = 24
 
@@ -43,8 +43,11 @@ class Refused(Exception):
             "detail": self.detail,
             "reason": str(self.reason),
         }
-        headers = {"Retry-After": "1"} if self.status == 503 else None
-        return JSONResponse(document, self.status, headers, media_type="application/problem+json")
+        return JSONResponse(document, self.status, self.headers(), media_type="application/problem+json")
+
+    def headers(self) -> dict[str, str]:
+        """The connection ends: what is left of the body would be read for nothing."""
+        return {"Connection": "close", **({"Retry-After": "1"} if self.status == 503 else {})}
 
 
 async def read_object(request: Request) -> dict[str, Any]:
@@ -54,10 +57,13 @@ async def read_object(request: Request) -> dict[str, Any]:
         raise Refused(415, "send application/json, as it is")
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise Refused(413, f"a request has at most {MAX_BODY} bytes")
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise Refused(413, f"a request has at most {MAX_BODY} bytes")
+    except TimeoutError as error:
+        raise Refused(400, "the request was not sent in time") from error
     except ClientDisconnect as error:
         raise Refused(400, "the request was not sent whole") from error
     try:

@@ -8,6 +8,7 @@ package placet.environment
 import data.placet.chain
 import data.placet.clock
 import data.placet.identity
+import data.placet.state
 
 # The reason codes of what is wrong, in the order of the table. Empty when each required kind is affirmed.
 default failures := ["environment.missing"]
@@ -91,7 +92,7 @@ verified(token) := claims if {
 	[first, body, _] := split(token, ".")
 	said := json.unmarshal(base64url.decode(body))
 	attester := data.placet_state.trust.environment.attesters[said.iss]
-	chain.linked(attester.domain)
+	state.domain_linked(attester.domain)
 
 	# A cached verification does not look at `alg` again, and other members of a header may panic the builtin.
 	header := json.unmarshal(base64url.decode(first))

@@ -1,7 +1,7 @@
 # Obligations from more than one rule, merged so that whoever fulfils the result fulfils each of them.
 #
 # - `mask`, `{type, fields: [text]}`: one, with every field.
-# - `limit`, `{type, name?, to: number}`: for each name, and for none, the lowest.
+# - `limit`, `{type, name?, to: number}`: for each name the lowest, sorted, and then the lowest without a name.
 # - `require_approval`, `{type, by: [text]}`: one, with everybody: each of them must approve.
 # - `record`, `{type, level: "full" | "summary"}`: one, of the highest level.
 #

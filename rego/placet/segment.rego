@@ -27,14 +27,13 @@ segments := data.placet_state.trust.segments
 # The segments that the request touches, for quarantine: the subject's, its actors' and the resource's.
 default names := []
 
-names := [name |
-	segments != null
-	some name in array.concat([source(one) | some one in everybody], [target])
-] if {
+names := array.concat([source(one) | some one in everybody], [segment | segment := target]) if {
 	is_object(segments)
 }
 
-# Who asks: the verified subject and the actors on its behalf.
+# Who asks: the verified subject and the actors on its behalf. Nobody, without a subject: that denies by itself.
+default everybody := []
+
 everybody := array.concat([identity.subject], object.get(identity.subject, "actors", []))
 
 # Those of another trust domain, or of one that is not known.

@@ -165,7 +165,29 @@ hop1_with(changes) := sign(header(agent_key), object.union(second_claims, change
 
 hop2_with(changes) := sign(header(partner_key), object.union(third_claims, changes), partner_key)
 
+hop1_without(members) := sign(header(agent_key), object.remove(second_claims, members), agent_key)
+
+hop2_without(members) := sign(header(partner_key), object.remove(third_claims, members), partner_key)
+
 chain := [first, hop1, hop2]
+
+# The longest chain: alice to herself, time and again, with two keys in turn.
+nine := [sign(nine_headers[min([position, 1])], nine_claims(position), nine_keys[position % 2]) |
+	some position in numbers.range(0, 8)
+]
+
+nine_keys := [root_key, agent_key]
+
+nine_headers := [root_header, header(agent_key)]
+
+nine_claims(position) := object.union(root_claims, object.union(
+	{
+		"iss": ["alice", control_plane][1 - min([position, 1])],
+		"jti": format_int(position, 10),
+		"depth": 8 - position,
+	},
+	{"cnf": {"jwk": public(nine_keys[(position + 1) % 2])} | position < 8},
+))
 
 request := {
 	"identity": {"token": "verified elsewhere"},
@@ -174,8 +196,23 @@ request := {
 	"context": {"amount": 40, "currency": "EUR", "weight": 1, "urgent": false},
 }
 
+request_with(warrants) := object.union(request, {"warrant": warrants})
+
 alice := {"id": "alice", "issuer": home, "domain": "example.org", "claims": {}, "actors": []}
 
 tool := {"id": "tool", "issuer": partner, "domain": "partner.example", "claims": {}, "actors": []}
 
 encoded(value) := base64url.encode_no_pad(json.marshal(value))
+
+# What stands in the place of anything else in the tests.
+junk := [null, true, false, 0, -1, 7.5, 1e30, "", "text", "*", "a**", [], [[]], [null], {}, {"": null}, {"a": {"b": []}}]
+
+root_with_member(member, value) := sign(root_header, object.union(object.remove(root_claims, [member]), {member: value}), root_key)
+
+proof_claims := {"iat": second, "jti": "p1", "req": crypto.sha256(concat(".", [
+	base64url.encode_no_pad("refund"),
+	base64url.encode_no_pad("payment"),
+	base64url.encode_no_pad("p-1"),
+]))}
+
+proof(key, changes) := sign({"alg": alg(key), "typ": "proof+jwt"}, object.union(proof_claims, changes), key)

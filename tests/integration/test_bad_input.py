@@ -79,10 +79,11 @@ class Decider:
         else:
             assert answer.status_code == 200, answer.text
             assert len(records) == 1
-            result = answer.json()["result"]
-            assert decision.allow is result["allow"]
+            # As text: what is nested deeply is answered and recorded as it came, and Python's parser does not follow.
+            allowed = f'"result":{{"allow":{json.dumps(decision.allow)},'
+            assert allowed in answer.text
+            assert allowed in records[0]
             assert decision.allow or decision.codes
-            assert json.loads(records[0])["result"]["allow"] is decision.allow
             for token in tokens_in(body.decode(errors="replace")):
                 assert token not in records[0], "a token is in the record"
         assert self.opa.process.poll() is None
@@ -185,28 +186,28 @@ NUMBERS = {"number", "fraction", "negative", "beyond 2^53", "beyond floats"}
 FIELDS: list[tuple[str, str, str, set[str]]] = [
     ("identity", "identity", "identity.", set()),
     ("identity", "identity.token", "identity.", set()),
-    ("identity", "action", "request.malformed", set()),
-    ("identity", "action.name", "request.malformed|policy.denied", set()),
-    ("identity", "resource", "request.malformed|policy.denied", set()),
-    ("identity", "resource.type", "request.malformed|policy.denied", set()),
+    ("identity", "action", "request.malformed|policy.", set()),
+    ("identity", "action.name", "request.malformed|policy.", set()),
+    ("identity", "resource", "request.malformed|policy.", set()),
+    ("identity", "resource.type", "request.malformed|policy.", set()),
     ("identity", "resource.id", "request.malformed", TEXTS),
-    ("identity", "context", "request.malformed|policy.denied", set()),
+    ("identity", "context", "request.malformed|policy.", set()),
     ("identity", "context.amount", "policy.denied", {"number", "fraction"}),
     ("identity", "context.currency", "policy.denied", set()),
-    ("identity", "identity.certificate", "identity.|request.", set()),
-    ("identity", "identity.asserted", "identity.|request.", set()),
-    ("identity", "identity.other", "identity.|request.", set()),
-    ("identity", "subject", "request.malformed", set()),
+    ("identity", "identity.certificate", "identity.|request.", {MISSING}),
+    ("identity", "identity.asserted", "identity.|request.", {MISSING}),
+    ("identity", "identity.other", "identity.|request.", {MISSING}),
+    ("identity", "subject", "request.malformed", {MISSING}),
     ("identity", "warrant", "warrant.|request.malformed", {MISSING}),
     ("identity", "proof", "warrant.|request.malformed", {MISSING, *TEXTS, "empty text"}),
-    ("identity", "execution", "execution.|request.malformed", {MISSING, "duplicates"}),
-    ("identity", "environment", "environment.|request.malformed", {MISSING, "empty array", "array"}),
+    ("identity", "execution", "execution.|request.malformed|policy.", {MISSING, "duplicates"}),
+    ("identity", "environment", "environment.|request.malformed", {MISSING, "empty array", "array", "deep"}),
     ("warrant", "warrant.0", "warrant.|request.malformed", set()),
     ("delegated", "warrant.1", "warrant.|request.malformed", set()),
     ("proven", "proof", "warrant.proof|request.malformed", set()),
     ("inside", "execution.token", "execution.|request.malformed|identity.", set()),
     ("inside", "execution.id", "execution.|request.malformed", set()),
-    ("certain", "environment.0", "environment.|request.malformed", set(VALUES)),
+    ("certain", "environment.0", "environment.|request.malformed", {MISSING, *VALUES}),
 ]
 
 
@@ -279,7 +280,7 @@ TOKENS: dict[str, tuple[Callable[[World], tuple[Key, str]], Callable[[World, str
     "execution": (
         lambda world: (world.keys[SIDECAR], world.execution(until=world.now + 300)),
         lambda world, token: made.request(execution={"id": "run-1", "token": token}),
-        "execution.|warrant.",
+        "execution.|warrant.|policy.|segment.",
     ),
 }
 
@@ -289,20 +290,24 @@ OPTIONAL: dict[str, dict[str, set[str]]] = {
         "header.typ": {MISSING, *TEXTS, "empty text"},
         "nbf": {MISSING, "number", "fraction", "negative"},
         "iat": {MISSING, "number", "fraction", "negative"},
-        "sub": TEXTS,
     },
     "warrant": {
         "nbf": {MISSING, "number"},
         "iat": {"number"},
+        "jti": {"text"},
         "depth": {MISSING, "number"},
-        "act": set(),
         "constraints": {MISSING, "empty object"},
     },
-    "hop": {"iat": {"number"}, "header.kid": {*TEXTS, "empty text"}},
-    "proof": {"jti": TEXTS, "header.kid": {*TEXTS, "empty text"}},
+    "hop": {
+        "nbf": {MISSING, "number"},
+        "iat": {"number"},
+        "jti": {"text"},
+        "depth": {MISSING},
+        "header.kid": {MISSING, *TEXTS, "empty text"},
+    },
+    "proof": {"jti": {"text"}, "header.kid": {MISSING}},
     "execution": {
-        "iat": {MISSING, "number", "fraction", "negative"},
-        "until": set(VALUES) | {MISSING},
+        "until": {*VALUES, MISSING} - {"monstrous"},
         "claims": {"empty object", "object", "duplicates"},
         "warrant_issuer": {MISSING, "null", *TEXTS},
         "warrants": {"empty array"},
@@ -310,7 +315,6 @@ OPTIONAL: dict[str, dict[str, set[str]]] = {
         "domains": {"empty array"},
         "actors": {"empty array"},
         "constraints": {"empty object"},
-        "domain": TEXTS,
         "sub_iss": TEXTS,
     },
 }
@@ -331,20 +335,19 @@ def members() -> list[tuple[str, str]]:
 def test_every_member_of_every_token_in_every_wrong_form(decider: Decider, token: str, member: str) -> None:
     make, place, beginning = TOKENS[token]
     key, good = make(decider.world)
-    harmless = OPTIONAL[token].get(member, set())
+    harmless, wrong = OPTIONAL[token].get(member, set()), {}
     for name, text in {MISSING: None, **VALUES}.items():
-        if name in ("huge text", "huge array"):
-            text = json.dumps("x" * 4_000)
+        if name.startswith("huge") and text:
+            text = text.replace("x" * 20_000, "x" * 3_000).replace("1, " * 3_000, "")
         bad = key.sign_raw(
             *(json.dumps(part) if isinstance(part, dict) else part for part in parts(good, member, text))
         )
         body = json.dumps({"input": place(decider.world, bad)})
         status, codes, allowed = decider.send(body.encode())
         assert status == 200
-        if allowed:
-            assert name in harmless, f"{name} was allowed"
-        else:
-            assert any(re.match(beginning, code) for code in codes), (name, codes)
+        if allowed != (name in harmless) or not (allowed or any(re.match(beginning, code) for code in codes)):
+            wrong[name] = codes
+    assert wrong == {}
 
 
 def parts(token: str, member: str, text: str | None) -> tuple[str, str]:

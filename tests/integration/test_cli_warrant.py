@@ -140,6 +140,7 @@ def test_a_warrant_is_issued_listed_verified_and_revoked(plane, tmp_path):
     (row,) = plane.json("warrant", "list", "--system", "payments", "--status", "revoked")
     assert row["id"] == shown["id"]
     assert "warrant.revoked" in plane.run("warrant", "fetch", shown["id"], "--system", "payments", expect=3).stderr
+    assert "warrant.revoked" in plane.run("warrant", "verify", file, "--system", "payments", expect=3).stderr
 
 
 def test_the_token_goes_to_stdout_alone_so_that_it_can_be_piped(plane):

@@ -21,7 +21,9 @@ from bench import stand
 pytestmark = pytest.mark.stack
 
 ISSUER = stand.Issuer()
-MEMBERS = {"allow", "reasons", "obligations", "bundles", "subject", "state", "expires_at"}
+MEMBERS = {
+    "allow", "reasons", "obligations", "bundles", "subject", "warrant", "execution", "mode", "state", "expires_at",
+}  # fmt: skip
 LIBRARY_CODES = {
     row["code"]
     for row in json.loads((Path(shipped("rego")).parent / "app/core/reasons.json").read_text())
@@ -74,7 +76,12 @@ def test_the_payments_example(opa: stand.Server) -> None:
     complete(allowed)
     assert allowed["allow"]
     assert allowed["obligations"] == [{"queue": "refunds", "type": "review"}]
-    assert allowed["subject"] == {"id": "spiffe://example.org/support", "issuer": stand.ISSUER}
+    assert allowed["subject"] == {
+        "id": "spiffe://example.org/support",
+        "issuer": stand.ISSUER,
+        "domain": "example.org",
+        "actors": [],
+    }
     denied = opa.decide(support | {"context": {"amount": 501, "currency": "EUR"}})
     assert codes(denied) == ["policy.denied", "policy:over_limit"]
 
@@ -92,10 +99,10 @@ def test_the_agent_tools_example(tmp_path: Path) -> None:
 
 
 def test_the_input_cannot_name_the_subject(opa: stand.Server) -> None:
-    asked = stand.request(ISSUER.token(sub="nobody"), subject={"id": "spiffe://example.org/support"})
+    asked = stand.request(ISSUER.token(sub="spiffe://example.org/nobody"), subject={"id": "spiffe://example.org/support"})
     decision = opa.decide(asked)
     assert codes(decision) == ["request.malformed"]
-    assert decision["subject"]["id"] == "nobody"
+    assert decision["subject"]["id"] == "spiffe://example.org/nobody"
 
 
 @pytest.mark.parametrize(

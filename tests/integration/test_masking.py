@@ -24,7 +24,7 @@ pytestmark = pytest.mark.stack
 ISSUER = stand.Issuer()
 
 #: Usable tokens: good signatures over different claims.
-TOKENS = [ISSUER.token(), ISSUER.token(sub="other"), ISSUER.token(aud="elsewhere"), ISSUER.token(exp=1)]
+TOKENS = [ISSUER.token(), ISSUER.token(sub="spiffe://example.org/other"), ISSUER.token(aud="elsewhere"), ISSUER.token(exp=1)]
 
 #: A policy that hands tokens on where it can: into reasons, obligations and a conflict.
 LEAKY = {

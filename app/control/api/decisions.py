@@ -28,6 +28,8 @@ def show(decision: Decision) -> dict[str, Any]:
         "sidecar": decision.sidecar,
         "outcome": decision.outcome,
         "reasons": decision.reasons,
+        "mode": decision.mode,
+        "execution": decision.execution,
         "subject": {"issuer": decision.subject_issuer, "id": decision.subject_id} if decision.subject_id else None,
         "action": decision.action,
         "resource": {"type": decision.resource_type, "id": decision.resource_id},
@@ -57,6 +59,8 @@ def search_decisions(
     since: str | None = None,
     until: str | None = None,
     text: Annotated[str | None, Query(max_length=200)] = None,
+    mode: str | None = None,
+    execution: Annotated[str | None, Query(max_length=512)] = None,
     limit: Annotated[int, Query(ge=1, le=decisions.MAX_PAGE)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> dict[str, Any]:
@@ -67,6 +71,8 @@ def search_decisions(
         since=decisions.moment(since) if since else None,
         until=decisions.moment(until) if until else None,
         text=text,
+        mode=mode,
+        execution=execution,
     )
     with plane.store.read() as session:
         page = decisions.search(session, wanted, limit, cursor)

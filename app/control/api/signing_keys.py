@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 
-from app.control import domains, issuers, keyring
+from app.control import domains, issuers, keyring, revocations
 from app.control.api.access import PlaneOf, by
-from app.control.api.forms import Body
+from app.control.api.forms import Body, Name
 from app.control.keyring import Keyring, Listed, Purpose
 from app.control.tokens import Access, Scope
 from app.core.governance import control_plane_id
@@ -65,12 +65,17 @@ def withdraw(plane: PlaneOf, kid: str, access: Annotated[Access, by(Scope.ADMIN)
 
 
 @router.get("/warrant-issuers")
-def warrant_issuers(plane: PlaneOf, _: Annotated[Access, by(Scope.SYSTEM_READ, everywhere=True)]) -> dict[str, Any]:
-    """Whose warrants count, for whoever verifies one."""
+def warrant_issuers(
+    plane: PlaneOf, access: Annotated[Access, by(Scope.SYSTEM_READ, everywhere=True)], system: Name | None = None
+) -> dict[str, Any]:
+    """Whose warrants count, for whoever verifies one; with `system`, also which are revoked there."""
+    if system is not None:
+        access.require(Scope.SYSTEM_READ, system)
     home = plane.settings.domain
     with plane.store.read() as session:
         own = Keyring.published(session, "warrant")
         links = domains.listed(session)
+        gone = [one.id for one in revocations.revoked(session, system)] if system is not None else []
         holders = {one.issuer: one.domain or home for one in issuers.listed(session)}
     signers = [(control_plane_id(home), home, own)] if own else []
     signers += [(one.issuer, one.domain, one.keys) for one in domains.warrant_issuers(links)]
@@ -81,4 +86,5 @@ def warrant_issuers(plane: PlaneOf, _: Annotated[Access, by(Scope.SYSTEM_READ, e
         ],
         "links": [link.domain for link in links],
         "holders": holders,
+        "revoked": gone,
     }

@@ -124,7 +124,7 @@ def list_warrants(
     """Warrants, newest first, by `status` and by `subject` (ISSUER#ID). `next` is the cursor of the page after."""
     conditions: list[Any] = [Warrant.system == system, *(warrants.has_status(status) if status else [])]
     if subject:
-        issuer, sign, identifier = subject.rpartition("#")
+        issuer, sign, identifier = subject.partition("#")
         if not sign or "\0" in subject:
             raise Invalid("a subject is ISSUER#ID")
         conditions += [Warrant.subject_issuer == issuer, Warrant.subject_id == identifier]

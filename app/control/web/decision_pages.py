@@ -34,6 +34,8 @@ class FilterForm:
     since: Annotated[str, Query(max_length=40)] = ""
     until: Annotated[str, Query(max_length=40)] = ""
     text: Annotated[str, Query(max_length=200)] = ""
+    mode: Annotated[str, Query(max_length=16)] = ""
+    execution: Annotated[str, Query(max_length=512)] = ""
 
     def filter(self, access: Access) -> Filter:
         """What to look for."""
@@ -43,6 +45,8 @@ class FilterForm:
             since=decisions.moment(self.since) if self.since else None,
             until=decisions.moment(self.until) if self.until else None,
             text=self.text or None,
+            mode=self.mode or None,
+            execution=self.execution or None,
         )
 
     def address(self, cursor: str | None = None) -> str:
@@ -61,10 +65,12 @@ def decision_list(
     since: Annotated[str, Query(max_length=40)] = "",
     until: Annotated[str, Query(max_length=40)] = "",
     text: Annotated[str, Query(max_length=200)] = "",
+    mode: Annotated[str, Query(max_length=16)] = "",
+    execution: Annotated[str, Query(max_length=512)] = "",
     cursor: Annotated[str, Query(max_length=100)] = "",
 ) -> Response:
     """Decisions, newest first. htmx gets the results alone."""
-    form = FilterForm(system, outcome, since, until, text)
+    form = FilterForm(system, outcome, since, until, text, mode, execution)
     page: dict[str, Any] = {"title": "Decisions", "form": form, "problem": None, "items": [], "older": None}
     with plane.store.read() as session:
         page["systems"] = [row.name for row in systems.listed(session, access.system)]
@@ -76,7 +82,7 @@ def decision_list(
             page["items"] = found.items
             page["older"] = form.address(found.next) if found.next else None
     page["newest"] = form.address() if cursor else None
-    page["outcomes"] = decisions.OUTCOMES
+    page["outcomes"], page["modes_known"] = decisions.OUTCOMES, decisions.MODES
     if not is_live(request):
         return render(request, "decisions.html", page)
     response = render(request, "decision_results.html", page)
@@ -108,16 +114,24 @@ def _shown(found: Whole) -> dict[str, Any]:
     raw = found.raw.decode("utf-8", "backslashreplace")
     codes = [{"code": code, "message": ""} for code in found.decision.reasons]
     nothing: dict[str, Any] = {"raw": raw, "input": None, "result": None, "reasons": codes, "record": None}
+    nothing |= {"mode": None, "warrants": [], "actors": []}
     if record_lines.parse(found.raw) is None:
         return nothing
     try:
         record = pretty.parse(found.raw)
         result = record.get("result")
+        decision = record_lines.decision_of(record)
+        mode, warrant, subject = (_members(decision.get(name)) for name in ("mode", "warrant", "subject"))
         return {
             "raw": raw,
             "input": pretty.pretty(record["input"]) if "input" in record else None,
             "result": pretty.pretty(result) if "result" in record else None,
-            "reasons": _reasons(result) or codes,
+            "reasons": _reasons(decision) or _reasons(mode) or codes,
+            "mode": mode.get("id"),
+            "warrants": [one for one in _listed(warrant.get("ids")) if isinstance(one, str)],
+            "actors": [
+                {name: _members(one).get(name) for name in ("issuer", "id")} for one in _listed(subject.get("actors"))
+            ],
             "record": pretty.pretty(record),
         }
     except RecursionError:
@@ -125,9 +139,16 @@ def _shown(found: Whole) -> dict[str, Any]:
 
 
 def _reasons(result: Any) -> list[dict[str, str]]:
-    listed = result.get("reasons") if isinstance(result, dict) else None
     return [
         {"code": str(one.get("code", "")), "message": str(one.get("message", ""))}
-        for one in (listed if isinstance(listed, list) else [])
+        for one in _listed(_members(result).get("reasons"))
         if isinstance(one, dict)
     ]
+
+
+def _members(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

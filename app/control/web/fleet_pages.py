@@ -9,12 +9,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.control import channels, quarantine, releases, sidecars, systems
+from app.control import attestation_results, channels, governance, modes, quarantine, releases, sidecars, systems
 from app.control.api.access import PlaneOf, by
 from app.control.publication import object_key, release_file
 from app.control.store import Evidence, Release
 from app.control.tokens import Access, Scope
 from app.control.web.rendering import render
+from app.core import strict_yaml
 from app.core.statements import LINK
 from app.core.targets import ATTESTATIONS_FILE, BUNDLE_FILE, SIGNATURE_FILE
 
@@ -35,6 +36,7 @@ def system_list(request: Request, plane: PlaneOf, access: BoundReader) -> Respon
             {
                 "system": system,
                 "channels": channels.listed(session, system.name),
+                "modes": modes.in_force(session, system.name),
                 "sidecars": [sidecars.condition(one) for one in sidecars.listed(session, system.name)],
             }
             for system in systems.listed(session, access.system)
@@ -44,11 +46,18 @@ def system_list(request: Request, plane: PlaneOf, access: BoundReader) -> Respon
 
 @router.get("/systems/{system}")
 def system_page(request: Request, plane: PlaneOf, system: str, _: Reader) -> Response:
-    """One system: who may sign, where its channels point, and its releases."""
+    """One system: who may sign, where its channels point, its modes and governance, and its releases."""
     with plane.store.read() as session:
+        found, in_force = systems.find(session, system), governance.current(session, system)
+        document = governance.of(session, system)
         page = {
             "title": f"System {system}",
-            "system": systems.find(session, system),
+            "system": found,
+            "modes": [(mode, modes.condition(mode)) for mode in modes.listed(session, system)],
+            "governance": document,
+            "governance_version": in_force.version if in_force else 0,
+            "governance_text": strict_yaml.dump(document.model_dump(mode="json")),
+            "results": attestation_results.listed(session, system),
             "channels": channels.listed(session, system),
             "releases": releases.listed(session, system),
         }

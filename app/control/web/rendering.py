@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from app.control import modes
 from app.control.api.decisions import rfc3339
-from app.control.tokens import Scope
+from app.control.plane import Plane
+from app.control.store import is_outage
+from app.control.tokens import Access, Scope
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -30,6 +34,7 @@ _MENU = (
     ("/decisions", "Decisions", Scope.DECISION_READ),
     ("/systems", "Systems", Scope.SYSTEM_READ),
     ("/sidecars", "Sidecars", Scope.SYSTEM_READ),
+    ("/issuers", "Issuers", Scope.SYSTEM_READ),
     ("/quarantine", "Quarantine", Scope.SYSTEM_READ),
 )
 
@@ -50,11 +55,39 @@ def render(request: Request, template: str, page: Mapping[str, Any], *, status: 
             "access": access,
             "menu": [(address, words) for address, words, scope in _MENU if access and access.may(scope)],
             "path": request.url.path,
+            **_modes(request, access),
             **page,
         }
     )
     # A record may hold what UTF-8 cannot say.
     return HTMLResponse(html.encode("utf-8", "replace"), status, HEADERS)
+
+
+def _modes(request: Request, access: Access | None) -> dict[str, Any]:
+    """The modes in force or to come, for the banner of every page that somebody sees who signed in."""
+    if access is None or is_live(request):
+        return {"modes_shown": [], "modes_unknown": False}
+    plane: Plane = request.app.state.plane
+    try:
+        with plane.store.read() as session:
+            found = modes.in_force(session, access.system)
+    except SQLAlchemyError as error:
+        if not is_outage(error):
+            raise
+        return {"modes_shown": [], "modes_unknown": True}
+    shown = [
+        {
+            "kind": mode.kind,
+            "condition": modes.condition(mode),
+            "system": mode.system,
+            "until": mode.ends_at,
+            "reason": mode.reason,
+            "signers": ", ".join(signer["identity"] for signer in mode.signers),
+            "id": mode.id,
+        }
+        for mode in found
+    ]
+    return {"modes_shown": shown, "modes_unknown": False}
 
 
 def is_live(request: Request) -> bool:

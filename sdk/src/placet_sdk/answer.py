@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -72,7 +73,7 @@ def read_result(result: Any, decision_id: str | None) -> Decision:
         allow=allow,
         reasons=_reasons(members, "reasons"),
         obligations=tuple(_object(one, "an obligation") for one in _list(members, "obligations")),
-        bundles=_bundles(members),
+        bundles=_bundles(members, ("policy", "library") if allow else ()),
         subject=_subject(_given(members, "subject")),
         warrant=_warrant(_given(members, "warrant")),
         execution=_text_or_none(members, "execution"),
@@ -146,9 +147,9 @@ def _reasons(members: dict[str, Any], name: str) -> tuple[Reason, ...]:
     return tuple(Reason(_text(one, "code"), _string(one, "message")) for one in found)
 
 
-def _bundles(members: dict[str, Any]) -> dict[str, str]:
+def _bundles(members: dict[str, Any], required: Sequence[str]) -> dict[str, str]:
     bundles = _object(members.get("bundles"), "bundles")
-    return {name: _text(bundles, name) for name in {"policy", "library", *bundles}}
+    return {name: _text(bundles, name) for name in {*required, *bundles}}
 
 
 def _time_or_none(members: dict[str, Any], name: str) -> datetime | None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
+from urllib.parse import quote
 
 from placet_sdk import governed, tracing
 from placet_sdk.address import Address
@@ -16,10 +17,14 @@ from placet_sdk.channel import AsyncChannel
 from placet_sdk.client import DECISION, EXECUTIONS, START_TIMEOUT, TIMEOUT
 from placet_sdk.decision import Decision
 from placet_sdk.errors import ConfigurationError, Denied, Doubt
-from placet_sdk.execution import AsyncExecution, read_start
+from placet_sdk.execution import AsyncExecution, read_renewal, read_start
 from placet_sdk.identity import AsyncIdentitySource, resolve_async
 from placet_sdk.proof import ProofKey
 from placet_sdk.question import Action, Grant, Question, Resource
+from placet_sdk.question import Execution as AnyExecution
+from placet_sdk.strict_json import encode
+
+_NO_EDGE = "edge= must say where the sidecar's edge API listens"
 
 
 class Options(TypedDict, total=False):
@@ -29,7 +34,8 @@ class Options(TypedDict, total=False):
     warrant: Sequence[str]
     proof_key: ProofKey | None
     environment: Sequence[str]
-    execution: str | Grant | None
+    execution: AnyExecution | None
+    proof: str | None
     fulfils: Collection[str] | None
     timeout: float | None
 
@@ -78,7 +84,8 @@ class AsyncPlacet:
         warrant: Sequence[str] = (),
         proof_key: ProofKey | None = None,
         environment: Sequence[str] = (),
-        execution: str | Grant | None = None,
+        execution: AnyExecution | None = None,
+        proof: str | None = None,
         fulfils: Collection[str] | None = None,
         timeout: float | None = None,
     ) -> Decision:
@@ -86,7 +93,7 @@ class AsyncPlacet:
 
         An allow whose obligations are not all of the types in `fulfils` is the denial `obligation.unfulfilled`.
         """
-        question = Question(action, resource, context, warrant, proof_key, environment, execution)
+        question = Question(action, resource, context, warrant, proof_key, environment, execution, proof)
         with tracing.span("placet.decide", *question.named()) as tell:
             decision = await self._decide(question, identity, self._timeout if timeout is None else timeout)
             decision = decision.fulfilled_by(self._fulfils if fulfils is None else fulfils)
@@ -121,9 +128,9 @@ class AsyncPlacet:
         return governed.dependency(self.require, {"action": action, "resource": resource, "context": context, **more})
 
     async def _decide(self, question: Question, identity: AsyncIdentitySource | None, timeout: float) -> Decision:
-        if question.inside and identity is not None:
+        if isinstance(question.execution, Grant) and identity is not None:
             raise ConfigurationError("inside an execution its token stands for the identity: give none")
-        source = None if question.inside else self._identity if identity is None else identity
+        source = self._identity if identity is None and not question.inside else identity
         try:
             return read_response(
                 *await self._channel.post(DECISION, question.body(await resolve_async(source)), timeout)
@@ -151,7 +158,7 @@ class AsyncPlacet:
         `id`: to try again after `sidecar.unreachable`; a use of a warrant counts once for each id. Raises Denied.
         """
         if self._edge is None:
-            raise ConfigurationError("edge= must say where the sidecar's edge API listens")
+            raise ConfigurationError(_NO_EDGE)
         chosen = uuid.uuid4().hex if id is None else id
         question = Question(action, resource, context, warrant, proof_key, environment, chosen)
         with tracing.span("placet.execution", *question.named()) as tell:
@@ -165,6 +172,20 @@ class AsyncPlacet:
             yield run
         finally:
             run.end()
+
+    async def renew(self, grant: Grant, timeout: float | None = None) -> Grant:
+        """A new grant of an execution, with a token that lasts longer. Raises Denied."""
+        if self._edge is None:
+            raise ConfigurationError(_NO_EDGE)
+        path, seconds = f"{EXECUTIONS}/{quote(grant.id, safe='')}/renew", START_TIMEOUT if timeout is None else timeout
+        try:
+            body = encode({"token": grant.member()["token"]})
+            found = read_renewal(*await self._edge.post(path, body, seconds), grant.id)
+        except Doubt as doubt:
+            found = Decision.deny(doubt.code, doubt.message)
+        if isinstance(found, Decision):
+            raise Denied(found)
+        return found
 
     def resume(self, id: str, token: str, expires_at: datetime) -> AsyncExecution:
         """An execution that another process started, from its `id`, `token` and `expires_at`."""

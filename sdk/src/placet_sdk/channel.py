@@ -72,7 +72,7 @@ class Channel:
                 uds=address.socket,
                 network_backend=DeadlineBackend(),
             ),
-            owner=os.getpid,
+            owner=lambda: os.getpid(),
         )
 
     def post(self, path: str, body: bytes, timeout: float) -> tuple[int, bytes]:

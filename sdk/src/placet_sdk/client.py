@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
+from urllib.parse import quote
 
 from placet_sdk import governed, tracing
 from placet_sdk.address import Address
@@ -15,17 +16,21 @@ from placet_sdk.answer import read_response
 from placet_sdk.channel import Channel
 from placet_sdk.decision import Decision
 from placet_sdk.errors import ConfigurationError, Denied, Doubt
-from placet_sdk.execution import Execution, read_start
+from placet_sdk.execution import Execution, read_renewal, read_start
 from placet_sdk.identity import IdentitySource, resolve
 from placet_sdk.proof import ProofKey
 from placet_sdk.question import Action, Grant, Question, Resource
+from placet_sdk.question import Execution as AnyExecution
+from placet_sdk.strict_json import encode
+
+_NO_EDGE = "edge= must say where the sidecar's edge API listens"
 
 DECISION = "/v1/data/placet/decision"
 EXECUTIONS = "/v1/executions"
 #: Seconds to wait for a decision. A late answer is a denial.
 TIMEOUT = 2.0
 #: Seconds to wait for the start of an execution, which may go through the control plane.
-START_TIMEOUT = 10.0
+START_TIMEOUT = 16.0
 
 
 class Options(TypedDict, total=False):
@@ -35,7 +40,8 @@ class Options(TypedDict, total=False):
     warrant: Sequence[str]
     proof_key: ProofKey | None
     environment: Sequence[str]
-    execution: str | Grant | None
+    execution: AnyExecution | None
+    proof: str | None
     fulfils: Collection[str] | None
     timeout: float | None
 
@@ -94,15 +100,17 @@ class Placet:
         warrant: Sequence[str] = (),
         proof_key: ProofKey | None = None,
         environment: Sequence[str] = (),
-        execution: str | Grant | None = None,
+        execution: AnyExecution | None = None,
+        proof: str | None = None,
         fulfils: Collection[str] | None = None,
         timeout: float | None = None,
     ) -> Decision:
         """The decision about one request; a denial whenever there is none.
 
-        An allow whose obligations are not all of the types in `fulfils` is the denial `obligation.unfulfilled`.
+        An allow whose obligations are not all of the types in `fulfils` is the denial `obligation.unfulfilled`. A
+        service that hands on what its callers present gives their `proof`, and `(id, token)` as `execution`.
         """
-        question = Question(action, resource, context, warrant, proof_key, environment, execution)
+        question = Question(action, resource, context, warrant, proof_key, environment, execution, proof)
         with tracing.span("placet.decide", *question.named()) as tell:
             decision = self._decide(question, identity, self._timeout if timeout is None else timeout)
             decision = decision.fulfilled_by(self._fulfils if fulfils is None else fulfils)
@@ -135,9 +143,9 @@ class Placet:
         return governed.dependency(self.require, {"action": action, "resource": resource, "context": context, **more})
 
     def _decide(self, question: Question, identity: IdentitySource | None, timeout: float) -> Decision:
-        if question.inside and identity is not None:
+        if isinstance(question.execution, Grant) and identity is not None:
             raise ConfigurationError("inside an execution its token stands for the identity: give none")
-        source = None if question.inside else self._identity if identity is None else identity
+        source = self._identity if identity is None and not question.inside else identity
         try:
             return read_response(*self._channel.post(DECISION, question.body(resolve(source)), timeout))
         except Doubt as doubt:
@@ -160,10 +168,11 @@ class Placet:
     ) -> Iterator[Execution]:
         """Start an execution at the sidecar's edge and ask inside it, until it expires or the block ends.
 
-        `id`: to try again after `sidecar.unreachable`; a use of a warrant counts once for each id. Raises Denied.
+        `id`: 16 to 64 letters, digits, `-` and `_`; to try again after `sidecar.unreachable`, use the same one: a use
+        of a warrant counts once for each id. Raises Denied.
         """
         if self._edge is None:
-            raise ConfigurationError("edge= must say where the sidecar's edge API listens")
+            raise ConfigurationError(_NO_EDGE)
         chosen = uuid.uuid4().hex if id is None else id
         question = Question(action, resource, context, warrant, proof_key, environment, chosen)
         with tracing.span("placet.execution", *question.named()) as tell:
@@ -177,6 +186,20 @@ class Placet:
             yield run
         finally:
             run.end()
+
+    def renew(self, grant: Grant, timeout: float | None = None) -> Grant:
+        """A new grant of an execution, with a token that lasts longer. Raises Denied."""
+        if self._edge is None:
+            raise ConfigurationError(_NO_EDGE)
+        path, seconds = f"{EXECUTIONS}/{quote(grant.id, safe='')}/renew", START_TIMEOUT if timeout is None else timeout
+        try:
+            body = encode({"token": grant.member()["token"]})
+            found = read_renewal(*self._edge.post(path, body, seconds), grant.id)
+        except Doubt as doubt:
+            found = Decision.deny(doubt.code, doubt.message)
+        if isinstance(found, Decision):
+            raise Denied(found)
+        return found
 
     def resume(self, id: str, token: str, expires_at: datetime) -> Execution:
         """An execution that another process started, from its `id`, `token` and `expires_at`."""

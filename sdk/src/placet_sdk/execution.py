@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _OK = 200
 _FORBIDDEN = 403
+_UNAVAILABLE = 503
 _MAX_TOKEN = 16 * 1024
 
 
@@ -62,6 +63,10 @@ class Execution(Grant):
             action, resource, context, environment=environment, execution=self, fulfils=fulfils, timeout=timeout
         )
 
+    def renew(self, timeout: float | None = None) -> None:
+        """Get a new token from the sidecar's edge, before this one expires. Raises Denied; the old token stays."""
+        self.renewed(self._client.renew(self, timeout))
+
 
 class AsyncExecution(Grant):
     """As `Execution`."""
@@ -103,20 +108,45 @@ class AsyncExecution(Grant):
             action, resource, context, environment=environment, execution=self, fulfils=fulfils, timeout=timeout
         )
 
+    async def renew(self, timeout: float | None = None) -> None:
+        """As `Execution.renew`."""
+        self.renewed(await self._client.renew(self, timeout))
+
 
 def read_start(status: int, body: bytes, id: str) -> tuple[Grant | None, Decision]:
     """Read the edge's answer to `POST /v1/executions` for this id; there is a grant with an allow. Raises Doubt."""
-    if status not in (_OK, _FORBIDDEN):
-        check_status(status)
-    answer = parse(body)
-    if not isinstance(answer, dict):
-        raise _malformed("the answer is no object")
+    answer = _answer(status, body)
     decision = read_result(answer.get("decision"), _decision_id(answer))
     if not decision.allow:
         return None, decision
     if status != _OK:
         raise _malformed("an allow with a status that denies")
-    started = answer.get("execution")
+    return _grant(answer.get("execution"), id), decision
+
+
+def read_renewal(status: int, body: bytes, id: str) -> Grant | Decision:
+    """Read the edge's answer to `POST /v1/executions/{id}/renew`: a new grant, or a denial. Raises Doubt."""
+    answer = _answer(status, body)
+    if status == _OK:
+        return _grant(answer.get("execution"), id)
+    decision = read_result(answer.get("decision"), _decision_id(answer))
+    if decision.allow:
+        raise _malformed("an allow with a status that denies")
+    return decision
+
+
+def _answer(status: int, body: bytes) -> dict[str, Any]:
+    if status == _UNAVAILABLE:
+        raise Doubt(codes.SIDECAR_UNREACHABLE, "the sidecar's edge is busy, or had no answer in time")
+    if status not in (_OK, _FORBIDDEN):
+        check_status(status)
+    answer = parse(body)
+    if not isinstance(answer, dict):
+        raise _malformed("the answer is no object")
+    return answer
+
+
+def _grant(started: Any, id: str) -> Grant:
     if not isinstance(started, dict) or not all(isinstance(started.get(name), str) for name in ("token", "expires_at")):
         raise _malformed("execution is not of the expected form")
     if started.get("id") != id:
@@ -126,7 +156,7 @@ def read_start(status: int, body: bytes, id: str) -> tuple[Grant | None, Decisio
         raise _malformed("the execution's token is no JWT")
     if expires_at <= datetime.now(UTC):
         raise Doubt(codes.EXECUTION_EXPIRED, "the execution was over before its start was answered")
-    return Grant(id, token, expires_at), decision
+    return Grant(id, token, expires_at)
 
 
 def _decision_id(answer: dict[str, Any]) -> str | None:

@@ -27,12 +27,19 @@ class Grant:
     def __init__(self, id: str, token: str, expires_at: datetime) -> None:
         """`expires_at` with a time zone."""
         self.id = id
+        self._ended = False
+        self._take(token, expires_at)
+
+    def _take(self, token: str, expires_at: datetime) -> None:
         #: A secret. Whoever holds it may act inside the execution.
         self.token = token
         self.expires_at = expires_at
-        self._ended = False
         # Two clocks: the one may be set back, the other may stand still while the machine sleeps.
         self._deadline = time.monotonic() + (expires_at - datetime.now(UTC)).total_seconds()
+
+    def renewed(self, grant: Grant) -> None:
+        """Go on with the token of another grant of the same execution."""
+        self._take(grant.token, grant.expires_at)
 
     @property
     def alive(self) -> bool:
@@ -53,6 +60,10 @@ class Grant:
         return f"{type(self).__name__}(id={self.id!r}, expires_at={self.expires_at.isoformat()})"
 
 
+#: Its id alone; a started one; or `(id, token)` as somebody presented them, for OPA to judge.
+Execution = str | Grant | tuple[str, str]
+
+
 @dataclass(frozen=True)
 class Question:
     """One question to a sidecar. The identity is not part of it: it is looked up when the question is sent."""
@@ -66,17 +77,21 @@ class Question:
     proof_key: ProofKey | None = None
     #: Attestation results about the caller.
     environment: Sequence[str] = ()
-    #: The execution that it is part of: its id alone, or a started one.
-    execution: str | Grant | None = None
+    #: The execution that it is part of.
+    execution: Execution | None = None
+    #: A proof that somebody else made, who holds the key of the last warrant.
+    proof: str | None = None
 
     def __post_init__(self) -> None:
-        if self.inside and (self.warrant or self.proof_key is not None):
+        if isinstance(self.execution, Grant) and (self.warrant or self.proof_key is not None or self.proof):
             raise ConfigurationError("inside an execution its token stands for the warrants: give none")
+        if self.proof is not None and self.proof_key is not None:
+            raise ConfigurationError("give a proof or the key to make one, not both")
 
     @property
     def inside(self) -> bool:
         """Whether the token of an execution stands for identity and warrants."""
-        return isinstance(self.execution, Grant)
+        return isinstance(self.execution, Grant | tuple)
 
     def named(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Action and resource as objects. What is of neither form becomes an object without the names."""
@@ -102,14 +117,22 @@ class Question:
             document["proof"] = prove(self.proof_key, action, resource)
         if self.environment:
             document["environment"] = _tokens("environment", self.environment)
-        if isinstance(self.execution, Grant):
-            document["execution"] = self.execution.member()
-        elif self.execution is not None:
-            document["execution"] = {"id": self.execution}
+        if self.proof is not None:
+            document["proof"] = self.proof
         try:
+            if self.execution is not None:
+                document["execution"] = _execution(self.execution)
             return _OPEN + encode(document, MAX_REQUEST - len(_OPEN) - len(_CLOSE)) + _CLOSE
         except ValueError as error:
             raise Doubt(codes.REQUEST_MALFORMED, str(error)) from error
+
+
+def _execution(execution: Execution) -> dict[str, Any]:
+    if isinstance(execution, Grant):
+        return execution.member()
+    if isinstance(execution, tuple):
+        return dict(zip(("id", "token"), execution, strict=True))
+    return {"id": execution}
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_a_warrant_is_issued_for_the_system_and_verifies_as_a_chain(api, plane):
         "cnf": cnf,
     }
     trust = WarrantTrust.load(api.get("/api/v1/warrant-issuers").content, "the control plane")
-    chain = verify_chain([body["token"]], trust, audience=AUDIENCE, now=at)
+    chain = verify_chain([body["token"]], trust, AUDIENCE, time.time())
     assert chain.ids == [body["id"]]
     assert chain.denials("refund", ("payment", "p-1"), {"amount": 40}) == []
 
@@ -114,44 +114,41 @@ def test_retries_at_the_same_time_make_one_warrant(api, plane):
     assert len({claims_of(plane, answer.json()["token"])["jti"] for answer in answers}) == 1
 
 
-@pytest.mark.parametrize("key", ["", "a b", "x" * 129, "ä"])
-def test_a_bad_idempotency_key_is_refused(api, key):
-    answer = api.post(WARRANTS, json=request(), headers={"Idempotency-Key": key.encode()})
-    assert answer.status_code == 422
+#: What is wrong in a request, and what its refusal names.
+UNUSABLE = [
+    ({"lifetime_seconds": 0}, "lifetime_seconds"),
+    ({"lifetime_seconds": 90 * 86400 + 1}, "lifetime_seconds"),
+    ({"lifetime_seconds": None}, "lifetime_seconds"),
+    ({"lifetime_seconds": "300"}, "lifetime_seconds"),
+    ({"actions": []}, "actions"),
+    ({"actions": ["a*b"]}, "actions"),
+    ({"actions": ["a"] * 33}, "actions"),
+    ({"resources": ["payment"]}, "TYPE/ID"),
+    ({"resources": ["pay\nment/*"]}, "control characters"),
+    ({"subject": {"issuer": ISSUER, "id": "job\0"}}, "control characters"),
+    ({"subject": {"issuer": ISSUER}}, "subject.id"),
+    ({"subject": {"issuer": "https://nobody.example", "id": "x"}}, "not trusted"),
+    ({"actor": {"issuer": "https://nobody.example", "id": "x"}}, "not trusted"),
+    ({"constraints": {"amount": {"at_most": True}}}, "constraints"),
+    ({"constraints": {"amount": {"about": 1}}}, "constraints"),
+    ({"constraints": {"amount": {}}}, "constraints"),
+    ({"uses": 0}, "uses"),
+    ({"depth": 9}, "depth"),
+    ({"not_before": int(time.time()) + 100_000}, "before it is valid"),
+    ({"cnf": {"jwk": {"kty": "oct", "k": "AAAA"}}}, "cnf"),
+    ({"cnf": {"jwk": {**generate().jwk, "d": "AAAA"}}}, "cnf"),
+    ({"actions": [f"{number}" + "x" * 500 for number in range(32)]}, "characters long"),
+    ({"extra": 1}, "extra"),
+]
 
 
-@pytest.mark.parametrize(
-    ("changes", "what"),
-    [
-        ({"lifetime_seconds": 0}, "lifetime_seconds"),
-        ({"lifetime_seconds": 90 * 86400 + 1}, "lifetime_seconds"),
-        ({"lifetime_seconds": None}, "lifetime_seconds"),
-        ({"lifetime_seconds": "300"}, "lifetime_seconds"),
-        ({"actions": []}, "actions"),
-        ({"actions": ["a*b"]}, "actions"),
-        ({"actions": ["a"] * 33}, "actions"),
-        ({"resources": ["payment"]}, "TYPE/ID"),
-        ({"resources": ["pay\nment/*"]}, "control characters"),
-        ({"subject": {"issuer": ISSUER, "id": "job\0"}}, "control characters"),
-        ({"subject": {"issuer": ISSUER}}, "subject.id"),
-        ({"subject": {"issuer": "https://nobody.example", "id": "x"}}, "not trusted"),
-        ({"actor": {"issuer": "https://nobody.example", "id": "x"}}, "not trusted"),
-        ({"constraints": {"amount": {"at_most": True}}}, "constraints"),
-        ({"constraints": {"amount": {"about": 1}}}, "constraints"),
-        ({"constraints": {"amount": {}}}, "constraints"),
-        ({"uses": 0}, "uses"),
-        ({"depth": 9}, "depth"),
-        ({"not_before": int(time.time()) + 100_000}, "before it is valid"),
-        ({"cnf": {"jwk": {"kty": "oct", "k": "AAAA"}}}, "cnf"),
-        ({"cnf": {"jwk": {**generate().jwk, "d": "AAAA"}}}, "cnf"),
-        ({"actions": [f"{number}" + "x" * 500 for number in range(32)]}, "characters long"),
-        ({"extra": 1}, "extra"),
-    ],
-)
-def test_what_no_sidecar_would_take_is_refused(api, changes, what):
-    answer = ask(api, **changes)
-    assert answer.status_code == 422, answer.text
-    assert what in answer.json()["detail"]
+def test_what_no_sidecar_would_take_is_refused(api):
+    for changes, what in UNUSABLE:
+        answer = ask(api, **changes)
+        assert answer.status_code == 422, (changes, answer.text)
+        assert what in answer.json()["detail"], changes
+    for key in ("", "a b", "x" * 129, "ä"):
+        assert api.post(WARRANTS, json=request(), headers={"Idempotency-Key": key.encode()}).status_code == 422, key
     assert api.get(WARRANTS).json()["items"] == []
 
 
@@ -221,9 +218,9 @@ def test_nothing_is_issued_before_an_approver_signed(asks_approval, plane):
     assert claims_of(plane, whole(api, waiting["id"])["token"]) == claims_of(plane, again.json()["token"])
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
+def test_a_statement_that_is_no_approval_of_this_request_is_refused(asks_approval):
+    waiting = whole(asks_approval, ask(asks_approval).json()["id"])
+    for change, expected in (
         ({"signer": {**APPROVER, "identity": "mallory@example.org"}}, "evidence.identity"),
         ({"signer": {**APPROVER, "issuer": "https://elsewhere.example"}}, "evidence.identity"),
         ({"predicate_type": "https://slsa.dev/provenance/v1"}, "evidence.predicate"),
@@ -231,13 +228,11 @@ def test_nothing_is_issued_before_an_approver_signed(asks_approval, plane):
         ({"warrant": "another"}, "evidence.subject"),
         ({"system": "another"}, "evidence.subject"),
         ({"more": 1}, "evidence.subject"),
-    ],
-)
-def test_a_statement_that_is_no_approval_of_this_request_is_refused(asks_approval, change, expected):
-    waiting = whole(asks_approval, ask(asks_approval).json()["id"])
-    answer = asks_approval.post(f"{WARRANTS}/{waiting['id']}/approvals", json={"evidence": approval(waiting, **change)})
-    assert reason(answer) == (422, expected)
-    assert whole(asks_approval, waiting["id"])["status"] == "pending"
+    ):
+        evidence = approval(waiting, **change)
+        answer = asks_approval.post(f"{WARRANTS}/{waiting['id']}/approvals", json={"evidence": evidence})
+        assert reason(answer) == (422, expected), change
+        assert whole(asks_approval, waiting["id"])["status"] == "pending"
 
 
 def test_an_approval_is_for_one_request_alone(asks_approval):
@@ -246,15 +241,14 @@ def test_an_approval_is_for_one_request_alone(asks_approval):
     assert reason(answer) == (422, "evidence.subject")
 
 
-@pytest.mark.parametrize("part", ["subject", "actor", "asker"])
-def test_nobody_approves_their_own(asks_approval, part):
+def test_nobody_approves_their_own(asks_approval):
     own = {"issuer": ISSUER, "id": "lead@example.org"}
     asker = asks_approval.with_token("warrant:issue", "warrant:read", name="lead@example.org")
-    changes = {"subject": {"subject": own}, "actor": {"actor": own}, "asker": {}}[part]
-    waiting = whole(asks_approval, ask(asker if part == "asker" else asks_approval, **changes).json()["id"])
-    answer = asks_approval.post(f"{WARRANTS}/{waiting['id']}/approvals", json={"evidence": approval(waiting)})
-    assert reason(answer) == (422, "warrant.unapproved")
-    assert whole(asks_approval, waiting["id"])["status"] == "pending"
+    for who, changes in ((asks_approval, {"subject": own}), (asks_approval, {"actor": own}), (asker, {})):
+        waiting = whole(asks_approval, ask(who, **changes).json()["id"])
+        answer = asks_approval.post(f"{WARRANTS}/{waiting['id']}/approvals", json={"evidence": approval(waiting)})
+        assert reason(answer) == (422, "warrant.unapproved"), changes
+        assert whole(asks_approval, waiting["id"])["status"] == "pending"
 
 
 def test_what_does_not_wait_cannot_be_approved(asks_approval, plane):

@@ -26,7 +26,8 @@ def identity(subject="job-17", *, key=KEY, issuer=ISSUER, audience="payments", k
     at = int(time.time())
     body = {"iss": issuer, "sub": subject, "aud": audience, "iat": at, "exp": at + 300, **claims}
     body = {name: value for name, value in body.items() if value is not None}
-    return jwt.encode(body, key, algorithm="EdDSA", headers={"kid": kid, **(headers or {})})
+    signed = jwt.api_jws.PyJWS()  # says nothing about what is signed, unlike `jwt.encode`
+    return signed.encode(json.dumps(body).encode(), key, algorithm="EdDSA", headers={"kid": kid, **(headers or {})})
 
 
 def prepared(api, **governance):
@@ -64,11 +65,11 @@ def ask(api, *, system="payments", key=None, **changes):
     return api.post(f"/api/v1/systems/{system}/warrants", json=request(**changes), headers=headers)
 
 
-def approval(warrant, *, signer=APPROVER, predicate_type=APPROVAL, **predicate):
+def approval(waiting, *, signer=APPROVER, predicate_type=APPROVAL, **predicate):
     """An approver's statement over a warrant as the API shows it, in the plain form of the unit tests' verifier."""
-    said = {"system": warrant["system"], "warrant": warrant["id"], "request": warrant["request"], **predicate}
+    said = {"system": waiting["system"], "warrant": waiting["id"], "request": waiting["request"], **predicate}
     return json.dumps(
-        {"signer": signer, "subject": warrant["request_digest"], "predicateType": predicate_type, "predicate": said}
+        {"signer": signer, "subject": waiting["request_digest"], "predicateType": predicate_type, "predicate": said}
     )
 
 

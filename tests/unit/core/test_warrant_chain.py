@@ -327,7 +327,7 @@ def test_what_cannot_be_delegated_says_why():
     with pytest.raises(Denied, match="depth 0"):
         delegate([root(ALICE, depth=0)], ALICE.key, TO_BOB, now=NOW)
     with pytest.raises(Denied, match="expired"):
-        delegate([root(ALICE, exp=NOW - 5)], ALICE.key, TO_BOB, now=NOW)
+        delegate([root(ALICE, iat=NOW - 9, exp=NOW - 5)], ALICE.key, TO_BOB, now=NOW)
     with pytest.raises(Denied, match="does not verify"):
         delegate([root(ALICE), hop(Hand("alice"), BOB)], BOB.key, TO_BOB, now=NOW)
     with pytest.raises(UsageError, match="actions"):

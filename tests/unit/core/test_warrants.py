@@ -17,7 +17,7 @@ from app.core.warrant_chain import read_chain, verify_chain
 from app.core.warrant_request import APPROVAL, WarrantRequest, approval_statement
 from app.core.warrants import MAX_TOKEN, Principal, mint, parse_claims, read
 
-from .chains import AUDIENCE, ISSUER, PLANE, ROOT_KEY, TRUST, claims, root, segment, token
+from .chains import AUDIENCE, ISSUER, NOW, PLANE, ROOT_KEY, TRUST, claims, root, segment, token
 
 REQUEST = {
     "subject": {"issuer": ISSUER, "id": "job-17"},
@@ -83,7 +83,8 @@ MALFORMED = {
     "iat negative": {"iat": -1},
     "exp beyond RFC 3339": {"exp": 253402300800},
     "exp a float": {"exp": 1e9},
-    "nbf not before exp": {"nbf": 5000, "exp": 5000},
+    "nbf not before exp": {"nbf": NOW + 600, "exp": NOW + 600},
+    "iat not before exp": {"exp": NOW},
     "an empty jti": {"jti": ""},
     "a long jti": {"jti": "x" * 65},
     "a jti with a newline": {"jti": "x\n"},

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -80,6 +81,7 @@ class Sidecar:
     behaviour: Behaviour = field(default_factory=lambda: says(http(200, answer())))
     received: list[Received] = field(default_factory=list)
     connections: int = 0
+    tls: ssl.SSLContext | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def serve(self) -> None:
@@ -91,10 +93,13 @@ class Sidecar:
                 threading.Thread(target=self._connection, args=(connection,), daemon=True).start()
 
     def _connection(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._wrapped(connection) as connection:
             while received := self._receive(connection):
                 self.received.append(received)
                 self.behaviour(connection, received)
+
+    def _wrapped(self, connection: socket.socket) -> socket.socket:
+        return self.tls.wrap_socket(connection, server_side=True) if self.tls else connection
 
     def _receive(self, connection: socket.socket) -> Received | None:
         raw = b""
@@ -130,8 +135,8 @@ class Sidecar:
 
 
 @contextlib.contextmanager
-def running(unix: Path | None = None) -> Iterator[Sidecar]:
-    """A fake sidecar on a free port of 127.0.0.1, or on a unix socket."""
+def running(unix: Path | None = None, tls: tuple[Path, Path] | None = None) -> Iterator[Sidecar]:
+    """A fake sidecar on a free port of 127.0.0.1, with this certificate and key, or on a unix socket."""
     if unix is None:
         listener = socket.create_server(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -141,6 +146,10 @@ def running(unix: Path | None = None) -> Iterator[Sidecar]:
         listener.listen()
         url = f"unix://{unix}"
     sidecar = Sidecar(listener, url)
+    if tls is not None:
+        sidecar.url = url.replace("http", "https")
+        sidecar.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        sidecar.tls.load_cert_chain(*tls)
     thread = threading.Thread(target=sidecar.serve, daemon=True)
     thread.start()
     try:

@@ -150,6 +150,11 @@ def test_an_allow_with_a_wrong_member_denies(member, value):
     assert read(**{member: value}).codes == ["decision.malformed"]
 
 
+def test_a_denial_of_the_agent_may_name_no_bundles():
+    assert read(False, bundles={}, subject=None, state=None).codes == ["policy.denied"]
+    assert read(False, bundles={"policy": 1}).codes == ["decision.malformed"]
+
+
 def test_a_mode_never_denies():
     mode = {"kind": "shadow", "id": "m-1", "reasons": [DENIAL]}
     assert read(False, mode=mode).codes == ["decision.malformed"]

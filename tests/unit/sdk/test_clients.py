@@ -161,6 +161,15 @@ def test_a_byte_now_and_then_does_not_hold_the_caller(client, sidecar, what):
     assert time.monotonic() - begun < 2
 
 
+def test_what_comes_after_the_deadline_is_not_begun():
+    import httpcore
+
+    from placet_sdk.deadline import DeadlineBackend, until
+
+    with until(time.monotonic() - 1), pytest.raises(httpcore.ReadTimeout):
+        DeadlineBackend().connect_tcp("127.0.0.1", 9)
+
+
 def test_the_next_question_gets_its_own_answer_after_a_late_one(client, sidecar):
     """The late answer to the first question comes on a connection that nobody reads any more."""
 
@@ -268,6 +277,14 @@ def test_inside_an_execution_no_identity_is_given(client):
     assert ask()
     with pytest.raises(ConfigurationError, match="stands for the identity"):
         ask(identity="a.b.c")
+
+
+def test_a_presented_execution_is_not_mixed_with_the_clients_identity(client, sidecar):
+    """What a caller presents is judged alone, never with the identity of the service that asks."""
+    assert client.decide(execution=("e-1", "x.y.z"))
+    assert "identity" not in sidecar.received[0].input
+    assert client.decide(execution=("e-1", "x.y.z"), identity="theirs")  # for OPA to refuse
+    assert sidecar.received[1].input["identity"] == {"token": "theirs"}
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

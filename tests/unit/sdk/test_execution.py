@@ -128,7 +128,8 @@ def test_a_denied_start(client, sidecar, code, status):
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(400, "request.malformed"), (500, "evaluation.error"), (404, "decision.malformed")]
+    ("status", "code"),
+    [(400, "request.malformed"), (500, "evaluation.error"), (404, "decision.malformed"), (503, "sidecar.unreachable")],
 )
 def test_statuses(client, sidecar, status, code):
     sidecar.behaviour = lambda connection, received: connection.sendall(started(received, status=status))
@@ -222,3 +223,80 @@ def test_another_process_takes_an_execution_over(client, sidecar):
 
     decision = execution.decide("read", ("payment", "p-1")) if client.kind == "sync" else anyio.run(asynchronous)
     assert decision.execution == "e-1"
+
+
+def renewing(answer):
+    """An edge that starts executions, and answers to a renewal with `answer` of the request."""
+
+    def behave(connection, received):
+        connection.sendall(answer(received) if received.path.endswith("/renew") else started(received))
+
+    return behave
+
+
+def test_a_renewal(client, sidecar):
+    new = {"id": "e-1", "token": "new.er.token", "expires_at": in_seconds(600)}
+    sidecar.behaviour = renewing(lambda received: http(200, json.dumps({"execution": new}).encode()))
+
+    def work(execution, wait):
+        before = execution.expires_at
+        wait(execution.renew())
+        assert execution.token == "new.er.token"
+        assert execution.expires_at > before
+        return execution
+
+    run(client, work, id="e-1")
+    assert sidecar.received[1].path == "/v1/executions/e-1/renew"
+    assert json.loads(sidecar.received[1].body) == {"token": TOKEN}
+
+
+DENIAL = json.dumps({"decision": result(False, bundles={}, subject=None, state=None)}).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (http(403, DENIAL), "policy.denied"),
+        (http(403, json.dumps({"decision": result()}).encode()), "decision.malformed"),
+        (http(403, b"{}"), "decision.malformed"),
+        (http(200, b"{}"), "decision.malformed"),
+        (http(200, b"[]"), "decision.malformed"),
+        (http(200, DENIAL), "decision.malformed"),
+        (http(400, DENIAL), "request.malformed"),
+        (http(503, DENIAL), "sidecar.unreachable"),
+    ],
+    ids=range(8),
+)
+def test_a_renewal_that_is_denied_keeps_the_token(client, sidecar, raw, code):
+    sidecar.behaviour = renewing(lambda received: raw)
+
+    def work(execution, wait):
+        with pytest.raises(Denied) as caught:
+            wait(execution.renew(timeout=2.0))
+        assert codes_of(caught.value.decision) == [code]
+        assert (execution.token, execution.alive) == (TOKEN, True)
+
+    run(client, work, id="e-1")
+
+
+def test_what_is_over_is_not_renewed(client, sidecar):
+    sidecar.behaviour = edge
+
+    def work(execution, wait):
+        execution.end()
+        with pytest.raises(Denied, match=r"execution\.expired"):
+            wait(execution.renew())
+
+    run(client, work)
+    assert len(sidecar.received) == 1
+
+
+def test_renewing_needs_the_edge(client):
+    made = client.make()
+    execution = made.resume("e-1", TOKEN, datetime.now(UTC) + timedelta(seconds=60))
+
+    async def asynchronous():
+        await execution.renew()
+
+    with pytest.raises(ConfigurationError, match="edge="):
+        execution.renew() if client.kind == "sync" else anyio.run(asynchronous)

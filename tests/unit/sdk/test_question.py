@@ -65,6 +65,8 @@ def test_the_form_of_a_request():
         ("read", ("payment", "p-1"), {"environment": "a.b.c"}),
         ("read", ("payment", "p-1"), {"warrant": {"a.b.c"}}),
         ("read", ("payment", "p-1"), {"execution": object()}),
+        ("read", ("payment", "p-1"), {"execution": ("e-1",)}),
+        ("read", ("payment", "p-1"), {"execution": ("e-1", "token", "more")}),
         ("read", ("payment", "p-1"), {"context": {"text": "x" * MAX_REQUEST}}),
     ],
 )
@@ -87,6 +89,18 @@ def test_inside_an_execution_its_token_is_all():
     for more in ({"warrant": ["w"]}, {"proof_key": Ed25519PrivateKey.generate()}):
         with pytest.raises(ConfigurationError, match="give none"):
             Question("read", ("payment", "p-1"), execution=run, **more)
+
+
+def test_what_others_present_is_handed_on():
+    presented = sent(
+        "read", ("payment", "p-1"), identity={"token": "t"}, warrant=["w"], proof="p.p.p", execution=("e-1", "x")
+    )
+    assert presented["execution"] == {"id": "e-1", "token": "x"}
+    assert (presented["warrant"], presented["proof"], presented["identity"]) == (["w"], "p.p.p", {"token": "t"})
+    with pytest.raises(ConfigurationError, match="not both"):
+        Question("read", ("payment", "p-1"), proof="p.p.p", proof_key=ED25519)
+    with pytest.raises(ConfigurationError, match="give none"):
+        Question("read", ("payment", "p-1"), proof="p.p.p", execution=grant())
 
 
 def test_an_execution_ends():

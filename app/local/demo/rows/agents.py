@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from app.core.reason_codes import Reason
 from app.local.demo.agents import SUMMARIZER, SYSTEM, Agents, chain
 from app.local.demo.parts import eventually
@@ -13,10 +15,10 @@ READ = Step("files.read", "file", "/reports/q3.txt", {"bytes": 1000})
 READ_MUCH = Step("files.read", "file", "/reports/q3.txt", {"bytes": 1_000_000})
 WRITE = Step("files.write", "file", "/reports/q3.txt", {"text": "Revenue grew by 40 %."})
 
-#: What the researcher's warrant covers: fetching pages and reading reports, and handing that on once.
+#: What the researcher's warrant covers: fetching pages and reading reports, and, with a key, handing that on once.
 COVERED = (
     "--action", "web.fetch", "--action", "files.read", "--resource", "url/https://docs.example.org/*",
-    "--resource", "file//reports/*", "--depth", "1",
+    "--resource", "file//reports/*",
 )  # fmt: skip
 
 
@@ -25,8 +27,8 @@ def stopped(world: World) -> str:
     """The policy would let the agent write. Its warrant does not."""
     agents = world.agents
     key = agents.new_key("researcher")
-    warrant = agents.warrant("researcher", *COVERED, "--holder-key", str(key.with_suffix(".pub")))
-    started = _start(agents, "execution", "--warrant", str(warrant), "--holder-key", str(key))
+    warrant = agents.warrant("researcher", *COVERED, *_held_by(key))
+    started = _start(agents, "execution", "--warrant", str(warrant), "--key", str(key))
     agent = agents.researcher(execution=(started["id"], started["token"]))
     before = len(agents.tools.ran)
     outcomes = agent.run([FETCH, READ, WRITE, READ])
@@ -43,7 +45,7 @@ def delegated(world: World) -> str:
     """Offline, by the agent's own key. The other agent has its own issuer, and no warrant of ours but this one."""
     agents = world.agents
     key = agents.new_key("delegator")
-    warrant = agents.warrant("delegator", *COVERED, "--holder-key", str(key.with_suffix(".pub")))
+    warrant = agents.warrant("delegator", *COVERED, *_held_by(key))
     _, refused = agents.delegate(warrant, key, "wider", "--action", "files.write", expect=3)
     require(str(Reason.WARRANT_WIDENED) in refused, f"a wider warrant was refused with: {refused}")
     handed, _ = agents.delegate(
@@ -63,8 +65,8 @@ def boundary(world: World) -> str:
     """The whole warrant is handed on, and the policy would let the partner's agent write: no flow does."""
     agents = world.agents
     key = agents.new_key("writer")
-    covered = ("--action", "files.*", "--resource", "file//reports/*", "--depth", "1")
-    warrant = agents.warrant("writer", *covered, "--holder-key", str(key.with_suffix(".pub")))
+    covered = ("--action", "files.*", "--resource", "file//reports/*")
+    warrant = agents.warrant("writer", *covered, *_held_by(key))
     handed, _ = agents.delegate(warrant, key, "partner-writer")
     agent = agents.summarizer(warrants=chain(handed))
     require(agent.call(READ).result, "reading is denied")
@@ -93,11 +95,11 @@ def revoked(world: World) -> str:
     """And what was handed on from it."""
     agents = world.agents
     key = agents.new_key("revoked")
-    warrant = agents.warrant("revoked", *COVERED, "--holder-key", str(key.with_suffix(".pub")))
+    warrant = agents.warrant("revoked", *COVERED, *_held_by(key))
     handed, _ = agents.delegate(
         warrant, key, "revoked-partner", "--action", "files.read", "--resource", "file//reports/*"
     )
-    started = _start(agents, "revoked-run", "--warrant", str(warrant), "--holder-key", str(key))
+    started = _start(agents, "revoked-run", "--warrant", str(warrant), "--key", str(key))
     running = agents.researcher(execution=(started["id"], started["token"]))
     partner = agents.summarizer(warrants=chain(handed))
     require(running.call(READ).result and partner.call(READ).result, "denied before the revocation")
@@ -107,6 +109,11 @@ def revoked(world: World) -> str:
     return f"{SUMMARIZER.rpartition('/')[2]} and the execution: {Reason.WARRANT_REVOKED}"
 
 
+def _held_by(key: Path) -> tuple[str, ...]:
+    """The options that let the holder of a key hand a warrant on, once."""
+    return "--holder-key", str(key.with_suffix(".pub")), "--depth", "1"
+
+
 def _start(agents: Agents, name: str, *options: str, sidecar: str = "first", expect: int = 0) -> dict[str, str]:
     """Start an execution of the researcher's through a sidecar's edge. Returns its id and token."""
     beside = agents.first if sidecar == "first" else agents.second
@@ -114,9 +121,11 @@ def _start(agents: Agents, name: str, *options: str, sidecar: str = "first", exp
     said = agents.stack.placet(
         "execution", "start", "--edge", f"https://127.0.0.1:{beside.edge}", "--ca", str(beside.ca),
         "--action", FETCH.tool, "--resource", f"{FETCH.type}/{FETCH.id}", *options, "-o", str(out),
-        expect=expect, environment={"PLACET_IDENTITY_TOKEN": agents.researcher_token()},
+        expect=expect, environment={"PLACET_WORKLOAD_TOKEN": agents.researcher_token()},
     )  # fmt: skip
-    return {**said, "token": out.read_text().strip() if out.exists() else ""}
+    if expect:
+        return {"stderr": said["stderr"]}
+    return {"id": said["execution"]["id"], "token": out.read_text().strip()}
 
 
 def _denied(outcome: Outcome, reason: Reason) -> str:

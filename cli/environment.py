@@ -1,0 +1,43 @@
+"""`placet environment`: attestation results about sidecars."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import client
+from cli.output import Output, OutputOption, emit
+
+app = typer.Typer()
+
+SystemOption = Annotated[str, typer.Option("--system", help="The system.", show_default=False)]
+
+
+@app.command("list", epilog="Example: placet environment list --system payments")
+def list_(
+    system: SystemOption,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List the attestation results of a system's sidecars that have not expired."""
+    columns = ["id", "sidecar", "submods", "issued_at", "expires_at", "revoked_because"]
+    with client.connect(server, token_file) as plane:
+        emit(plane.get(f"/api/v1/systems/{system}/environment"), output, columns=columns)
+
+
+@app.command(epilog="Example: placet environment revoke pX0v3c1kQb2d --system payments")
+def revoke(
+    result: Annotated[str, typer.Argument(help="The result's id.", show_default=False)],
+    system: SystemOption,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Revoke an attestation result: sidecars stop to count it at their next refresh.
+
+    The sidecar may get a new one with the same evidence; change what the governance accepts to prevent that.
+    """
+    with client.connect(server, token_file) as plane:
+        emit(plane.delete(f"/api/v1/systems/{system}/environment/{result}"), output)

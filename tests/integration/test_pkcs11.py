@@ -1,0 +1,206 @@
+"""Warrants signed by a key that never leaves its PKCS#11 token: SoftHSM2, which behaves like a hardware module."""
+
+import json
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import jwt
+import pkcs11
+import pytest
+from pkcs11.util.ec import encode_named_curve_parameters
+
+from app.control.installation import initialise
+from app.control.key_store import PIN, PIN_FILE, KeyStore
+from app.control.keyring import Keyring
+from app.control.plane import Plane
+from app.control.problems import Unavailable
+from app.control.settings import Settings
+from app.core.errors import PlacetError
+from app.core.warrants import TYPE
+
+TOKEN = "placet test"
+URI = "hsm:7?label=placet+test"
+#: Where distributions put the module.
+MODULES = (
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
+    "/usr/local/lib/softhsm/libsofthsm2.so",
+)
+
+
+def module():
+    found = next((path for path in MODULES if Path(path).exists()), None)
+    if found is None or shutil.which("softhsm2-util") is None:
+        pytest.fail("SoftHSM2 is not installed: install the system's package softhsm2 (.ci/run does)")
+    return found
+
+
+@pytest.fixture(scope="module")
+def pin():
+    return secrets.token_hex(8)
+
+
+@pytest.fixture(scope="module")
+def hsm(tmp_path_factory, pin):
+    """A token with two P-256 keys (7 and 8), one P-384 (9); the environment names the module and the PIN's file."""
+    directory = tmp_path_factory.mktemp("hsm")
+    (directory / "tokens").mkdir()
+    (directory / "softhsm2.conf").write_text(f"directories.tokendir = {directory / 'tokens'}\n")
+    (directory / "pin").write_text(pin + "\n")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SOFTHSM2_CONF", str(directory / "softhsm2.conf"))
+        environment.setenv("PYKCS11LIB", module())
+        environment.setenv(PIN_FILE, str(directory / "pin"))
+        environment.delenv(PIN, raising=False)
+        command = ["softhsm2-util", "--init-token", "--free", "--label", TOKEN, "--pin", pin, "--so-pin", pin]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        token = pkcs11.lib(module()).get_token(token_label=TOKEN)
+        with token.open(user_pin=pin, rw=True) as session:
+            for number, curve in ((7, "secp256r1"), (8, "secp256r1"), (9, "secp384r1")):
+                parameters = session.create_domain_parameters(
+                    pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: encode_named_curve_parameters(curve)}, local=True
+                )
+                parameters.generate_keypair(store=True, id=bytes([number]), label=f"key {number}")
+        yield directory
+
+
+@pytest.fixture
+def plane(hsm, tmp_path):
+    made = initialise(tmp_path / "control", tmp_path / "root-key.pem", warrant_key=URI)
+    opened = Plane.open(Settings.load(made.directory), None)
+    yield opened
+    opened.close()
+
+
+CLAIMS = {"iss": "spiffe://placet.internal/control-plane", "exp": 4_000_000_000, "jti": "w-1"}
+
+
+def sign(plane):
+    with plane.store.write() as session:
+        return plane.keyring.sign(session, "warrant", CLAIMS, TYPE)
+
+
+def published(plane):
+    with plane.store.read() as session:
+        return Keyring.published(session, "warrant")
+
+
+def test_a_warrant_is_signed_in_the_token_and_verifies_as_es256(plane, hsm):
+    token = sign(plane)
+    header = jwt.get_unverified_header(token)
+    jwk = published(plane)[header["kid"]]
+    assert (header["alg"], jwk["kty"], jwk["crv"]) == ("ES256", "EC", "P-256")
+    assert len(jwt.utils.base64url_decode(token.split(".")[2])) == 64, "r and s, not DER"
+    assert jwt.decode(token, jwt.PyJWK(jwk), algorithms=["ES256"]) == CLAIMS
+    assert not list((plane.settings.directory / "keys").glob("warrant-*")), "no private key in a file"
+    pem = (hsm / "tokens").rglob("*.object")
+    assert list(pem), "it lies in the token"
+
+
+def test_opa_takes_what_the_token_signed(plane, opa_binary, tmp_path):
+    """The library's own builtin, with the key set as it stands in trust state."""
+    token = sign(plane)
+    (jwk,) = published(plane).values()
+    values = {"token": token, "jwks": json.dumps({"keys": [jwk]})}
+    (tmp_path / "input.json").write_text(json.dumps(values))
+    constraints = '{"cert": input.jwks, "alg": "ES256", "time": 1}'
+    query = f"io.jwt.decode_verify(input.token, {constraints})"
+    command = [str(opa_binary), "eval", "--format", "raw", "--input", str(tmp_path / "input.json"), query]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    valid, _, claims = json.loads(done.stdout)
+    assert (valid, claims) == (True, CLAIMS)
+
+
+def test_a_file_key_is_rotated_into_the_token_and_within_it_without_a_gap(hsm, tmp_path):
+    made = initialise(tmp_path / "control", tmp_path / "root-key.pem")
+    plane = Plane.open(Settings.load(made.directory), None)
+    tokens = [sign(plane)]
+    for uri in (URI, "hsm:8?label=placet+test"):
+        with plane.publishing() as session:
+            plane.keyring.rotate(session, "warrant", by="test", lead_seconds=0, uri=uri)
+        tokens.append(sign(plane))
+    keys = published(plane)
+    assert [jwt.get_unverified_header(token)["alg"] for token in tokens] == ["EdDSA", "ES256", "ES256"]
+    assert len(keys) == 3
+    for token in tokens:
+        header = jwt.get_unverified_header(token)
+        assert jwt.decode(token, jwt.PyJWK(keys[header["kid"]]), algorithms=[header["alg"]]) == CLAIMS
+    plane.close()
+
+
+def test_many_threads_sign_at_once(plane):
+    """A process has one login at a token: those who sign wait for each other."""
+    with plane.store.write() as session:
+        from app.control.keyring import reserve
+
+        key = reserve(session, "warrant", CLAIMS["exp"])
+    tokens, failures = [], []
+
+    def work():
+        try:
+            tokens.extend(plane.keyring.jwt(key, CLAIMS, TYPE) for _ in range(5))
+        except Exception as error:  # noqa: BLE001 - reported below
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(set(tokens)) == 30
+    for token in tokens:
+        assert jwt.decode(token, jwt.PyJWK(key.jwk), algorithms=["ES256"]) == CLAIMS
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("hsm:6?label=placet+test", "could not find"),
+        ("hsm:9?label=placet+test", "ecdsa-sha2-nistp384"),
+        ("hsm:7?label=another", "No PKCS#11 token"),
+        ("hsm:seven", "invalid literal"),
+    ],
+)
+def test_a_key_that_does_not_serve_is_one_clear_line(hsm, tmp_path, uri, said):
+    with pytest.raises(PlacetError, match=said) as caught:
+        KeyStore(tmp_path).adopt(uri)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_pin_signs_nothing_and_no_pin_is_ever_shown(plane, hsm, pin, monkeypatch, tmp_path, caplog):
+    caplog.set_level("DEBUG")
+    (tmp_path / "wrong").write_text("wrong-pin")
+    monkeypatch.setenv(PIN_FILE, str(tmp_path / "wrong"))
+    with pytest.raises(Unavailable, match="PinIncorrect") as caught:
+        sign(plane)
+    assert "wrong-pin" not in str(caught.value)
+    monkeypatch.delenv(PIN_FILE)
+    with pytest.raises(Unavailable, match=PIN_FILE):
+        sign(plane)
+    monkeypatch.setenv(PIN, pin)
+    assert sign(plane), "the variable serves where a file cannot"
+    database = (plane.settings.directory / "placet.db").read_bytes()
+    wal = plane.settings.directory / "placet.db-wal"
+    database += wal.read_bytes() if wal.exists() else b""
+    assert pin.encode() not in database
+    assert pin not in caplog.text
+
+
+def test_the_command_makes_a_control_plane_that_signs_with_the_token(hsm, tmp_path):
+    """`placet server init --warrant-key`, as people type it; the environment is this process's."""
+    placet = str(Path(sys.executable).with_name("placet"))
+    command = [placet, "server", "init", "--dir", str(tmp_path / "control"), "--warrant-key"]
+    done = subprocess.run([*command, URI, "--output", "json"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    made = Plane.open(Settings.load(tmp_path / "control"), None)
+    assert jwt.get_unverified_header(sign(made))["alg"] == "ES256"
+    made.close()
+    command[4] = str(tmp_path / "other")
+    done = subprocess.run([*command, "hsm:6?label=placet+test"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,286 @@
+"""The SDK and a real OPA with the governance library: every way in which an answer can fail to come is a denial."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from app.local.demo.impostor import Impostor
+from app.local.demo.parts import free_port
+from app.local.sample_service import Governed
+from app.sidecar.pki import SidecarCA
+from bench import stand
+from placet_sdk import AsyncPlacet, Decision, Denied, Placet
+from tests.integration import sdk_kit
+
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("sdk")]
+
+PAYMENT = ("payment", "p-1")
+
+
+@pytest.fixture(scope="module")
+def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sdk_kit.Sidecar]:
+    with sdk_kit.running(tmp_path_factory.mktemp("opa") / "tls") as running:
+        yield running
+
+
+class Asking:
+    """Both clients, in one way of asking."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __call__(self, options: dict[str, Any], *question: Any, **more: Any) -> Decision:
+        if self.kind == "sync":
+            with Placet(**options) as placet:
+                return placet.decide(*(question or ("read", PAYMENT)), **more)
+
+        async def asynchronous() -> Decision:
+            async with AsyncPlacet(**options) as placet:
+                return await placet.decide(*(question or ("read", PAYMENT)), **more)
+
+        return anyio.run(asynchronous)
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Asking:
+    return Asking(request.param)
+
+
+def denied(decision: Decision) -> list[str]:
+    assert not decision.allow
+    return decision.codes
+
+
+def test_an_allow_is_whole(sidecar: sdk_kit.Sidecar, ask: Asking) -> None:
+    decision = ask(sidecar.options, "note", PAYMENT, {"amount": 1}, fulfils=())
+    assert decision.allow
+    assert decision.codes == ["policy:noted"]
+    assert decision.subject is not None
+    assert (decision.subject.issuer, decision.subject.id) == (stand.ISSUER, sdk_kit.SUBJECT)
+    assert decision.subject.domain == "example.org"
+    assert decision.expires_at is not None
+    assert 0 < decision.expires_at.timestamp() - time.time() <= 600
+    assert set(decision.bundles) == {"policy", "library"}
+    assert any(record["decision_id"] == decision.decision_id for record in sidecar.server.records())
+
+
+def test_a_denial_says_why(sidecar: sdk_kit.Sidecar, ask: Asking) -> None:
+    assert denied(ask(sidecar.options, "refund", PAYMENT)) == ["policy.denied"]
+    assert denied(ask(sidecar.options | {"identity": None})) == ["identity.missing"]
+    assert denied(ask(sidecar.options | {"identity": "junk"})) == ["identity.malformed"]
+    assert denied(ask(sidecar.options, "read", ("payment", ""))) == ["request.malformed"]
+
+
+def test_obligations(sidecar: sdk_kit.Sidecar, ask: Asking) -> None:
+    assert denied(ask(sidecar.options, "mask", PAYMENT)) == ["obligation.unfulfilled"]
+    allowed = ask(sidecar.options, "mask", PAYMENT, fulfils={"mask"})
+    assert allowed.allow
+    assert allowed.obligations == ({"type": "mask", "fields": ["iban"]},)
+
+
+def test_a_conflict_in_the_policy(sidecar: sdk_kit.Sidecar, ask: Asking) -> None:
+    assert denied(ask(sidecar.options, "break", PAYMENT, {"left": True, "right": False})) == ["evaluation.error"]
+
+
+def test_a_huge_answer(sidecar: sdk_kit.Sidecar, ask: Asking) -> None:
+    assert denied(ask(sidecar.options, "flood", PAYMENT, fulfils={"flood"})) == ["decision.malformed"]
+
+
+def test_what_opa_would_settle_is_not_sent(sidecar: sdk_kit.Sidecar, ask: Asking) -> None:
+    before = len(sidecar.server.records())
+    for context in ({"amount": 2**53 + 1}, {"amount": float("inf")}, {"text": "\ud800"}, {"text": "x" * 65536}):
+        assert denied(ask(sidecar.options, "read", PAYMENT, context)) == ["request.malformed"]
+    assert len(sidecar.server.records()) == before
+
+
+def test_the_largest_request_is_taken_by_opa(sidecar: sdk_kit.Sidecar) -> None:
+    def with_text(length: int) -> Decision:
+        with Placet(**sidecar.options) as placet:
+            return placet.decide("read", PAYMENT, {"text": "x" * length})
+
+    smallest, largest = 0, 65536
+    while largest - smallest > 1:  # the longest that the SDK sends
+        middle = (smallest + largest) // 2
+        smallest, largest = (middle, largest) if with_text(middle).decision_id else (smallest, middle)
+    assert with_text(smallest).allow
+    assert denied(with_text(largest)) == ["request.malformed"]
+
+
+def test_another_authority_is_not_believed(sidecar: sdk_kit.Sidecar, ask: Asking, tmp_path: Path) -> None:
+    SidecarCA.open(tmp_path / "ca.key", tmp_path / "ca.pem")
+    options = sidecar.options | {"ca": tmp_path / "ca.pem"}
+    decision = ask(options)
+    assert denied(decision) == ["sidecar.unreachable"]
+    assert "CERTIFICATE_VERIFY_FAILED" in decision.reasons[0].message
+
+
+def test_an_impostor_never_sees_the_token(sidecar: sdk_kit.Sidecar, ask: Asking) -> None:
+    with Impostor(free_port()) as impostor:
+        options = sidecar.options | {"url": f"https://127.0.0.1:{impostor.port}"}
+        assert denied(ask(options)) == ["sidecar.unreachable"]
+        time.sleep(0.2)
+        assert impostor.connections
+        assert not impostor.requests
+
+
+def test_the_name_in_the_certificate_counts(sidecar: sdk_kit.Sidecar, ask: Asking) -> None:
+    port = sidecar.url.rsplit(":", 1)[1]
+    assert ask(sidecar.options | {"url": f"https://localhost:{port}"}).allow
+    assert denied(ask(sidecar.options | {"url": f"https://127.0.0.2:{port}"})) == ["sidecar.unreachable"]
+
+
+def test_plain_http_to_tls(sidecar: sdk_kit.Sidecar, ask: Asking) -> None:
+    options = sidecar.options | {"url": sidecar.url.replace("https", "http"), "insecure_loopback": True}
+    assert denied(ask(options)) == ["request.malformed"]  # Go's server answers 400
+
+
+def test_the_environment_says_nothing(
+    sidecar: sdk_kit.Sidecar, ask: Asking, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    SidecarCA.open(tmp_path / "ca.key", tmp_path / "ca.pem")
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(tmp_path / "ca.pem"))
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    assert ask(sidecar.options).allow
+    assert not (tmp_path / "keys").exists()
+
+
+def test_warrants_with_proof_of_possession(sidecar: sdk_kit.Sidecar, ask: Asking) -> None:
+    key = Ed25519PrivateKey.generate()
+    public = jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    warrant = [sidecar.warrant(cnf={"jwk": public})]
+    question = ("read", ("payment", "p-ü"), {"amount": 40})
+    allowed = ask(sidecar.options, *question, warrant=warrant, proof_key=key)
+    assert allowed.codes == []
+    assert allowed.warrant is not None
+    assert len(allowed.warrant.ids) == 1
+    assert denied(ask(sidecar.options, *question, warrant=warrant)) == ["warrant.proof_missing"]
+    other = Ed25519PrivateKey.generate()
+    assert denied(ask(sidecar.options, *question, warrant=warrant, proof_key=other)) == ["warrant.proof_invalid"]
+    over = ("read", PAYMENT, {"amount": 101})
+    assert denied(ask(sidecar.options, *over, warrant=warrant, proof_key=key)) == ["warrant.constraint"]
+
+
+def test_executions(sidecar: sdk_kit.Sidecar, ask: Asking, tmp_path: Path) -> None:
+    with sdk_kit.edge(sidecar, tmp_path / "edge"):
+        options = sidecar.options | {"edge": sidecar.edge}
+        once = [sidecar.warrant(uses=1)]
+        assert denied(ask(options, "read", PAYMENT, {"amount": 1}, warrant=once)) == ["warrant.needs_execution"]
+        questions = [("read", PAYMENT, {"amount": 2}), ("read", PAYMENT, {"amount": 101}), ("mask", PAYMENT, {})]
+        found = run(ask.kind, options, once, questions, id="execution-0123456789")
+        assert [decision.codes for decision in found] == [[], ["execution.scope"], ["execution.scope"]]
+        assert found[0].execution == "execution-0123456789"
+        # Again with the same id: it counts once. With another: the warrant is spent.
+        assert run(ask.kind, options, once, questions[:1], id="execution-0123456789")[0].allow
+        with pytest.raises(Denied) as caught:
+            run(ask.kind, options, once, questions)
+        assert denied(caught.value.decision) == ["warrant.spent"]
+        with pytest.raises(Denied, match=r"request\.malformed"):
+            run(ask.kind, options, once, questions, id="short")
+
+
+def run(kind: str, options: Any, warrant: list[str], questions: list[Any], id: str | None = None) -> list[Decision]:
+    start = ("read", PAYMENT, {"amount": 1})
+    if kind == "sync":
+        with Placet(**options) as placet, placet.execution(*start, warrant=warrant, id=id) as execution:
+            execution.renew()
+            return [execution.decide(*question) for question in questions]
+
+    async def asynchronous() -> list[Decision]:
+        async with (
+            AsyncPlacet(**options) as placet,
+            placet.execution(*start, warrant=warrant, id=id) as execution,
+        ):
+            await execution.renew()
+            return [await execution.decide(*question) for question in questions]
+
+    return anyio.run(asynchronous)
+
+
+# ---- what goes away ----------------------------------------------------------------------------------------------
+
+
+def test_a_unix_socket(ask: Asking, tmp_path: Path) -> None:
+    with sdk_kit.running(tmp_path / "opa", unix=True) as sidecar:
+        options = {"url": sidecar.url, "identity": sidecar.token}
+        assert ask(options).allow
+        assert denied(ask(options, "refund", PAYMENT)) == ["policy.denied"]
+        sidecar.server.write(sidecar.trust(seconds=0.1))
+        time.sleep(0.2)
+        assert denied(ask(options)) == ["lease.expired"]
+    assert denied(ask(options)) == ["sidecar.unreachable"]
+
+
+def test_undefined(ask: Asking, tmp_path: Path) -> None:
+    """An OPA without a bundle answers `{}`."""
+    with sdk_kit.running(tmp_path / "opa", unix=True, files=None, governed=False) as sidecar:
+        assert denied(ask({"url": sidecar.url, "identity": sidecar.token})) == ["decision.undefined"]
+
+
+def test_what_opa_refuses(ask: Asking, tmp_path: Path) -> None:
+    config = {"server": {"decoding": {"max_length": 8192}}}
+    with sdk_kit.running(tmp_path / "opa", unix=True, config=config) as sidecar:
+        options = {"url": sidecar.url, "identity": sidecar.token}
+        assert denied(ask(options, "read", PAYMENT, {"text": "x" * 9000})) == ["request.malformed"]
+
+
+def test_a_slow_answer_and_a_restart(tmp_path: Path) -> None:
+    """One client through an OPA that hangs, dies and comes back on the same port."""
+    port = free_port()
+    with sdk_kit.running(tmp_path / "opa", port=port) as sidecar:
+        placet = Placet(sidecar.url, ca=sidecar.ca, identity=sidecar.token(), timeout=1)
+        assert placet.decide("read", PAYMENT).allow
+        os.kill(sidecar.server.process.pid, signal.SIGSTOP)
+        time.sleep(0.2)  # until it has stopped on every core
+        begun = time.monotonic()
+        assert denied(placet.decide("read", PAYMENT)) == ["sidecar.unreachable"]
+        assert 0.9 < time.monotonic() - begun < 3
+        os.kill(sidecar.server.process.pid, signal.SIGCONT)
+        # The answer to the question that was given up is never taken for the answer to this one.
+        assert denied(placet.decide("refund", PAYMENT, timeout=10)) == ["policy.denied"]
+        sidecar.server.process.kill()
+        sidecar.server.process.wait()
+        assert denied(placet.decide("read", PAYMENT)) == ["sidecar.unreachable"]
+    with sdk_kit.running(tmp_path / "opa", port=port) as sidecar:
+        assert placet.decide("read", PAYMENT, identity=sidecar.token(), timeout=10).allow
+        placet.close()
+
+
+# ---- opa-python-client, as the sample service uses it ------------------------------------------------------------
+
+
+def input_of(sidecar: sdk_kit.Sidecar, action: str = "read", **context: Any) -> dict[str, Any]:
+    return stand.request(sidecar.token(), action={"name": action}, context=context)
+
+
+def test_opa_python_client(sidecar: sdk_kit.Sidecar, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    SidecarCA.open(tmp_path / "ca.key", tmp_path / "ca.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    port = int(sidecar.url.rsplit(":", 1)[1])
+    governed = Governed(port, sidecar.ca)
+    assert governed.decide(input_of(sidecar)).allow
+    assert denied(governed.decide(input_of(sidecar, "refund"))) == ["policy.denied"]
+    assert denied(governed.decide(input_of(sidecar, "mask"))) == ["obligation.unfulfilled"]
+    assert denied(governed.decide(input_of(sidecar, "break", left=1, right=2))) == ["evaluation.error"]
+    assert denied(governed.decide(input_of(sidecar, amount=float("nan")))) == ["request.malformed"]
+    assert denied(governed.decide(input_of(sidecar, text="\ud800"))) == ["request.malformed"]
+    assert denied(Governed(port, tmp_path / "ca.pem").decide(input_of(sidecar))) == ["sidecar.unreachable"]
+    assert denied(Governed(free_port(), sidecar.ca).decide(input_of(sidecar))) == ["sidecar.unreachable"]
+    with pytest.raises(SystemExit, match="no CA certificate"):
+        Governed(port, tmp_path / "missing.pem")
+    with Impostor(free_port()) as impostor:
+        assert denied(Governed(impostor.port, sidecar.ca).decide(input_of(sidecar))) == ["sidecar.unreachable"]
+        assert not impostor.requests
