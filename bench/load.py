@@ -49,7 +49,7 @@ class Run:
 def run(
     url: str, bodies: Sequence[Any], *, seconds: float, token: str | None, directory: Path, connections: int = 8
 ) -> Run:
-    """Post `bodies` in turns to `url` for `seconds` over `connections` connections. Any failed request fails the run."""
+    """Post `bodies` in turns for `seconds` over `connections` connections. Any failed request fails the run."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise WrkError("wrk is not installed: apt-get install wrk (or brew install wrk)")

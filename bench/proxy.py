@@ -1,8 +1,8 @@
-"""What OPA with Placet's library avoids: a proxy in Python that checks the caller's token and asks OPA for each request.
+"""What the library in OPA avoids: a proxy in Python that checks the caller's token and asks OPA for each request.
 
-It is as lean as it can fairly be: FastAPI on uvicorn (with uvloop and httptools where they are installed), PyJWT for the
-token, httpx with kept connections for OPA. It checks the identity alone: no lease, no quarantine, no warrants, no masking.
-`bench/decide.py` runs it beside the others.
+It is as lean as it can fairly be: FastAPI on uvicorn (with uvloop and httptools where they are installed), PyJWT for
+the token, httpx with kept connections for OPA. It checks the identity alone: no lease, no quarantine, no warrants, no
+masking. `bench/decide.py` runs it beside the others.
 """
 
 from __future__ import annotations

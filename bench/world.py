@@ -111,13 +111,18 @@ class World:
         """A root warrant."""
         return self.keys[WARRANTS].sign(self.claims(**changes), typ="warrant+jwt")
 
-    def chain(self, hops: int, holders: Sequence[Key], **changes: Any) -> list[str]:
-        """A root for somebody, delegated `hops` times; the last is for the support service, whose key is the last."""
+    def chain(self, hops: int, holders: Sequence[Key], *, ids: str = "w", **changes: Any) -> list[str]:
+        """A root for somebody, delegated `hops` times; the last, with `changes`, is for the support service.
+
+        Each `jti` begins with `ids`. With a key more than hops, the support service has one, too.
+        """
         names = [*(f"spiffe://example.org/agent/{n}" for n in range(hops)), SUPPORT]
         chain = []
         for depth, name in enumerate(names):
             last = depth == hops
-            claims = self.claims(sub=name, jti=f"w-{depth}", depth=hops - depth or None, **(changes if last else {}))
+            claims = self.claims(
+                sub=name, jti=f"{ids}-{depth}", depth=hops - depth or None, **(changes if last else {})
+            )
             claims |= {"exp": claims["exp"] - depth}
             if depth < len(holders):
                 claims["cnf"] = {"jwk": holders[depth].jwk}

@@ -1,7 +1,8 @@
 """A warrant: a signed JWT that authorizes a subject to do named actions on named resources until a time.
 
 This module knows one warrant: its claims, how it is signed, and how it is read without being believed. Chains are in
-`app.core.warrant_chain`. The same rules stand in `rego/placet/`, where decisions are made.
+`app.core.warrant_chain`. The same rules stand in `rego/placet/`, where decisions are made; this module is stricter only
+where JSON parsers disagree (a member that stands twice) and about lengths that no real name has.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from app.core import strict_json
 from app.core.complaint import complaint, place, printable
@@ -35,10 +45,17 @@ MAX_CHAIN = 9
 #: Greatest number of further delegations.
 MAX_DEPTH = 8
 
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 600.0 is 600."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 #: Seconds since the epoch, up to 9999-12-31T23:59:59Z, beyond which RFC 3339 has no dates.
-Time = Annotated[int, Field(ge=0, le=253_402_300_799)]
+Time = Annotated[Whole, Field(ge=0, le=253_402_300_799)]
 #: How many executions a warrant may start.
-Uses = Annotated[int, Field(ge=1, le=253_402_300_799)]
+Uses = Annotated[Whole, Field(ge=1, le=253_402_300_799)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -103,7 +120,7 @@ class WarrantClaims(Part):
     resources: Annotated[list[Pattern], Field(min_length=1, max_length=32)]
     constraints: Constraints | None = None
     uses: Uses | None = None
-    depth: Annotated[int, Field(ge=0, le=MAX_DEPTH)] | None = None
+    depth: Annotated[Whole, Field(ge=0, le=MAX_DEPTH)] | None = None
     cnf: Confirmation | None = None
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from fastapi import FastAPI, Header
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from placet_sdk import Placet
+from placet_sdk import Placet, codes
 
 #: The header by which an agent presents its warrants, root first, with commas between them.
 WARRANT = "Placet-Warrant"
@@ -67,8 +67,12 @@ class Tools:
         return f"{len(text)} characters written"
 
 
-def create_app(placet: Placet, tools: Tools) -> FastAPI:
-    """The host: `POST /tools/NAME`."""
+#: Asks whoever must approve a call, such as its owner; whether they did.
+Approver = Callable[[str, ToolCall], bool]
+
+
+def create_app(placet: Placet, tools: Tools, approved: Approver) -> FastAPI:
+    """The host: `POST /tools/NAME`. It fulfils the obligation `approval`, and no other: the client denies the rest."""
     app = FastAPI(title="tools (sample)")
 
     @app.post("/tools/{name}")
@@ -91,12 +95,24 @@ def create_app(placet: Placet, tools: Tools) -> FastAPI:
             warrant=[one.strip() for one in warrants.split(",") if one.strip()],
             proof=proof or None,
             execution=(id, token) if token else None,
+            fulfils={"approval"},
         )
         if not decision.allow:
             return JSONResponse({"reasons": [reason._asdict() for reason in decision.reasons]}, 403)
+        if not all(approved(str(duty.get("by")), body) for duty in decision.obligations):
+            return _denied(codes.OBLIGATION_UNFULFILLED, "the call was not approved")
         return JSONResponse({"result": tools.run(name, body)})
 
     return app
+
+
+def _denied(code: str, message: str) -> JSONResponse:
+    return JSONResponse({"reasons": [{"code": code, "message": message}]}, 403)
+
+
+def _ask(by: str, call: ToolCall) -> bool:
+    """Ask at the terminal."""
+    return input(f"{by}: may {call.id} be written? [y/N] ").strip().lower() == "y"
 
 
 def main() -> None:
@@ -108,7 +124,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8481)
     arguments = parser.parse_args()
     placet = Placet(f"https://127.0.0.1:{arguments.opa_port}", ca=arguments.ca)
-    uvicorn.run(create_app(placet, Tools(arguments.files)), host="127.0.0.1", port=arguments.port, log_level="warning")
+    uvicorn.run(
+        create_app(placet, Tools(arguments.files), _ask), host="127.0.0.1", port=arguments.port, log_level="warning"
+    )
 
 
 if __name__ == "__main__":

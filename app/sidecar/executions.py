@@ -28,7 +28,15 @@ log = logging.getLogger("placet.sidecar")
 PATH = "placet/start"
 _ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 #: What the control plane may refuse a redemption with; anything else is doubt.
-_REFUSALS = frozenset({Reason.WARRANT_SPENT, Reason.WARRANT_REVOKED, Reason.EXECUTION_CONFLICT})
+_REFUSALS = frozenset(
+    {
+        Reason.WARRANT_SPENT,
+        Reason.WARRANT_REVOKED,
+        Reason.WARRANT_INVALID,
+        Reason.WARRANT_EXPIRED,
+        Reason.EXECUTION_CONFLICT,
+    }
+)
 
 Redeem = Callable[[str, Mapping[str, str], Sequence[Mapping[str, Any]]], None]
 

@@ -1,4 +1,5 @@
-"""What ends an execution while it runs, looked up in the trust state: quarantine, revoked warrants, unlinked domains.
+"""What ends an execution while it runs, looked up in the trust state: quarantine, revoked warrants, unlinked domains,
+issuers that are trusted no longer.
 
 OPA looks the same things up in each decision. This is for the one answer that the agent gives by itself: a renewal.
 """
@@ -27,4 +28,8 @@ def ended(claims: Mapping[str, Any], trust: Mapping[str, Any]) -> Reason | None:
         return Reason.WARRANT_DOMAIN
     if any(warrant in trust["warrant"]["revoked"] for warrant in claims["warrants"]):
         return Reason.WARRANT_REVOKED
+    if claims["sub_iss"] not in trust["issuers"]:
+        return Reason.IDENTITY_ISSUER_UNKNOWN
+    if claims.get("warrant_issuer") is not None and claims["warrant_issuer"] not in trust["warrant"]["issuers"]:
+        return Reason.WARRANT_ISSUER_UNKNOWN
     return None

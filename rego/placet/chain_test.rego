@@ -5,7 +5,7 @@ import data.placet.warrant_fixtures_test as fixtures
 
 judged_in(state, warrants) := found if {
 	found := {
-		"verified": [one != null | some one in chain.claims],
+		"verified": [holds | some one in chain.claims; holds := one != null],
 		"faults": chain.faults,
 	} with input as fixtures.request_with(warrants)
 		with data.placet_state as state
@@ -53,7 +53,7 @@ test_not_a_warrant if {
 	every token in array.concat(fixtures.junk, [
 		"a.b", "a.b.c", "....", [fixtures.root], {"jwt": fixtures.root},
 		concat("", [fixtures.root, ".x"]),
-		concat("", [fixtures.root, concat("", [c | some _ in numbers.range(1, 8192); c := "x"])]),
+		concat("", [fixtures.root, sprintf("%8192d", [1])]),
 		concat(".", array.slice(split(fixtures.root, "."), 0, 2)),
 		concat(".", [fixtures.encoded(fixtures.root_header), fixtures.encoded([1]), "c2ln"]),
 		concat(".", [fixtures.encoded("text"), fixtures.encoded(fixtures.root_claims), "c2ln"]),
@@ -170,26 +170,24 @@ test_a_key_that_is_none if {
 		{"kty": "OKP", "crv": "Ed25519", "x": "not base64"},
 		{"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"},
 	] {
-		first := fixtures.sign(fixtures.root_header, json.patch(fixtures.first_claims, [{
-			"op": "replace",
-			"path": "/cnf/jwk",
-			"value": jwk,
-		}]), fixtures.root_key)
+		first := fixtures.sign(
+			fixtures.root_header, json.patch(fixtures.first_claims, [{
+				"op": "replace",
+				"path": "/cnf/jwk",
+				"value": jwk,
+			}]),
+			fixtures.root_key,
+		)
 		judged([first, fixtures.hop1]).verified == [true, false]
 	}
 }
 
-test_what_else_stands_beside_a_key_counts_for_nothing if {
+test_nothing_else_stands_beside_a_key if {
 	every more in [
-		{"alg": "HS256"}, {"kid": "other"}, {"use": "enc"}, {"k": "c2VjcmV0"}, {"key_ops": []},
+		{"alg": "EdDSA"}, {"kid": "other"}, {"use": "enc"}, {"k": "c2VjcmV0"}, {"key_ops": []},
 		{"d": fixtures.agent_key.d}, {"n": "AQAB"}, {"y": "AAAA"}, {"x5c": [1]},
 	] {
-		first := fixtures.sign(
-			fixtures.root_header,
-			object.union(fixtures.first_claims, {"cnf": {"jwk": more}}),
-			fixtures.root_key,
-		)
-		judged([first, fixtures.hop1]) == {"verified": [true, more != {"y": "AAAA"}], "faults": {f | f := "warrant.invalid"; more == {"y": "AAAA"}}}
+		of_root(fixtures.root_with({"cnf": {"jwk": object.union(fixtures.public(fixtures.agent_key), more)}})) == bad("warrant.malformed")
 	}
 }
 
@@ -201,41 +199,46 @@ test_claims_that_must_be_there if {
 	}
 }
 
-test_claims_of_another_type if {
-	every member in ["sub_id", "actions", "resources"] {
-		every value in fixtures.junk {
-			of_root(fixtures.root_with_member(member, value)) == bad("warrant.malformed")
-		}
-	}
-	every value in fixtures.junk {
-		of_root(fixtures.root_with_member("exp", value)) == bad("warrant.malformed")
-		of_root(fixtures.root_with_member("cnf", value)) == bad("warrant.malformed")
-		of_root(fixtures.root_with_member("act", value)) == bad("warrant.malformed")
-	}
+test_a_subject_of_another_type if refused("sub_id", fixtures.junk)
+
+test_actions_of_another_type if refused("actions", fixtures.junk)
+
+test_resources_of_another_type if refused("resources", fixtures.junk)
+
+test_an_actor_of_another_type if refused("act", fixtures.junk)
+
+test_a_key_of_another_type if refused("cnf", fixtures.junk)
+
+test_an_end_of_another_type if refused("exp", fixtures.junk)
+
+test_times_of_another_type if {
+	refused("nbf", [null, true, -1, 7.5, 1e30, "", "text", [], [7], fixtures.second + 3600])
+	refused("iat", [null, true, -1, 7.5, "1", 1e30, [], fixtures.second + 3600])
 }
 
-test_optional_claims_of_another_type if {
-	refused := {
-		"nbf": {null, true, -1, 7.5, 1e30, "", "text", fixtures.second + 3600},
-		"uses": {null, true, 0, -1, 7.5, 1e30, "1"},
-		"depth": {null, true, -1, 9, 7.5, "1"},
-		"constraints": {null, true, 0, "text", {"": null}, {"amount": {}}},
-		"other": {null, 1, "text"},
-		"aud": {null, true, 0, ""},
-		"jti": {null, true, 0, "", "a b", "a/b", "ä", "a\n", concat("", [c | some _ in numbers.range(1, 65); c := "x"])},
-		"iat": {null, true, -1, 7.5, "1", 1e30, fixtures.second + 3600},
-		"iss": {null, true, 0, ""},
-		"sub": {null, true, 0, "", "bob"},
-	}
-	every member, values in refused {
-		every value in values {
-			of_root(fixtures.root_with_member(member, value)) == bad("warrant.malformed")
-		}
-	}
-	every member in ["nbf", "uses", "depth", "constraints", "aud"] {
-		every value in [[], [null], [""], [7], ["a", ""]] {
-			of_root(fixtures.root_with_member(member, value)) == bad("warrant.malformed")
-		}
+test_numbers_of_another_type if {
+	refused("uses", [null, true, 0, -1, 7.5, 1e30, "1", [], [1]])
+	refused("depth", [null, true, -1, 9, 7.5, "1", [], [1]])
+}
+
+test_names_of_another_type if {
+	long := concat("", [c | some _ in numbers.range(1, 65); c := "x"])
+	refused("jti", [null, true, 0, "", "a b", "a/b", "ä", "a\n", long, ["a"]])
+	refused("iss", [null, true, 0, "", ["a"]])
+	refused("sub", [null, true, 0, "", "bob", ["alice"]])
+}
+
+test_audiences_of_another_type if refused("aud", [null, true, 0, "", [], [null], [""], [7], ["a", ""], {"a": "b"}])
+
+test_other_members if {
+	refused("constraints", [null, true, 0, "text", [], [null], {"": null}, {"amount": {}}])
+	refused("other", [null, 1, "text"])
+	refused("scope", ["refund"])
+}
+
+refused(member, values) if {
+	every value in values {
+		of_root(fixtures.root_with_member(member, value)) == bad("warrant.malformed")
 	}
 }
 

@@ -35,8 +35,8 @@ satisfied if {
 default expires_at := null
 
 expires_at := min([max(until) | some until in ends]) if {
-	satisfied
 	required != {}
+	satisfied
 }
 
 # For each required kind, until when each result holds that affirms what is asked of it.

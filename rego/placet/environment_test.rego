@@ -145,7 +145,7 @@ test_headers_and_signatures if {
 	every token in [
 		null, 7, "", "a.b", "a.b.c", [], {}, true,
 		concat("", [result({}), ".x"]),
-		concat("", [result({}), concat("", [c | some _ in numbers.range(1, 9000); c := "x"])]),
+		concat("", [result({}), sprintf("%9000d", [1])]),
 		concat(".", [fixtures.encoded(header), body, ""]),
 		concat(".", [fixtures.encoded(header), fixtures.encoded(object.union(claims, {"sub": "x"})), signature]),
 		concat(".", [fixtures.encoded({"alg": "none", "kid": "a1", "typ": "ear+jwt"}), body, ""]),

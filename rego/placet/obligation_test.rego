@@ -104,6 +104,7 @@ test_malformed_ones_have_no_merge if {
 		not merges([one])
 		not merges([{"type": "record", "level": "full"}, one])
 	}
+	merges([{"type": "record", "level": "full"}])
 	every list in [null, 7, "text", true, {"type": "mask"}] {
 		not merges(list)
 	}

@@ -103,6 +103,7 @@ test_where_nothing_is_segmented_the_boundary_counts if {
 	open := object.union(trust, {"segments": null})
 	failures_in(open, alice, request) == []
 	failures_in(open, helper, request) == ["segment.boundary"]
+	failures_in(open, object.union(alice, {"actors": [{"issuer": home, "id": "agent"}]}), request) == []
 	failures_in(open, object.union(alice, {"actors": [{"issuer": partner, "id": "helper"}]}), request) == ["segment.boundary"]
 	failures_in(object.remove(open, ["domain"]), alice, request) == ["segment.boundary"]
 	failures_in(object.remove(open, ["issuers"]), alice, request) == ["segment.boundary"]
@@ -131,6 +132,12 @@ test_requests_of_another_form if {
 	every other in [{}, {"action": {"name": "refund"}}, {"resource": request.resource}, {"action": {"name": 7}, "resource": request.resource}] {
 		failures_in(trust, alice, other) != []
 	}
+}
+
+test_without_a_subject_nobody_is_let_through if {
+	codes := segment.failures with data.placet_state as {"trust": trust}
+		with input as request
+	codes == ["segment.unknown"]
 }
 
 test_names if {

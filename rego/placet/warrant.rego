@@ -17,12 +17,12 @@ default redeemed := false
 default failures := ["warrant.malformed"]
 
 failures := [] if {
-	sound
-} else := [] if {
 	absent
 	dispensable
 } else := ["warrant.missing"] if {
 	absent
+} else := [] if {
+	sound
 } else := explained if {
 	explained != []
 }

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from app.local.sigstore import LocalSigstore
 from app.local.tools import installed
 from bench import stand
 from tests.integration.generated import BLOCK, POLICY, Generator
+from tests.integration.release_kit import DEVELOPER, bundle, provenance, signed_release
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
@@ -116,7 +120,40 @@ def test_decisions_are_the_same_on_every_process_and_after_restarts(tmp_path: Pa
 
     # It would be easy to decide the same way about nothing.
     known = {row["code"] for row in json.loads(Path("app/core/reasons.json").read_text()) if row["scope"] == "decision"}
-    print(one.allowed, sorted(known - set(one.codes)))
-    assert len(set(one.codes) & known) >= 55
+    missed = sorted(known - set(one.codes))
+    assert len(known) - len(missed) >= 55, missed
     assert one.allowed > count / 20
     assert len(set(one.results.values())) > count / 5
+
+
+def placet(*arguments: object) -> tuple[int, str]:
+    """Exit code and messages of the command."""
+    command = [sys.executable, "-m", "cli", *map(str, arguments)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert "Traceback" not in answer.stderr
+    return answer.returncode, answer.stderr
+
+
+def test_build_says_which_line_is_refused(tmp_path: Path, opa_binary: Path) -> None:
+    policy = tmp_path / "policy"
+    policy.mkdir()
+    (policy / ".manifest").write_text('{"roots": ["app"], "metadata": {"placet": {"entrypoint": "app/allow"}}}')
+    (policy / "app.rego").write_text(
+        'package app\n\nallow if {\n\tio.jwt.decode_verify(input.token, {"cert": data.app.key})[0]\n}\n'
+    )
+    code, said = placet("bundle", "build", policy, "-o", tmp_path / "app.tar.gz", "--opa", opa_binary)
+    assert code == 3
+    assert 'rego.nondeterministic: app.rego:4: io.jwt.decode_verify: without "time"' in said
+    assert not (tmp_path / "app.tar.gz").exists()
+
+
+def test_verify_refuses_what_was_signed_all_the_same(tmp_path: Path, opa_binary: Path, sigstore: LocalSigstore) -> None:
+    release = signed_release(sigstore, opa_binary)
+    raw = bundle('allow := time.clock([0, "Local"])[0] < 12')
+    path = tmp_path / "app.tar.gz"
+    path.write_bytes(raw)
+    path.with_name("app.tar.gz.sigstore.json").write_bytes(release.session.sign(provenance(raw)))
+    signer = ("--certificate-identity", DEVELOPER, "--certificate-oidc-issuer", sigstore.issuer_url)
+    code, said = placet("bundle", "verify", path, *signer, "--trust-config", sigstore.trust_config, "--opa", opa_binary)
+    assert code == 3
+    assert "rego.nondeterministic: a.rego:3: time.clock: " in said

@@ -6,17 +6,20 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from app.local.demo.impostor import Impostor
+from app.local.demo.load import Caller, Load
 from app.local.demo.parts import free_port
-from app.local.sample_service import Governed
+from app.local.sample_service import Governed, create_app
 from app.sidecar.pki import SidecarCA
 from bench import stand
 from placet_sdk import AsyncPlacet, Decision, Denied, Placet
@@ -282,5 +285,36 @@ def test_opa_python_client(sidecar: sdk_kit.Sidecar, monkeypatch: pytest.MonkeyP
     with pytest.raises(SystemExit, match="no CA certificate"):
         Governed(port, tmp_path / "missing.pem")
     with Impostor(free_port()) as impostor:
-        assert denied(Governed(impostor.port, sidecar.ca).decide(input_of(sidecar))) == ["sidecar.unreachable"]
+        decision = Governed(impostor.port, sidecar.ca).decide(input_of(sidecar))
+        assert decision == Decision.deny("sidecar.unreachable", "SSLError")
         assert not impostor.requests
+
+
+def test_the_sample_service(sidecar: sdk_kit.Sidecar) -> None:
+    """It answers 403 with problem+json to what is denied."""
+    service = create_app(Governed(int(sidecar.url.rsplit(":", 1)[1]), sidecar.ca))
+    good = {"Authorization": f"Bearer {sidecar.token()}"}
+
+    async def call(method: str, path: str, **more: Any) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://service") as browser:
+            return await browser.request(method, path, **more)
+
+    assert anyio.run(partial(call, "GET", "/payments/p-1", headers=good)).json() == {"payment": "p-1"}
+    denied = anyio.run(partial(call, "POST", "/payments/p-1/refunds", headers=good, json={"amount": 1}))
+    assert (denied.status_code, denied.headers["content-type"]) == (403, "application/problem+json")
+    assert denied.json()["reasons"][0]["code"] == "policy.denied"
+    assert anyio.run(partial(call, "GET", "/payments/p-1")).json()["reasons"][0]["code"] == "identity.malformed"
+
+
+def test_the_load_of_the_demo_reads_by_the_sdk(sidecar: sdk_kit.Sidecar) -> None:
+    port = int(sidecar.url.rsplit(":", 1)[1])
+    with Load(port, sidecar.ca, input_of(sidecar), callers=2) as load:
+        time.sleep(0.5)
+    assert set(load.outcomes()) == {"allow"}
+    assert len(load.answered()) == len(load.answers) > 0
+    caller = Caller(port, sidecar.ca)
+    answers = [caller.ask(input_of(sidecar, action, left=1, right=2)) for action in ("refund", "break")]
+    assert [answer.codes for answer in answers] == [["policy.denied"], ["evaluation.error"]]
+    assert [bool(answer.decision_id) for answer in answers] == [True, False]
+    caller.close()
+    assert Caller(free_port(), sidecar.ca).ask(input_of(sidecar)).codes == ["sidecar.unreachable"]

@@ -21,6 +21,7 @@ from app.core.targets import (
     SIGNATURE_FILE,
     ChannelPointer,
     channel_target,
+    governance_target,
     release_target,
 )
 from app.local.demo.load import Load
@@ -115,7 +116,30 @@ def test_a_control_plane_with_its_keys_cannot_pass_unsigned_policy(world):
         liar.stop()
 
 
-def lie(liar, stack, files):
+def test_a_control_plane_that_says_nothing_of_the_systems_governance(world):
+    """What is demanded of requests must be known: the last that was said holds, until its horizon."""
+    stack = world.stack
+    liar = Meddler(stack.server)
+    liar.start()
+    sidecar = stack.start_sidecar("sidecar-untold", server=liar.url)
+    try:
+        honest = (Path(world.bundle).read_bytes(), Path(f"{world.bundle}.sigstore.json").read_bytes())
+        lie(
+            liar,
+            stack,
+            dict(zip((BUNDLE_FILE, SIGNATURE_FILE), honest, strict=True)),
+            without=governance_target(SYSTEM),
+        )
+        eventually("said", lambda: reports(sidecar, Reason.METADATA_MISSING), within=10)
+        assert world.allows(sidecar)
+        eventually("denied", lambda: not world.allows(sidecar), within=40)
+        assert reports(sidecar, Reason.METADATA_STALE)
+    finally:
+        stack.stop_sidecar(sidecar)
+        liar.stop()
+
+
+def lie(liar, stack, files, without=None):
     """Sign metadata whose channel points at a release made of `files`, with the control plane's own keys."""
     keys = OnlineKeys.load(stack.directory / "server" / "keys")
     fetch = httpx.Client(base_url=f"{stack.server}/tuf/metadata/", trust_env=False)
@@ -133,6 +157,7 @@ def lie(liar, stack, files):
         target = TargetFile.from_data(path, raw, ["sha256"])
         targets.signed.targets[path] = target
         liar.forged[f"/tuf/targets/{target.get_prefixed_paths()[0]}"] = raw
+    targets.signed.targets.pop(without, None)
     for metadata, key in ((targets, keys.targets), (snapshot, keys.snapshot), (timestamp, keys.timestamp)):
         metadata.signed.version += turn
         name = f"{metadata.signed.version}.{metadata.signed.type}.json"

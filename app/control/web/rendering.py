@@ -32,6 +32,8 @@ HEADERS = {
 #: Address, words, and the scope that shows the entry.
 _MENU = (
     ("/decisions", "Decisions", Scope.DECISION_READ),
+    ("/warrants", "Warrants", Scope.WARRANT_READ),
+    ("/executions", "Executions", Scope.WARRANT_READ),
     ("/systems", "Systems", Scope.SYSTEM_READ),
     ("/sidecars", "Sidecars", Scope.SYSTEM_READ),
     ("/issuers", "Issuers", Scope.SYSTEM_READ),

@@ -31,6 +31,9 @@ PARTNER_ISSUER = "https://idp.partner.example"
 RESEARCHER = f"spiffe://{DOMAIN}/agent/researcher"
 SUMMARIZER = f"spiffe://{PARTNER_DOMAIN}/agent/summarizer"
 
+#: Who may declare a mode: shadow the first alone, break-glass both together.
+PEOPLE = ("lead@example.org", "officer@example.org")
+
 #: What the policy grants to each agent: their warrants allow less.
 GRANTS = {
     RESEARCHER: {
@@ -62,20 +65,23 @@ class Agents:
         stack.placet(
             "system", "create", SYSTEM, "--horizon", str(HORIZON),
             "--certificate-identity", AUTHOR, "--certificate-oidc-issuer", stack.sigstore.issuer_url,
+            *(part for name in PEOPLE for part in ("--break-glass-signer", f"{name}#{stack.sigstore.issuer_url}")),
+            "--shadow-signer", f"{PEOPLE[0]}#{stack.sigstore.issuer_url}",
         )  # fmt: skip
         stack.sidecar_token(SYSTEM)
         _trust_partner(stack, partner_key)
         _govern(stack)
+        policy = _verification_policy(stack)
         stack.publish(stack.sign(stack.build("agents", {"agents": GRANTS}, "agent-tools")), system=SYSTEM)
-        first = stack.start_sidecar("sidecar-c", system=SYSTEM)
-        second = stack.start_sidecar("sidecar-d", system=SYSTEM)
+        first = stack.start_sidecar("sidecar-c", system=SYSTEM, policy=policy)
+        second = stack.start_sidecar("sidecar-d", system=SYSTEM, policy=policy)
         files = stack.directory / "reports"
         files.mkdir(exist_ok=True)
         (files / "q3.txt").write_text("Revenue grew by 4 %.")
         tools = Tools(files)
         placet = Placet(f"https://127.0.0.1:{first.port}", ca=first.ca)
         listener = socket.create_server(("127.0.0.1", 0))
-        application: Starlette = sample_tools.create_app(placet, tools)
+        application: Starlette = sample_tools.create_app(placet, tools, lambda by, call: True)
         server = ThreadedServer(application, listener, "tools")
         server.start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -149,6 +155,19 @@ def _trust_partner(stack: Stack, key: Ed25519PrivateKey) -> None:
     )  # fmt: skip
 
 
+def _verification_policy(stack: Stack) -> Path:
+    """What the sidecars themselves go by: who may sign, and who may declare a mode."""
+    people = [{"identity": name, "issuer": stack.sigstore.issuer_url} for name in PEOPLE]
+    document = {
+        "identities": [{"identity": AUTHOR, "issuer": stack.sigstore.issuer_url}],
+        "shadow": people[:1],
+        "break_glass": people,
+    }
+    file = stack.directory / "agents-verification.yaml"
+    file.write_text(yaml.safe_dump(document))
+    return file
+
+
 def _govern(stack: Stack) -> None:
     """Warrants are required; the partner's agents are a segment of their own, from which only two flows lead."""
     home = stack.sigstore.issuer_url
@@ -165,8 +184,17 @@ def _govern(stack: Stack) -> None:
         ],
         "flows": [
             {"source": "research", "target": "web", "actions": ["web.fetch"]},
-            {"source": "research", "target": "reports", "actions": ["files.*", "work"]},
+            {"source": "research", "target": "reports", "actions": ["files.*"]},
             {"source": "partner", "target": "reports", "actions": ["files.read"]},
+        ],
+        "exchange": [
+            {
+                "issuer": home,
+                "subject": f"spiffe://{DOMAIN}/agent/*",
+                "actions": ["web.fetch"],
+                "resources": ["url/https://docs.example.org/*"],
+                "max_lifetime_seconds": 300,
+            }
         ],
     }
     file = stack.directory / "agents-governance.yaml"

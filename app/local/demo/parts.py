@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from app.core.errors import PlacetError
 from app.local.demo.load import Caller
 
@@ -82,6 +84,8 @@ class Sidecar:
     system: str = "payments"
     #: Where its agent starts executions and answers AuthZEN.
     edge: int = 0
+    #: Its verification policy, in place of the demo's one signer.
+    policy: Path | None = None
 
     @property
     def ca(self) -> Path:
@@ -106,3 +110,19 @@ def free_port() -> int:
     """A port on loopback that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    """Whether a GET is answered with success."""
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def is_opa(pid: int, binary: Path) -> bool:
+    """Whether a process runs this binary."""
+    try:
+        return Path(f"/proc/{pid}/exe").resolve() == binary.resolve()
+    except OSError:
+        return False

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from app.core.shipped import shipped
-from app.local.demo.parts import NotSo, Part, Sidecar, eventually, free_port
+from app.local.demo.parts import NotSo, Part, Sidecar, answers, eventually, free_port, is_opa
 from app.local.sigstore import LocalSigstore
 
 SYSTEM, CHANNEL = "payments", "prod"
@@ -99,14 +99,27 @@ class Stack:
             "server", "run", "--dir", str(self.directory / "server"), "--port", str(self._port),
             "--trust-config", str(self.sigstore.trust_config), "--opa", str(self.opa), "--freshness-interval", "1",
         )  # fmt: skip
-        self._await_part(self.control, lambda: _answers(f"{self.server}/readyz"))
+        self._await_part(self.control, lambda: answers(f"{self.server}/readyz"))
 
     def start_sidecar(
-        self, name: str, *options: str, server: str | None = None, wait: bool = True, system: str = SYSTEM
+        self,
+        name: str,
+        *options: str,
+        server: str | None = None,
+        wait: bool = True,
+        system: str = SYSTEM,
+        policy: Path | None = None,
     ) -> Sidecar:
         """Start a sidecar that follows a system's channel; wait until it holds a lease."""
         sidecar = Sidecar(
-            name, self.directory / name, free_port(), server or self.server, options, system=system, edge=free_port()
+            name,
+            self.directory / name,
+            free_port(),
+            server or self.server,
+            options,
+            system=system,
+            edge=free_port(),
+            policy=policy,
         )
         self.sidecars.append(sidecar)
         self.start_agent(sidecar, wait=wait)
@@ -123,19 +136,24 @@ class Stack:
             "--tuf-root", str(self.directory / "server" / "tuf-root.json"),
             "--token-file", str(self.directory / f"{sidecar.system}.token"),
             "--trust-config", str(self.sigstore.trust_config),
-            "--certificate-identity", AUTHOR, "--certificate-oidc-issuer", self.sigstore.issuer_url,
+            *self._signers(sidecar.policy),
             "--lease-ttl", f"{LEASE_TTL:g}", "--refresh", f"{REFRESH:g}", "--opa", str(self.opa),
             *(sidecar.options or ("--reserve", "16MiB")),
         )  # fmt: skip
         if wait:
             self._await_part(sidecar.agent, lambda: sidecar.status().get("healthy"))
 
+    def _signers(self, policy: Path | None) -> tuple[str, ...]:
+        if policy is not None:
+            return ("--policy", str(policy))
+        return ("--certificate-identity", AUTHOR, "--certificate-oidc-issuer", self.sigstore.issuer_url)
+
     def stop_sidecar(self, sidecar: Sidecar) -> None:
         """End a sidecar's agent, and the OPA that a killed agent left behind."""
         pid = sidecar.status().get("opa_pid")
         if sidecar.agent is not None:
             sidecar.agent.stop()
-        if pid and _is_opa(pid, self.opa):
+        if pid and is_opa(pid, self.opa):
             os.kill(pid, signal.SIGKILL)
 
     def start(self, name: str, *arguments: str) -> Part:
@@ -270,17 +288,3 @@ class Stack:
         admin = self.directory / "server" / "admin.token"
         token = {"PLACET_TOKEN": admin.read_text().strip()} if admin.exists() else {}
         return {**inherited, "PLACET_SERVER": self.server, **token, **more}
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
-
-
-def _is_opa(pid: int, binary: Path) -> bool:
-    try:
-        return Path(f"/proc/{pid}/exe").resolve() == binary.resolve()
-    except OSError:
-        return False

@@ -59,7 +59,7 @@ class AsyncPlacet:
         self._channel = AsyncChannel(Address.parse(url, ca, insecure_loopback), connections)
         self._edge = AsyncChannel(Address.parse(edge, ca, insecure_loopback), connections) if edge else None
         self._identity = identity
-        self._fulfils = frozenset(fulfils)
+        self._fulfils = fulfils
         self._timeout = timeout
 
     async def close(self) -> None:

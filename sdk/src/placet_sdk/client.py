@@ -75,7 +75,7 @@ class Placet:
         self._channel = Channel(Address.parse(url, ca, insecure_loopback), connections)
         self._edge = Channel(Address.parse(edge, ca, insecure_loopback), connections) if edge else None
         self._identity = identity
-        self._fulfils = frozenset(fulfils)
+        self._fulfils = fulfils
         self._timeout = timeout
 
     def close(self) -> None:

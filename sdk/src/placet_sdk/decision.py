@@ -96,7 +96,8 @@ class Decision:
 
     def fulfilled_by(self, types: Collection[str]) -> Decision:
         """This decision for a caller that fulfils obligations of these types; else a denial that keeps them."""
-        unfulfilled = [one for one in self.obligations if not _is_fulfilled(one, types)]
+        known = {types} if isinstance(types, str) else types  # not the letters of a type
+        unfulfilled = [one for one in self.obligations if not _is_fulfilled(one, known)]
         if not self.allow or not unfulfilled:
             return self
         names = ", ".join(sorted({str(one.get("type", "(without type)"))[:100] for one in unfulfilled}))

@@ -23,6 +23,9 @@ class Denied(SDKError):
         super().__init__("; ".join(f"{code}: {message}" for code, message in decision.reasons))
         self.decision = decision
 
+    def __reduce__(self) -> tuple[type[Denied], tuple[Decision]]:
+        return type(self), (self.decision,)  # so that it passes from process to process
+
 
 class Doubt(Exception):
     """Why there is no decision: a reason code and a line for people. Clients turn it into a denial."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,15 +72,15 @@ class Question:
     resource: Resource
     context: Mapping[str, Any] | None = None
     #: Warrants, the root first.
-    warrant: Sequence[str] = ()
+    warrant: Sequence[str] = field(default=(), repr=False)
     #: Signs for the last warrant.
-    proof_key: ProofKey | None = None
+    proof_key: ProofKey | None = field(default=None, repr=False)
     #: Attestation results about the caller.
-    environment: Sequence[str] = ()
+    environment: Sequence[str] = field(default=(), repr=False)
     #: The execution that it is part of.
-    execution: Execution | None = None
+    execution: Execution | None = field(default=None, repr=False)
     #: A proof that somebody else made, who holds the key of the last warrant.
-    proof: str | None = None
+    proof: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.execution, Grant) and (self.warrant or self.proof_key is not None or self.proof):

@@ -82,7 +82,8 @@ MALFORMED = {
     "iat true": {"iat": True},
     "iat negative": {"iat": -1},
     "exp beyond RFC 3339": {"exp": 253402300800},
-    "exp a float": {"exp": 1e9},
+    "exp with a fraction": {"exp": NOW + 60.5},
+    "exp beyond floats": {"exp": 1e300},
     "nbf not before exp": {"nbf": NOW + 600, "exp": NOW + 600},
     "iat not before exp": {"exp": NOW},
     "an empty jti": {"jti": ""},
@@ -128,6 +129,11 @@ def test_claims_of_another_form_are_malformed(changes):
         read(root(**changes))
     assert denied.value.reason == Reason.WARRANT_MALFORMED
     assert "\n" not in str(denied.value)
+
+
+def test_a_whole_number_may_be_written_with_a_point():
+    said = read(root(exp=float(NOW + 60), uses=2.0, depth=1.0)).claims
+    assert (said.exp, said.uses, said.depth) == (NOW + 60, 2, 1)
 
 
 @pytest.mark.parametrize("name", ["act", "nbf", "constraints", "uses", "depth", "cnf"])

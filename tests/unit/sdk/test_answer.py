@@ -1,11 +1,12 @@
 import json
+import pickle
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from placet_sdk import Decision, Mode, Party, Reason, Subject, WarrantUsed, read_answer, read_response
+from placet_sdk import Decision, Denied, Mode, Party, Reason, Subject, WarrantUsed, read_answer, read_response
 from tests.unit.sdk.fake import answer, result
 
 PARTY = {"issuer": "https://idp.example.org", "id": "agent-1"}
@@ -199,6 +200,17 @@ def test_obligations_must_be_fulfilled():
     assert denied.obligations == decision.obligations
     assert "limit" in denied.reasons[0].message
     assert denied.expires_at is None
+
+
+def test_one_type_is_not_its_letters():
+    assert read(obligations=[{"type": "mask"}]).fulfilled_by("mask")
+    assert read(obligations=[{"type": "as"}]).fulfilled_by("mask").codes == ["obligation.unfulfilled"]
+
+
+def test_a_denial_passes_from_process_to_process():
+    denied = pickle.loads(pickle.dumps(Denied(read(False))))
+    assert denied.decision == read(False)
+    assert "policy.denied" in str(denied)
 
 
 @pytest.mark.parametrize("obligation", [{}, {"type": None}, {"type": ["mask"]}, {"type": {}}, {"kind": "mask"}])

@@ -73,3 +73,28 @@ def test_what_the_wheel_says_about_itself(wheel):
     assert "Name: placet-sdk" in metadata
     assert "Requires-Python: >=3.11" in metadata
     assert "License-Expression: Apache-2.0" in metadata
+
+
+def without_the_sdk(program):
+    """Run Python where the SDK is not installed."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules['placet_sdk'] = None\n{program}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_platform_does_not_need_it():
+    program = "import importlib, cli.main\nfor module, _ in cli.main.NOUNS.values(): importlib.import_module(module)"
+    program += "\nimport app.sidecar.agent, app.control.app"
+    done = without_the_sdk(program)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_demo_says_that_it_needs_it():
+    done = without_the_sdk("import cli.main\nsys.argv = ['placet', 'demo', 'run', '--check']\ncli.main.main()")
+    assert done.returncode == 1
+    assert "pip install ./sdk" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -97,6 +97,7 @@ def test_what_others_present_is_handed_on():
     )
     assert presented["execution"] == {"id": "e-1", "token": "x"}
     assert (presented["warrant"], presented["proof"], presented["identity"]) == (["w"], "p.p.p", {"token": "t"})
+    assert "w.w.w" not in repr(Question("read", ("payment", "p-1"), warrant=["w.w.w"]))
     with pytest.raises(ConfigurationError, match="not both"):
         Question("read", ("payment", "p-1"), proof="p.p.p", proof_key=ED25519)
     with pytest.raises(ConfigurationError, match="give none"):

@@ -21,7 +21,8 @@ TRUST = {
     "links": {"partner.example": True},
     "execution": {"issuer": "spiffe://example.org/sidecar/payments/one"},
     "quarantine": {"subjects": {}, "executions": {}, "domains": {}},
-    "warrant": {"revoked": {}},
+    "issuers": {"i": {}},
+    "warrant": {"revoked": {}, "issuers": {"w": {}}},
 }
 
 
@@ -245,7 +246,9 @@ def test_a_renewal_does_not_go_beyond_the_end(world):
         ({"quarantine": {"executions": {}, "subjects": {"j": {"b": {}}}, "domains": {}}}, "quarantine.actor"),
         ({"quarantine": {"executions": {}, "subjects": {}, "domains": {"partner.example": {}}}}, "quarantine.domain"),
         ({"links": {}}, "warrant.domain"),
-        ({"warrant": {"revoked": {"w-2": {}}}}, "warrant.revoked"),
+        ({"warrant": {"revoked": {"w-2": {}}, "issuers": {"w": {}}}}, "warrant.revoked"),
+        ({"issuers": {"j": {}}}, "identity.issuer_unknown"),
+        ({"warrant": {"revoked": {}, "issuers": {}}}, "warrant.issuer_unknown"),
     ],
 )
 def test_what_ended_is_not_renewed(world, change, reason):
@@ -254,6 +257,7 @@ def test_what_ended_is_not_renewed(world, change, reason):
         "principals": [["i", "a"], ["j", "b"]],
         "domains": ["example.org", "partner.example"],
         "warrants": ["w-1", "w-2"],
+        "warrant_issuer": "w",
     }
     token = world.begin().execution["token"]
     assert world.executions.renew(ID, token).execution
