@@ -63,15 +63,24 @@ def longest(world: World, n: int) -> Body:
 
 
 def large(world: World, n: int) -> Body:
-    return by(forged(world.identity(jti=str(n))), context={"x": ["0123456789"] * 4_000})
+    return by(world.identity(jti=str(n)), context={"amount": 40, "currency": "EUR", "x": ["0123456789"] * 4_000})
 
 
 def deep(world: World, n: int) -> Body:
-    asked = by(forged(world.identity(jti=str(n))))
     nested: Any = n
     for _ in range(900):
         nested = {"a": nested}
-    return asked | {"context": nested}
+    return by(world.identity(jti=str(n)), context={"amount": 40, "currency": "EUR", "x": nested})
+
+
+def unsigned(make: Callable[[World, int], Body]) -> Callable[[World, int], Body]:
+    """The same by nobody."""
+
+    def spoilt(world: World, n: int) -> Body:
+        asked = make(world, n)
+        return asked | {"identity": {"token": forged(asked["identity"]["token"])}}
+
+    return spoilt
 
 
 def actors(world: World, n: int) -> Body:
@@ -84,12 +93,12 @@ def actors(world: World, n: int) -> Body:
 #: By name: the attack, and the good request that it is measured against.
 ATTACKS: dict[str, tuple[Callable[[World, int], Body], Callable[[World, int], Body]]] = {
     "no token": (lambda world, n: request(identity={"token": str(n)}), identity),
-    "forged signature": (lambda world, n: by(forged(world.identity(jti=str(n)))), identity),
+    "forged signature": (unsigned(identity), identity),
     "unknown key": (lambda world, n: by(world.keys[OIDC].sign({"iss": OIDC, "jti": str(n)}, kid=str(n))), identity),
     "expired": (lambda world, n: by(world.identity(jti=str(n), exp=world.now - 1)), identity),
     "200 actors": (actors, identity),
-    "large request": (large, identity),
-    "deep request": (deep, identity),
+    "large request": (unsigned(large), large),
+    "deep request": (unsigned(deep), deep),
     "forged warrant": (
         lambda world, n: by(world.identity(jti=str(n)), warrant=[forged(world.warrant(jti=str(n)))]), warrant,
     ),
@@ -111,7 +120,7 @@ def main() -> None:
     parser.add_argument("--opa", type=Path, help="an OPA binary (default: the pinned one)")
     parser.add_argument("--output", choices=["table", "json"], default="table")
     options = parser.parse_args()
-    rounds, requests = (3, 100) if options.quick else (7, 300)
+    rounds, requests = (2, 50) if options.quick else (7, 300)
     figures, ratios = measure(options.opa or _pinned(), rounds, requests)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
     if options.output == "json":

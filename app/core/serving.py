@@ -43,6 +43,9 @@ class ThreadedServer:
     ) -> None:
         """`name`: of the thread. `max_connections`: more get 503. The server owns `listener` from now on."""
         self._listener = listener
+        if listener.family != socket.AF_UNIX:
+            # asyncio leaves it to sockets that name their protocol; without it each answer waits 40 ms for an ACK.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._server = uvicorn.Server(
             uvicorn.Config(

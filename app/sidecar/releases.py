@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from app.core import determinism
 from app.core.compose import Composed, Library, compose
 from app.core.errors import Denied
 from app.core.opa import Opa
@@ -28,6 +29,8 @@ class Releases:
     """Prepares releases under the sidecar's own verification policy."""
 
     def __init__(self, config: SidecarConfig, trust: TrustConfig, opa: Opa, library: Library) -> None:
+        """Raises `Denied` when the library itself could decide by something that it should not."""
+        determinism.check_library(library, opa)
         self._config = config
         self._trust = trust
         self._opa = opa

@@ -1,4 +1,4 @@
-"""A control plane that runs as a process of its own, for tests of commands: with a domain, and options of `server run`."""
+"""A control plane that runs as a process of its own, for tests of commands: with a domain and options."""
 
 import json
 import os

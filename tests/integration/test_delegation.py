@@ -25,6 +25,7 @@ pytestmark = pytest.mark.stack
 
 SEED = 20260131
 CHAINS = 5_000
+TIMES = ("iat", "nbf", "exp")
 #: Every case in one query. The values are bound first: `with input as e.input` would be undefined.
 QUERY = """[failures |
     some e in data.cases
@@ -120,7 +121,7 @@ def test_what_the_leaf_allows_every_hop_allows(judged: list[tuple[kit.Case, list
             if oracle.allows(made.hops[-1].claims, request):
                 allowed += 1
                 assert all(oracle.allows(hop.claims, request) for hop in made.hops), described(made, [str(request)])
-            if at % 97 == made.number % 97 and len(probes) < 3000:
+            if at % 97 == made.number % 97 and len(probes) < 1000:
                 probes.append(({**made.input(), **request}, made))
     assert allowed > 10_000
     # And OPA says of each what the leaf says.
@@ -129,8 +130,7 @@ def test_what_the_leaf_allows_every_hop_allows(judged: list[tuple[kit.Case, list
 
 
 def test_the_same_by_the_decision_api(judged: list[tuple[kit.Case, list[str]]], tmp_path: Path) -> None:
-    """Some of them with a real identity, through OPA's API, at the real time."""
-    shift = int(time.time()) - kit.NOW
+    """Some of them with a real identity, through OPA's API, at the real time (so none that turns on a second)."""
     home, partner = stand.Issuer(kit.HOME, "h1"), stand.Issuer(kit.PARTNER, "p1")
     state = stand.trust_state(home, partner)
     trusted = {
@@ -143,17 +143,20 @@ def test_the_same_by_the_decision_api(judged: list[tuple[kit.Case, list[str]]], 
         "resource_prefixes": [{"prefix": "", "segment": "all"}],
     }}  # fmt: skip
     state["trust"] |= members | flows | {"issuers": trusted, "headers": {}}
-    plain = [(made, failures) for made, failures in judged if not made.redeemed and not made.subject["actors"]]
+    plain = [
+        (made, failures)
+        for made, failures in judged
+        if not made.redeemed and not made.subject["actors"] and not {"longer", "sooner", "issued"} & {*made.tried}
+    ]
     chosen = [one for one in plain if not one[1]][:60] + [one for one in plain if one[1]][:140]
     policy = {"app/authz.rego": "package app.authz\n\ndecision := true\n"}
     with stand.running(installed("opa"), stand.composed(policy, "app/authz/decision", ["app"]), tmp_path) as opa:
         opa.write(state)
         for made, failures in chosen:
             issuer = {kit.HOME: home, kit.PARTNER: partner}[made.subject["issuer"]]
-            for hop in made.hops:
-                for claim in ("iat", "nbf", "exp"):
-                    if isinstance(hop.claims.get(claim), int) and 0 < hop.claims[claim] < 2 * kit.NOW:
-                        hop.claims[claim] += shift
+            later = {id(hop.claims): hop.claims for hop in made.hops}.values()  # a hop may stand twice in a chain
+            for claims in later:
+                claims |= {name: claims[name] + int(time.time()) - kit.NOW for name in TIMES if name in claims}
             decision = opa.decide({"identity": {"token": issuer.token(sub=made.subject["id"])}, **made.input()})
             codes = [reason["code"] for reason in decision["reasons"]]
             assert codes == failures, described(made, codes)

@@ -98,7 +98,8 @@ def test_keys_rotate_under_load_without_a_gap(server, sigstore, tmp_path):
                 with server.api() as api:
                     answer = api.post("/api/v1/signing-keys/warrant/rotate", json={"lead_seconds": lead})
                     assert answer.status_code == 201, answer.text
-                wait_for(lambda kid=answer.json()[0]["kid"]: issued and kid_of(issued[-1][1]) == kid)
+                coming = answer.json()[0]["kid"]
+                wait_for(lambda: issued and kid_of(issued[-1][1]) == coming)  # noqa: B023 - waited for here
         finally:
             over.set()
         for one in running:
@@ -181,7 +182,7 @@ def test_killing_the_control_plane_never_gives_a_use_away(server, sigstore):
     claims = read(token).claims
     warrant = {"jti": claims.jti, "issuer": claims.iss, "uses": 20, "expires_at": claims.exp}
     headers = {"Authorization": f"Bearer {server.token_file.read_text().strip()}"}
-    confirmed, spent, over = set(), [], threading.Event()
+    confirmed, too_late, spent, over = set(), set(), [], threading.Event()
 
     def sidecar(name):
         with httpx.Client(base_url=server.url, headers=headers, timeout=5) as client:
@@ -202,8 +203,10 @@ def test_killing_the_control_plane_never_gives_a_use_away(server, sigstore):
             answer = client.post("/api/v1/systems/payments/executions", json=body)
             if answer.status_code in {200, 201}:
                 confirmed.add(body["execution"])
+            elif answer.json().get("reason") == "warrant.spent":
+                spent.append(body["execution"])
             elif answer.status_code == 409:
-                spent.append(answer.json()["reason"])
+                too_late.add(body["execution"])  # the answer was lost, and the restart took more than a minute
             return answer.status_code < 500
         return False
 
@@ -223,10 +226,10 @@ def test_killing_the_control_plane_never_gives_a_use_away(server, sigstore):
     with server.api() as api:
         stored = api.get("/api/v1/systems/payments/executions?limit=200").json()["items"]
         (shown,) = api.get("/api/v1/systems/payments/warrants").json()["items"]
-    assert set(spent) == {"warrant.spent"}
     assert len(stored) == 20
     assert shown["uses_left"] == 0
-    assert confirmed == {one["execution"] for one in stored}, "each use was confirmed to whoever asked, and no other"
+    assert confirmed | too_late == {one["execution"] for one in stored}, "each use is somebody's, and no other"
+    assert confirmed
 
 
 def test_a_directory_of_the_version_before_gets_its_keys_at_the_next_start(tmp_path, sigstore, opa_binary):

@@ -1,5 +1,6 @@
 import socket
 import threading
+import time
 
 import httpx
 import pytest
@@ -38,6 +39,17 @@ def test_a_stopped_server_frees_its_port(server):
     httpx.get(server[1], trust_env=False)
     server[0].stop()
     socket.create_server(("127.0.0.1", server[2])).close()
+
+
+def test_answers_do_not_wait_for_acknowledgements(server):
+    with httpx.Client(base_url=server[1], trust_env=False) as http:
+        http.get("/")
+        took = []
+        for _ in range(20):
+            began = time.monotonic()
+            http.post("/", content=b"x" * 100)
+            took.append(time.monotonic() - began)
+    assert sorted(took)[10] < 0.03
 
 
 def test_one_that_never_started_can_be_stopped():
