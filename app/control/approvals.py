@@ -63,8 +63,8 @@ def _require_approval(verified: VerifiedStatement, row: Warrant) -> None:
     said = {"system": row.system, "warrant": row.id, "request": row.request}
     if verified.statement["predicate"] != said:
         raise Denied(Reason.EVIDENCE_SUBJECT, "it approves another request than this", step=_STEP, field="predicate")
-    asked_by = {row.subject_id, row.actor_id, *row.obtained["names"]}
-    if verified.signer.identity in asked_by:
+    asked_by = {name.casefold() for name in (row.subject_id, row.actor_id, *row.obtained["names"]) if name}
+    if verified.signer.identity.casefold() in asked_by:
         raise Denied(
             Reason.WARRANT_UNAPPROVED,
             f"{verified.signer.identity} asked for it, or is to have it: somebody else must approve",

@@ -69,17 +69,19 @@ def revoke_issuer(session: Session, issuer: str, subject: str | None = None) -> 
     return affected
 
 
-def revoked(session: Session, system: str) -> list[Revocation]:
-    """What sidecars are told; results that would have expired anyway are left out."""
-    query = select(AttestationResult).where(
-        AttestationResult.system == system,
-        col(AttestationResult.revoked_at).is_not(None),
-        col(AttestationResult.expires_at) > now(),
+def revoked(session: Session) -> dict[str, list[Revocation]]:
+    """What sidecars are told, by system; results that would have expired anyway are left out. Raises `Conflict`."""
+    query = select(AttestationResult.system, AttestationResult.id, AttestationResult.expires_at).where(
+        col(AttestationResult.revoked_at).is_not(None), col(AttestationResult.expires_at) > now()
     )
-    rows = session.exec(query.order_by(AttestationResult.id).limit(MAX_REVOKED + 1)).all()
-    if len(rows) > MAX_REVOKED:
-        raise Conflict(f"the system {system} would have more than {MAX_REVOKED} revoked attestation results in force")
-    return [Revocation(id=row.id, expires_at=math.ceil(row.expires_at.timestamp())) for row in rows]
+    found: dict[str, list[Revocation]] = {}
+    for system, identifier, expires_at in session.exec(query.order_by(AttestationResult.id)):
+        ends = math.ceil(expires_at.timestamp())
+        found.setdefault(system, []).append(Revocation(id=identifier, expires_at=ends))
+    for system, revocations in found.items():
+        if len(revocations) > MAX_REVOKED:
+            raise Conflict(f"{system} would have more than {MAX_REVOKED} revoked attestation results in force")
+    return found
 
 
 def _in_force(session: Session, system: str | None) -> list[AttestationResult]:

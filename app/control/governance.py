@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
-from sqlmodel import Session, col, select
+from sqlalchemy import func
+from sqlmodel import Session, and_, col, select
 
 from app.control import attestation_results, systems
 from app.control.governance_document import GovernanceDocument
@@ -19,7 +22,29 @@ from app.core.complaint import complaint
 def of(session: Session, system: str) -> GovernanceDocument:
     """The document in force; the default one, which asks for nothing, when none was set."""
     row = current(session, system)
-    return GovernanceDocument.model_validate(row.document) if row else GovernanceDocument()
+    return read(row) if row else GovernanceDocument()
+
+
+def every(session: Session) -> dict[str, GovernanceDocument]:
+    """The document in force by system, of those that have one."""
+    newest = select(Governance.system, func.max(Governance.version)).group_by(Governance.system).subquery()
+    rows = session.exec(
+        select(Governance).join(
+            newest, and_(col(Governance.system) == newest.c[0], col(Governance.version) == newest.c[1])
+        )
+    )
+    return {row.system: read(row) for row in rows}
+
+
+def read(row: Governance) -> GovernanceDocument:
+    """The document of a version."""
+    return _parsed(json.dumps(row.document))
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> GovernanceDocument:
+    """Documents are parsed with every publication, which is every few seconds, and change seldom."""
+    return GovernanceDocument.model_validate_json(text)
 
 
 def current(session: Session, system: str) -> Governance | None:

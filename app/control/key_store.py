@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -42,8 +42,8 @@ class KeyStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._signers: dict[str, Signer] = {}
-        # A PKCS#11 token knows one login a process; the others gain nothing from signing side by side.
-        self._lock = threading.Lock()
+        #: A PKCS#11 token knows one login a process, so those who use it wait for each other.
+        self._login = threading.Lock()
 
     def create(self, purpose: str) -> tuple[str, dict[str, str]]:
         """A new Ed25519 key in a file of its own: its URI and its public JWK."""
@@ -60,7 +60,7 @@ class KeyStore:
             raise UsageError(
                 f"{uri!r} names no key: file:PATH, hsm:KEYID?label=TOKEN, awskms:…, gcpkms:… or azurekms://…"
             )
-        with self._lock, _one_line(uri):
+        with self._alone(uri), _one_line(uri):
             full, key = _IMPORTS[scheme](uri) if scheme in _IMPORTS else (uri, self._load(uri).public_key)
             jwk = _public_jwk(key)
         self.sign(full, jwk, b"placet")
@@ -68,7 +68,7 @@ class KeyStore:
 
     def sign(self, uri: str, jwk: dict[str, str], payload: bytes) -> bytes:
         """The JWS signature (RFC 7518, RFC 8037) over `payload`, verified. Raises `PlacetError`."""
-        with self._lock, _one_line(uri):
+        with self._alone(uri), _one_line(uri):
             signer = self._signers.get(jwk["kid"]) or self._open(uri, jwk)
             self._signers[jwk["kid"]] = signer
             signature = bytes.fromhex(signer.sign(payload).signature)
@@ -78,6 +78,9 @@ class KeyStore:
             if not key.Algorithm.verify(payload, key.key, signature):
                 raise PlacetError(f"the key at {uri} is not the one that was announced as {jwk['kid']}")
         return signature
+
+    def _alone(self, uri: str) -> AbstractContextManager[object]:
+        return self._login if uri.startswith("hsm:") else nullcontext()
 
     def _open(self, uri: str, jwk: dict[str, str]) -> Signer:
         if uri.startswith("file:"):

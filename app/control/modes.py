@@ -98,8 +98,10 @@ def condition(mode: Mode) -> str:
     return "in force" if mode.begins_at <= now() else "to come"
 
 
-def published(session: Session, system: str) -> list[SignedMode]:
-    """What sidecars are told: the evidence, which they verify by their own policy."""
-    return [
-        SignedMode.model_validate({"kind": mode.kind, "evidence": mode.evidence}) for mode in in_force(session, system)
-    ]
+def published(session: Session) -> dict[str, list[SignedMode]]:
+    """What sidecars are told, by system: the evidence, which they verify by their own policy."""
+    found: dict[str, list[SignedMode]] = {}
+    for mode in in_force(session):
+        signed = SignedMode.model_validate({"kind": mode.kind, "evidence": mode.evidence})
+        found.setdefault(mode.system, []).append(signed)
+    return found

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 from tuf.api.metadata import TargetFile
 
 from app.control import attestation_results, domains, governance, grants, issuers, modes, quarantine, revocations
+from app.control.governance_document import GovernanceDocument
 from app.control.keyring import Keyring, Purpose
 from app.control.objects import Objects
 from app.control.problems import Conflict
-from app.control.store import Issuer, IssuerSource, Pointer, Quarantine, Release, System
+from app.control.store import Issuer, IssuerSource, Pointer, Quarantine, Release, System, WarrantRevocation
+from app.core import strict_json
 from app.core.governance import SystemGovernance, audience_of, control_plane_id
 from app.core.targets import (
     ATTESTATIONS_FILE,
@@ -86,8 +89,8 @@ def _documents(session: Session, domain: str) -> Iterator[tuple[str, bytes]]:
     state = _state(session, domain).encode()
     _require_room("quarantine, issuers, domains and grants together", len(state))
     yield STATE_TARGET, state
-    for system in horizons:
-        body = _governance(session, system, domain).encode()
+    for system, told in _governances(session, horizons, domain):
+        body = _canonical(told.model_dump_json())
         _require_room(f"the governance of {system}, with what is for all systems,", len(state) + len(body))
         yield governance_target(system), body
 
@@ -137,20 +140,33 @@ def _issuer(row: Issuer, source: IssuerSource | None) -> TrustedIssuer:
     return TrustedIssuer.model_validate(document)
 
 
-def _governance(session: Session, system: str, domain: str) -> SystemGovernance:
-    document = governance.of(session, system)
-    return SystemGovernance(
-        system=system,
-        audience=audience_of(domain, system),
-        warrant_required=document.warrant_required,
-        max_identity_age_seconds=document.max_identity_age_seconds,
-        environment=document.environment,
-        segments=document.segments,
-        flows=document.flows,
-        modes=modes.published(session, system),
-        revoked_warrants=revocations.revoked(session, system),
-        revoked_results=attestation_results.revoked(session, system),
-    )
+def _governances(session: Session, systems: Iterable[str], domain: str) -> Iterator[tuple[str, SystemGovernance]]:
+    documents, modes_of = governance.every(session), modes.published(session)
+    results = attestation_results.revoked(session)
+    with_revoked_warrants = set(session.exec(select(WarrantRevocation.system).distinct()))
+    for system in systems:
+        document = documents.get(system, GovernanceDocument())
+        yield (
+            system,
+            SystemGovernance(
+                system=system,
+                audience=audience_of(domain, system),
+                warrant_required=document.warrant_required,
+                max_identity_age_seconds=document.max_identity_age_seconds,
+                environment=document.environment,
+                segments=document.segments,
+                flows=document.flows,
+                modes=modes_of.get(system, []),
+                revoked_warrants=revocations.revoked(session, system) if system in with_revoked_warrants else [],
+                revoked_results=results.get(system, []),
+            ),
+        )
+
+
+@lru_cache(maxsize=1024)
+def _canonical(text: str) -> bytes:
+    """RFC 8785 bytes of a document: slow to make, and seldom another one than before."""
+    return strict_json.canonical(strict_json.loads(text.encode()))
 
 
 def _signers(session: Session, domain: str, purpose: Purpose) -> list[TrustedSigner]:

@@ -17,10 +17,9 @@ from fastapi.responses import JSONResponse
 from opa_client.opa import OpaClient
 from pydantic import BaseModel
 
+from app.core.reason_codes import Reason
 from placet_sdk import Decision, problem, read_answer, read_response
 from placet_sdk.strict_json import encode
-
-from app.core.reason_codes import Reason
 
 #: Seconds to wait for a decision. A late answer is a denial.
 TIMEOUT = 2.0

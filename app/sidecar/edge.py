@@ -7,6 +7,7 @@ do not need it: services ask OPA.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -201,9 +202,8 @@ def _listen(port: int) -> socket.socket:
     try:
         return socket.create_server(("127.0.0.1", port))
     except OSError as error:
-        raise PlacetError(
-            f"port {port} on 127.0.0.1 is not free: {error.strerror}; choose another with --edge-port"
-        ) from error
+        why = os.strerror(error.errno or 0)
+        raise PlacetError(f"port {port} on 127.0.0.1 is not free: {why}; choose another with --edge-port") from error
 
 
 def _listen_locally(path: Path) -> socket.socket:

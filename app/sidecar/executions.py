@@ -122,7 +122,7 @@ class Executions:
         if trust is None:  # lost while the control plane was asked
             return Outcome(refused(Reason.LEASE_MISSING, start.decision))
         try:
-            return Outcome(start.decision, self._signed(identifier, start.claims, start.until, trust))
+            return Outcome(start.decision, self._signed(identifier, _narrowed(start, trust), start.until, trust))
         except PlacetError as error:
             log.warning("execution %s was not started: %s", identifier, error)
             return Outcome(refused(getattr(error, "reason", Reason.AGENT_FAILED), start.decision))
@@ -176,6 +176,20 @@ def _identifier(execution: Any) -> str:
     if not _ID.fullmatch(execution["id"]):
         raise BadRequest("an execution's id has 16 to 64 letters, digits, - and _")
     return execution["id"]
+
+
+def _narrowed(start: Start, trust: Mapping[str, Any]) -> dict[str, Any]:
+    """The token's claims. Broken glass may have stood in for a warrant: then the token covers what that covers.
+
+    Inside an execution no warrant is asked for any more, so that it would otherwise reach as far as the policy does.
+    """
+    mode = start.decision.get("mode")
+    if not mode or mode.get("kind") != "break-glass" or start.claims["warrants"]:
+        return start.claims
+    for glass in trust["modes"]["break_glass"]:
+        if glass["id"] == mode.get("id"):
+            return {**start.claims, "actions": glass["actions"], "resources": glass["resources"]}
+    raise Denied(Reason.MODE_INVALID, "the mode that allowed it is not in force any more")
 
 
 def _subject(claims: Mapping[str, Any]) -> dict[str, str]:

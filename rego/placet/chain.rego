@@ -4,6 +4,12 @@
 # Rego has no recursion, so each hop is a rule of its own: the root verifies with its issuer's key, every other one
 # with the key that the verified hop before it names in `cnf`. `io.jwt.decode` and the `iss` constraint of
 # `io.jwt.decode_verify` are not used: a token's content can make either panic.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.chain
 
 import data.placet.clock

@@ -14,6 +14,7 @@ import data.placet.reasons as table
 import data.placet.request
 import data.placet.segment
 import data.placet.state
+import data.placet.usual
 import data.placet.warrant
 
 # The verified subject, for user policies: `{id, issuer, domain, claims, actors}`, and `asserted` and `via` where they
@@ -25,14 +26,14 @@ decision := {
 	"reasons": answer.reasons,
 	"obligations": answer.obligations,
 	"bundles": data.placet_glue.bundles,
-	"subject": asker,
-	"warrant": warranted,
-	"execution": running,
+	"subject": grounds.subject,
+	"warrant": grounds.warrant,
+	"execution": grounds.execution,
 	"mode": null,
 	"state": data.placet_state.digest,
-	"expires_at": time.format(floor(min(ends))),
+	"expires_at": time.format(floor(grounds.until_ns)),
 } if {
-	sound
+	grounds := sound
 	answer := policy.answer
 	answer.allow == true
 } else := {
@@ -61,8 +62,20 @@ decision := {
 	"expires_at": null,
 }
 
-# Whether the request stands, so that the policy may be asked about it.
-sound if flawless
+# What a request rests on that stands, so that the policy may be asked about it. Undefined for others.
+sound := grounds if {
+	grounds := usual.grounds
+} else := checked
+
+# The same for any request, by the checks themselves.
+checked := {
+	"subject": asker,
+	"warrant": warranted,
+	"execution": running,
+	"until_ns": min(ends),
+} if {
+	flawless
+}
 
 flawless if {
 	failed == []
@@ -70,8 +83,6 @@ flawless if {
 }
 
 # What failed of the library's own checks, in the order of the table. Without trust state nothing else can be judged.
-default failed := ["state.malformed"]
-
 failed := state.failures if {
 	state.failures != []
 } else := array.flatten([

@@ -177,7 +177,6 @@ test_one_failure_is_enough if {
 		"warrant.action",
 		"environment.stale",
 		"segment.flow",
-		"policy.denied",
 	] {
 		not decision_when(failure).allow
 		codes(decision_when(failure)) == [failure]
@@ -189,10 +188,15 @@ decision_when(failure) := decision if {
 	part := split(failure, ".")[0]
 	none := {
 		"state": [], "lease": [], "request": [], "identity": [], "quarantine": [], "execution": [], "warrant": [],
-		"environment": [], "segment": [], "policy": [],
+		"environment": [], "segment": [],
 	}
 	failures := object.union(none, {part: [failure]})
-	decision := placet.decision with data.placet.state.failures as failures.state
+	decision := placet.decision with input as object.remove(fixtures.request, ["identity"])
+		with data.placet_state as fixtures.state
+		with data.placet_glue as fixtures.glue
+		with time.now_ns as fixtures.now
+		with data.placet.identity.expires_at_ns as fixtures.now
+		with data.placet.state.failures as failures.state
 		with data.placet.lease.failures as failures.lease
 		with data.placet.request.failures as failures.request
 		with data.placet.identity.failures as failures.identity
@@ -201,7 +205,6 @@ decision_when(failure) := decision if {
 		with data.placet.warrant.failures as failures.warrant
 		with data.placet.environment.failures as failures.environment
 		with data.placet.segment.failures as failures.segment
-		with data.placet.policy.failures as failures.policy
 		with data.placet.identity.subject as {"issuer": "i", "id": "alice", "domain": "example.org", "actors": []}
 }
 

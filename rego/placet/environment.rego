@@ -3,6 +3,12 @@
 # A result is a JWT of type `ear+jwt`, shaped as an EAT attestation result: `submods` holds what was found, by kind
 # (image, node, region, posture). Those in the trust state are about this sidecar, those in the request about its
 # verified caller.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.environment
 
 import data.placet.chain

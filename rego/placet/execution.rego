@@ -31,10 +31,13 @@ token := claims if {
 	claims.exp - claims.iat > 0
 	concat("", [claims.exe, claims.sub, claims.sub_iss, claims.domain])
 	is_array(claims.actors)
-	is_array(claims.principals)
-	is_array(claims.domains)
-	is_array(claims.warrants)
+	concat("", claims.domains)
+	concat("", claims.warrants)
 	is_object(claims.claims)
+
+	# Nobody can be looked up who is not a pair of texts.
+	claims.principals == [[issuer, id] | some [issuer, id] in claims.principals]
+	concat("", array.flatten(claims.principals))
 }
 
 # The subject for whom the execution was started.

@@ -121,7 +121,8 @@ test_claims if {
 		{"iss": "spiffe://example.org/sidecar/payments/eu-2"}, {"iss": null}, {"aud": "spiffe://example.org/system/ledger"},
 		{"aud": ""}, {"aud": []}, {"exp": null}, {"exp": "1800000300"}, {"iat": "x"}, {"iat": 1800000300}, {"exe": 7},
 		{"sub": null}, {"sub_iss": 7}, {"domain": []}, {"actors": {}}, {"principals": null}, {"domains": "x"},
-		{"warrants": {}}, {"claims": []},
+		{"warrants": {}}, {"claims": []}, {"principals": [["i", "a"], ["b"]]}, {"principals": ["ab"]}, {"principals": [["i", 7]]},
+		{"domains": [7]}, {"warrants": [["w"]]},
 	] {
 		failing(changes) == ["execution.invalid"]
 	}

@@ -12,7 +12,9 @@ import data.placet.token
 
 # The verified subject: its name, who vouches for it and for which trust domain, every verified claim, and who acts
 # for it, the current actor first. `via` is who forwarded or asserted it. Undefined when anything is in doubt.
-subject := presented if {
+subject := usual if {
+	count(input.identity) == 1
+} else := presented if {
 	count(input.identity) == 1
 } else := forwarded if {
 	count(input.identity) == 2
@@ -51,6 +53,23 @@ order := [
 	"identity.certificate",
 	"identity.grant",
 ]
+
+# The subject of the usual token: of a workload or a person at home, without actors.
+usual := {
+	"id": claims.sub,
+	"issuer": claims.iss,
+	"domain": data.placet_state.trust.domain,
+	"claims": claims,
+	"actors": [],
+} if {
+	claims := token.usual
+	issuer := data.placet_state.trust.issuers[claims.iss]
+	issuer.domain == data.placet_state.trust.domain
+	object.get(claims, "act", set()) == set()
+	object.get(claims, "iat", 0) <= (clock.now / 1000000000) + 2
+	data.placet_state.trust.max_identity_age_seconds == null
+	names.vouches(issuer, claims.sub)
+}
 
 # The subject of the caller's own token.
 presented := {

@@ -13,11 +13,44 @@ default mask := [
 	{"op": "upsert", "path": "/result", "value": "(could not be masked)"},
 ]
 
-# The usual request: an object with no token but in the members for tokens. Only those change.
+# The usual requests: one token, of an identity or of an execution, verified in one call, and no other token anywhere.
+# Only two members change.
 # (`sprintf` gives the text of a value in half the time of `json.marshal`, and leaves `eyJ` in it as it is.)
-mask := array.concat(
+mask := [
+	{"op": "upsert", "path": "/input/identity", "value": {"token": concat(":", ["sha256", crypto.sha256(token)])}},
+	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(operands): verified}},
+] if {
+	token := input.input.identity.token
+	count(input.input.identity) == 1
+	count(input.nd_builtin_cache) == 2
+	input.nd_builtin_cache["time.now_ns"]
+	calls := input.nd_builtin_cache["io.jwt.decode_verify"]
+	count(calls) == 1 # or the mask would have two values, which OPA answers by recording nothing
+	some operands, verified in calls
+	object.filter(input.input, ["warrant", "proof", "environment", "execution"]) == {}
+	not contains(sprintf("%v", [[object.remove(input.input, ["identity"]), input.result, verified]]), "eyJ")
+} else := [
+	{
+		"op": "upsert",
+		"path": "/input/execution",
+		"value": {"id": execution.id, "token": concat(":", ["sha256", crypto.sha256(execution.token)])},
+	},
+	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(operands): verified}},
+] if {
+	execution := input.input.execution
+	count(execution) == 2
+	count(input.nd_builtin_cache) == 2
+	input.nd_builtin_cache["time.now_ns"]
+	calls := input.nd_builtin_cache["io.jwt.decode_verify"]
+	count(calls) == 1
+	some operands, verified in calls
+	object.filter(input.input, ["warrant", "proof", "environment", "identity"]) == {}
+	elsewhere := [object.remove(input.input, ["execution"]), execution.id, input.result, verified]
+	not contains(sprintf("%v", [elsewhere]), "eyJ")
+} else := array.concat(
+	# Several tokens, each in its place.
 	[{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": hashed_calls}],
-	[{"op": "upsert", "path": concat("/", ["", "input", member]), "value": value} | some member, value in digests],
+	[{"op": "upsert", "path": concat("/", ["/input", member]), "value": value} | some member, value in digests],
 ) if {
 	is_object(input.input)
 	is_object(input.nd_builtin_cache["io.jwt.decode_verify"])

@@ -1,5 +1,11 @@
 # The two modes in which a system may run for a while: shadow, while it is being adopted, and break-glass. The agent
 # verified their signatures and lists those that hold; each counts only between its two times, by the one clock reading.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.mode
 
 import data.placet.clock

@@ -3,6 +3,11 @@
 # A proof is a JWT by that key, of type `proof+jwt`, with exactly the claims `iat`, `jti` and `req`. `req` is the
 # SHA-256, in lower-case hexadecimal, of `NAME.TYPE.ID`: the action's name and the resource's type and id, each as
 # unpadded base64url of its UTF-8.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
 package placet.proof
 
 import data.placet.chain

@@ -8,8 +8,6 @@ import data.placet.warrant
 
 # The reason codes of what failed, in the order of the table; none when everybody is clear. Without a verified subject
 # there is nobody to look up; that denies by itself.
-default failures := ["quarantine.malformed"]
-
 failures := [code | some code in order; code in found]
 
 order := [

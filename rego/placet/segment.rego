@@ -1,5 +1,11 @@
 # Which segments the request goes from and to, and whether a flow lets it. Where nothing is segmented, the trust boundary
 # alone counts: nobody of a foreign domain crosses it without a flow.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.segment
 
 import data.placet.identity

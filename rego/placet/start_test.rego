@@ -2,6 +2,7 @@ package placet.start_test
 
 import data.placet
 import data.placet.fixtures_test as fixtures
+import data.placet.warrant_fixtures_test as warrants
 
 request := fixtures.request_with({"execution": {"id": "e-1"}})
 
@@ -79,4 +80,68 @@ test_a_subject_for_whom_others_speak if {
 	started.claims.via == {"issuer": fixtures.issuer, "id": "alice"}
 	started.claims.principals == [[fixtures.issuer, "bob"], [fixtures.issuer, "alice"]]
 	started.claims.domains == ["example.org", "example.org"]
+}
+
+# With warrants
+
+state := object.union(fixtures.state, {"trust": {
+	"issuers": {
+		warrants.home: fixtures.state.trust.issuers[fixtures.issuer],
+		warrants.partner: {"domain": "partner.example"},
+	},
+	"links": {"partner.example": true},
+	"warrant": warrants.state.trust.warrant,
+}})
+
+with_warrant(changes) := object.union(warrants.request, {
+	"warrant": [warrants.root_with(changes)],
+	"identity": {"token": fixtures.token_with({"iss": warrants.home})},
+	"execution": {"id": "e-1"},
+})
+
+test_warrants_bound_the_execution if {
+	started := start(with_warrant({"exp": 1800000900}), state)
+	object.filter(started.claims, ["warrants", "warrant_issuer", "actions", "resources", "constraints"]) == {
+		"warrants": ["root"],
+		"warrant_issuer": warrants.control_plane,
+		"actions": ["refund", "read*"],
+		"resources": ["payment/*", "ledger/main"],
+		"constraints": {},
+	}
+	started.expires_at_ns == 1800000900000000000
+	started.redeem == []
+}
+
+test_uses_are_to_be_redeemed if {
+	asked := with_warrant({"uses": 2, "exp": 1800000900})
+	started := start(asked, state)
+	started.decision.allow
+	started.redeem == [{"jti": "root", "issuer": warrants.control_plane, "uses": 2, "expires_at": 1800000900}]
+
+	# A decision alone does not count them, so it denies.
+	decision := placet.decision with input as asked
+		with data.placet_state as state
+		with data.placet_glue as fixtures.glue
+		with time.now_ns as fixtures.now
+	[reason.code | some reason in decision.reasons] == ["warrant.needs_execution"]
+}
+
+test_a_mode_bounds_the_execution_too if {
+	modes := {"break_glass": [{
+		"id": "b-1",
+		"from_ns": fixtures.now - 1,
+		"until_ns": fixtures.now + 60000000000,
+		"subjects": [{"issuer": warrants.home, "id": "alice"}],
+		"actions": ["refund"],
+		"resources": ["payment/*"],
+	}]}
+	started := start(
+		with_warrant({"exp": 1800000000, "uses": 1}),
+		object.union(state, {"trust": {"modes": modes}}),
+	)
+	started.decision.mode.kind == "break-glass"
+	started.claims.warrants == []
+	started.claims.actions == ["*"]
+	started.redeem == []
+	started.expires_at_ns == fixtures.now + 60000000000
 }

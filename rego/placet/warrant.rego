@@ -1,5 +1,11 @@
 # What the caller was authorized to do by others: a chain of warrants, each hop equal to or narrower than the one
 # before it, the last one held by the verified caller.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.warrant
 
 import data.placet.chain
@@ -38,7 +44,7 @@ dispensable if {
 }
 
 # Whether the chain verifies and authorizes this request of this caller. First the usual chain: one warrant of the home
-# domain with nothing but what every warrant has, in as few expressions as will do. What does not pass there goes the
+# domain, without delegation, proof or uses, in as few expressions as will do. What does not pass there goes the
 # long way; the tests show that nothing else passes.
 sound if {
 	usual
@@ -79,7 +85,6 @@ usual := one if {
 		"aud": data.placet_state.trust.audience,
 		"time": clock.now,
 	})
-	count(one) == 9
 	one.iss == issuer
 	one.aud == data.placet_state.trust.audience
 
@@ -100,6 +105,20 @@ usual := one if {
 	scopes.patterns_well_formed(one.resources)
 	scopes.matches(one.actions, input.action.name)
 	scopes.resource_covered(one.resources, input.resource)
+	bounded(one)
+}
+
+# Nothing but what every warrant has, and perhaps constraints.
+bounded(one) if {
+	count(one) == 9
+} else if {
+	count(one) == 10
+	met := [member |
+		some member, bound in one.constraints
+		scopes.bound_well_formed(bound)
+		scopes.inside(bound, input.context[member])
+	]
+	count(met) == count(one.constraints)
 }
 
 # What each warrant must show for itself.

@@ -197,6 +197,9 @@ def test_sidecar_usage(placet, opa_binary, sigstore, tmp_path):
         (("--tuf-root", str(tmp_path / "nowhere")), "TUF root"),
         (("--tuf-root", str(wrong)), "is not a TUF root"),
         (("--renew", "9"), "half"),
+        (("--edge-port", "8181"), "each need their own"),
+        (("--evidence", str(tmp_path / "nowhere")), "cannot read the evidence"),
+        (("--evidence", str(wrong)), "'type'"),
     ):
         token = {} if not extra else {"PLACET_TOKEN": "placet_a_b"}
         code, errors = placet(*usual, *extra, **token)
@@ -205,8 +208,13 @@ def test_sidecar_usage(placet, opa_binary, sigstore, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, errors = placet(*usual, "--port", port, PLACET_TOKEN="placet_a_b")
-    assert code == 1
-    assert f"port {port} on 127.0.0.1 is not free" in errors
+        assert code == 1
+        assert f"port {port} on 127.0.0.1 is not free" in errors
+        code, errors = placet(*usual, "--edge-port", port, PLACET_TOKEN="placet_a_b")
+        assert code == 1
+        assert (
+            f"port {port} on 127.0.0.1 is not free: Address already in use; choose another with --edge-port" in errors
+        )
 
 
 def test_help_has_examples_and_unknown_words_are_usage(placet):

@@ -21,7 +21,7 @@ from bench import stand
 from tests.integration.generated import BLOCK, POLICY, Generator
 from tests.integration.release_kit import DEVELOPER, bundle, provenance, signed_release
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
 SEED = 20270115
 DECISIONS = 100_000

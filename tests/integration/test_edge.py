@@ -9,6 +9,7 @@ import httpx
 import jwt
 import pytest
 
+from app.core import holder_keys
 from app.core.reason_codes import Reason
 from app.local.demo.parts import eventually
 from app.local.demo.run import Demo
@@ -175,6 +176,19 @@ def test_a_malformed_first_attempt_spends_nothing(world, edges):
         bad = edges[0].post("/v1/executions", content=raw, headers={"Content-Type": "application/json"})
         assert bad.status_code == 400
     assert start(edges[0], world, warrant=[token]).status_code == 200
+
+
+def test_a_proof_starts_one_execution(world, edges):
+    key = holder_keys.generate()
+    token = warrant(world, cnf={"jwk": dict(key.jwk)})
+    proof = holder_keys.proof(key, "read", "payment", "p-1", nonce="a-nonce-of-a-test")
+    assert codes(start(edges[0], world, warrant=[token])) == ["warrant.proof_missing"]
+    assert start(edges[0], world, warrant=[token], proof=proof).status_code == 200
+    assert codes(start(edges[0], world, warrant=[token], proof=proof)) == ["warrant.proof_invalid"]
+    another = holder_keys.proof(key, "read", "payment", "p-1", nonce="another-nonce")
+    assert start(edges[0], world, warrant=[token], proof=another).status_code == 200
+    stranger = holder_keys.proof(holder_keys.generate(), "read", "payment", "p-1", nonce="a-third")
+    assert codes(start(edges[0], world, warrant=[token], proof=stranger)) == ["warrant.proof_invalid"]
 
 
 def test_a_warrant_of_limited_use_is_for_starting(world):

@@ -99,7 +99,9 @@ def test_the_agent_tools_example(tmp_path: Path) -> None:
 
 
 def test_the_input_cannot_name_the_subject(opa: stand.Server) -> None:
-    asked = stand.request(ISSUER.token(sub="spiffe://example.org/nobody"), subject={"id": "spiffe://example.org/support"})
+    asked = stand.request(
+        ISSUER.token(sub="spiffe://example.org/nobody"), subject={"id": "spiffe://example.org/support"}
+    )
     decision = opa.decide(asked)
     assert codes(decision) == ["request.malformed"]
     assert decision["subject"]["id"] == "spiffe://example.org/nobody"
@@ -310,41 +312,106 @@ def mutated(good: Any) -> st.SearchStrategy[Any]:
     return json_values
 
 
-USUAL = stand.request(ISSUER.token(sub="spiffe://example.org/support"))
-GOOD = stand.request(ISSUER.token(sub="spiffe://example.org/support")) | {"execution": {"id": "e"}, "warrant": []}
-LASTING = stand.trust_state(ISSUER, seconds=3000)
+SUPPORT = "spiffe://example.org/support"
+SIDECAR = stand.Issuer(stand.SIDECAR, kid="e1")
+CONTROL_PLANE = stand.Issuer(stand.CONTROL_PLANE, kid="w1")
+LASTING = stand.trust_state(ISSUER, seconds=3000, sidecar=SIDECAR, control_plane=CONTROL_PLANE)
+
+USUAL = stand.request(ISSUER.token(sub=SUPPORT))
+WARRANTED = USUAL | {"warrant": [CONTROL_PLANE.warrant(SUPPORT)]}
+GOOD = USUAL | {"execution": {"id": "e"}}
+CLAIMS = {
+    "sub": SUPPORT,
+    "sub_iss": stand.ISSUER,
+    "domain": stand.DOMAIN,
+    "actors": [],
+    "claims": {},
+    "principals": [[stand.ISSUER, SUPPORT]],
+    "domains": [stand.DOMAIN],
+    "warrants": [],
+    "warrant_issuer": None,
+    "actions": ["*"],
+    "resources": ["*"],
+    "constraints": {},
+}
+
+
+def inside(**changes: Any) -> dict[str, Any]:
+    """A request of an execution whose token says this."""
+    token = SIDECAR.execution("e-1", CLAIMS | changes)
+    return stand.request(None, identity=None, execution={"id": "e-1", "token": token})
+
+
+INSIDE = inside()
+SCOPED = inside(warrants=["w-1"], warrant_issuer=stand.CONTROL_PLANE, resources=["payment/*"])
+USUALS = [USUAL, WARRANTED, INSIDE, SCOPED]
+
+#: What is proven in a short way, and by the checks themselves.
+AGREEMENT = """short := {
+    "grounds": [x | x := data.placet.usual.grounds],
+    "subject": [x | x := data.placet.identity.usual],
+    "claims": [x | x := data.placet.token.usual],
+}; full := {
+    "grounds": [x | x := data.placet.checked],
+    "subject": [x | x := data.placet.identity.presented],
+    "claims": [x | x := data.placet.token.verified.claims],
+}; subject := [x | x := data.placet.identity.subject]; failures := data.placet.identity.failures"""
 
 
 def agreeing(opa: stand.Server, asked: Any) -> None:
-    """The short way to "sound" gives the verdict of the checks themselves."""
-    verdicts = [
-        opa.client.post(f"/v1/data/placet/{rule}", json={"input": asked}, headers=opa.agent).raise_for_status().json()
-        for rule in ("sound", "flawless")
-    ]
-    assert verdicts[0].get("result") == verdicts[1].get("result"), verdicts
+    """A short way finds nothing, or what the checks themselves find; and who failed nothing is somebody."""
+    question = {"query": AGREEMENT, "input": asked}
+    answer = opa.client.post("/v1/query", json=question, headers=opa.agent).raise_for_status().json()
+    [found] = answer["result"]
+    for what, short in found["short"].items():
+        assert short in ([], found["full"][what]), what
+    if not (isinstance(asked, dict) and isinstance(asked.get("execution"), dict) and "token" in asked["execution"]):
+        assert (found["failures"] == []) is (found["subject"] != []), found["failures"]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(mutated(GOOD) | mutated(USUAL) | json_values)
+@pytest.mark.parametrize("asked", USUALS, ids=["identity", "warrant", "execution", "execution with warrants"])
+def test_usual_requests_go_the_short_way(opa: stand.Server, asked: dict[str, Any]) -> None:
+    opa.write(LASTING)
+    question = {"query": "data.placet.usual.grounds = grounds", "input": asked}
+    answer = opa.client.post("/v1/query", json=question, headers=opa.agent).raise_for_status().json()
+    assert len(answer["result"]) == 1
+    agreeing(opa, asked)
+    assert opa.decide(asked)["allow"]
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(*(mutated(one) for one in [*USUALS, GOOD]), json_values))
 def test_every_input_gets_a_complete_decision(opa: stand.Server, asked: Any) -> None:
     complete(opa.decide(asked))
     agreeing(opa, asked)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(mutated(CLAIMS).filter(lambda claims: isinstance(claims, dict)))
+def test_every_execution_token_gets_a_complete_decision(opa: stand.Server, claims: Any) -> None:
+    """Also one that no agent would sign."""
+    token = SIDECAR.execution("e-1", claims)
+    asked = stand.request(None, identity=None, execution={"id": "e-1", "token": token})
+    complete(opa.decide(asked))
+    agreeing(opa, asked)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutated(LASTING).filter(lambda state: state is not None))  # OPA itself refuses to write null
 def test_every_trust_state_gets_a_complete_decision(opa: stand.Server, state: Any) -> None:
     try:
         opa.write(state)
-        complete(opa.decide(GOOD))
-        agreeing(opa, USUAL)
-        decision = opa.decide(USUAL)
-        complete(decision)
-        if decision["allow"]:
-            # Only the parts that this decision does not rest on may differ.
-            assert state["lease"]["issued_at_ns"] <= time.time_ns() + 2_000_000_000
-            assert state["lease"]["valid_until_ns"] >= time.time_ns() - 1_000_000_000
-            assert state["trust"]["quarantine"]["subjects"].get(stand.ISSUER, {}) == {}
-            assert stand.AUDIENCE in state["trust"]["issuers"][stand.ISSUER]["audiences"]
+        for asked in [*USUALS, GOOD]:
+            decision = opa.decide(asked)
+            complete(decision)
+            agreeing(opa, asked)
+            if decision["allow"]:
+                # Only the parts that this decision does not rest on may differ.
+                assert state["lease"]["issued_at_ns"] <= time.time_ns() + 2_000_000_000
+                assert state["lease"]["valid_until_ns"] >= time.time_ns() - 1_000_000_000
+                assert state["trust"]["quarantine"]["subjects"].get(stand.ISSUER, {}) == {}
+                assert state["trust"]["domain"] == stand.DOMAIN
+                if "identity" in asked:
+                    assert stand.AUDIENCE in state["trust"]["issuers"][stand.ISSUER]["audiences"]
     finally:
         opa.write(LASTING)

@@ -133,7 +133,7 @@ def test_a_control_plane_that_says_nothing_of_the_systems_governance(world):
         eventually("said", lambda: reports(sidecar, Reason.METADATA_MISSING), within=10)
         assert world.allows(sidecar)
         eventually("denied", lambda: not world.allows(sidecar), within=40)
-        assert reports(sidecar, Reason.METADATA_STALE)
+        eventually("for that reason", lambda: reports(sidecar, Reason.METADATA_STALE), within=10)
     finally:
         stack.stop_sidecar(sidecar)
         liar.stop()

@@ -28,7 +28,7 @@ class NewGovernance(Body):
 
 def show(system: str, row: Governance | None) -> dict[str, Any]:
     """A system's governance as the API shows it: every member written out."""
-    document = GovernanceDocument.model_validate(row.document) if row else GovernanceDocument()
+    document = governance.read(row) if row else GovernanceDocument()
     return {
         "system": system,
         "version": row.version if row else 0,

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+import anyio.to_thread
+from anyio import CapacityLimiter
 from fastapi import APIRouter, Request
 from pydantic import TypeAdapter, ValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.control import exchange, warrants
@@ -41,6 +42,9 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _MAX_FIELDS = 32
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
+#: Anyone may ask, so that asking must not take the threads that sidecars need.
+_AT_ONCE = CapacityLimiter(4)
+
 #: Each address, and each pair of subject and actor.
 _ADDRESSES, _SUBJECTS = Rate(50, 200), Rate(2, 30)
 
@@ -59,7 +63,7 @@ class Refused(Exception):
 async def token(request: Request, plane: PlaneOf) -> Response:
     """Exchange identity tokens for a warrant; form-encoded, see RFC 8693, section 2."""
     body = await request.body()
-    return await run_in_threadpool(_answer, plane, request, body)
+    return await anyio.to_thread.run_sync(_answer, plane, request, body, limiter=_AT_ONCE)
 
 
 def _answer(plane: Plane, request: Request, body: bytes) -> Response:

@@ -13,9 +13,8 @@ from typing import Any
 
 import httpx
 
-from placet_sdk import Decision, read_response
-
 from app.core.reason_codes import Reason
+from placet_sdk import Decision, read_response
 
 #: Seconds to wait for one answer.
 TIMEOUT = 2.0

@@ -6,16 +6,16 @@ Connections are kept. Nothing comes from the environment, no proxy is asked, and
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import httpcore
 
 from placet_sdk import codes
 from placet_sdk.address import Address
+from placet_sdk.connections import Owned, process
 from placet_sdk.deadline import DeadlineBackend, until
 from placet_sdk.errors import Doubt
 
@@ -24,122 +24,125 @@ MAX_ANSWER = 1024 * 1024
 #: Seconds for which an unused connection is kept.
 _KEEP = 60.0
 _HEADERS = [("Content-Type", "application/json"), ("Accept", "application/json"), ("User-Agent", "placet-sdk")]
-
-_Pool = TypeVar("_Pool")
-
-
-class _Connections(Generic[_Pool]):
-    """A pool of connections for one owner: a process, or an event loop in it.
-
-    A forked child gets a pool of its own: on a shared connection, answers would reach the wrong process.
-    """
-
-    def __init__(self, make: Callable[[], _Pool], owner: Callable[[], object]) -> None:
-        self._make = make
-        self._owner_now = owner
-        self._lock = threading.Lock()
-        self._closed = False
-        self._pool: _Pool | None = None
-        self._owner: object = None
-
-    def get(self) -> _Pool:
-        """The pool of whoever calls. Raises Doubt once it was taken away."""
-        with self._lock:
-            if self._closed:
-                raise Doubt(codes.SIDECAR_UNREACHABLE, "the client is closed")
-            owner = self._owner_now()
-            if self._pool is None or self._owner != owner:
-                self._pool, self._owner = self._make(), owner
-            return self._pool
-
-    def take(self) -> _Pool | None:
-        """The caller's pool, to be closed; from now on there is none."""
-        with self._lock:
-            pool, self._pool, self._closed = self._pool, None, True
-            return pool if self._owner == self._owner_now() else None
+_TROUBLE = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
 
 class Channel:
     """Blocking. Threads may share it."""
 
     def __init__(self, address: Address, connections: int) -> None:
+        """At most `connections` at once."""
         self._address = address
-        self._connections = _Connections(
-            lambda: httpcore.ConnectionPool(
-                ssl_context=address.tls,
-                max_connections=connections,
-                keepalive_expiry=_KEEP,
-                uds=address.socket,
-                network_backend=DeadlineBackend(),
-            ),
-            owner=lambda: os.getpid(),
+        self._owned: Owned[httpcore.HTTPConnection, threading.Semaphore] = Owned(
+            process, lambda: threading.Semaphore(connections)
         )
 
     def post(self, path: str, body: bytes, timeout: float) -> tuple[int, bytes]:
         """Status and body of the answer. Raises Doubt, at most `timeout` seconds from now."""
-        pool, url, deadline = self._connections.get(), self._address.url + path, time.monotonic() + timeout
+        url, deadline = self._address.url + path, time.monotonic() + timeout
         answer = bytearray()
         try:
             with (
+                self._connection(timeout) as connection,
                 until(deadline),
-                pool.stream("POST", url, headers=_HEADERS, content=body, extensions=_wait(timeout)) as response,
+                connection.stream("POST", url, headers=_HEADERS, content=body) as response,
             ):
                 for chunk in response.iter_stream():
                     answer += chunk
                     _check_size(answer)
-        except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+        except _TROUBLE as error:
             raise _unreachable(error, timeout) from error
         _check_time(deadline, timeout)
         return response.status, bytes(answer)
 
     def close(self) -> None:
         """Close the connections. Afterwards there is no answer any more."""
-        pool = self._connections.take()
-        if pool is not None:
-            pool.close()
+        for connection in self._owned.close():
+            connection.close()
+
+    @contextmanager
+    def _connection(self, timeout: float) -> Iterator[httpcore.HTTPConnection]:
+        kept = self._owned.get()
+        if not kept.slots.acquire(timeout=timeout):
+            raise Doubt(codes.SIDECAR_UNREACHABLE, f"every connection was in use for {timeout:g} s")
+        try:
+            connection, stale = kept.take()
+            for one in stale:
+                one.close()
+            connection = connection or self._connect()
+            try:
+                yield connection
+            finally:
+                if not kept.give(connection):
+                    connection.close()
+        finally:
+            kept.slots.release()
+
+    def _connect(self) -> httpcore.HTTPConnection:
+        return httpcore.HTTPConnection(
+            _origin(self._address),
+            ssl_context=self._address.tls,
+            keepalive_expiry=_KEEP,
+            uds=self._address.socket,
+            network_backend=DeadlineBackend(),
+        )
 
 
 class AsyncChannel:
     """For asyncio. Connections are kept within one event loop."""
 
     def __init__(self, address: Address, connections: int) -> None:
+        """At most `connections` at once."""
         self._address = address
-        self._connections = _Connections(
-            lambda: httpcore.AsyncConnectionPool(
-                ssl_context=address.tls,
-                max_connections=connections,
-                keepalive_expiry=_KEEP,
-                uds=address.socket,
-            ),
-            owner=lambda: (os.getpid(), asyncio.get_running_loop()),
+        self._owned: Owned[httpcore.AsyncHTTPConnection, asyncio.Semaphore] = Owned(
+            lambda: (process(), asyncio.get_running_loop()), lambda: asyncio.Semaphore(connections)
         )
 
     async def post(self, path: str, body: bytes, timeout: float) -> tuple[int, bytes]:
         """As `Channel.post`."""
-        pool, url, deadline = self._connections.get(), self._address.url + path, time.monotonic() + timeout
+        url, deadline = self._address.url + path, time.monotonic() + timeout
         answer = bytearray()
         try:
             async with (
                 asyncio.timeout(timeout),
-                pool.stream("POST", url, headers=_HEADERS, content=body, extensions=_wait(timeout)) as response,
+                self._connection() as connection,
+                connection.stream("POST", url, headers=_HEADERS, content=body) as response,
             ):
                 async for chunk in response.aiter_stream():
                     answer += chunk
                     _check_size(answer)
-        except (TimeoutError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+        except (TimeoutError, *_TROUBLE) as error:
             raise _unreachable(error, timeout) from error
         _check_time(deadline, timeout)
         return response.status, bytes(answer)
 
     async def close(self) -> None:
         """As `Channel.close`."""
-        pool = self._connections.take()
-        if pool is not None:
-            await pool.aclose()
+        for connection in self._owned.close():
+            await connection.aclose()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[httpcore.AsyncHTTPConnection]:
+        kept = self._owned.get()
+        async with kept.slots:
+            connection, stale = kept.take()
+            for one in stale:
+                await one.aclose()
+            connection = connection or self._connect()
+            try:
+                yield connection
+            finally:
+                if not kept.give(connection):
+                    await connection.aclose()
+
+    def _connect(self) -> httpcore.AsyncHTTPConnection:
+        return httpcore.AsyncHTTPConnection(
+            _origin(self._address), ssl_context=self._address.tls, keepalive_expiry=_KEEP, uds=self._address.socket
+        )
 
 
-def _wait(timeout: float) -> dict[str, dict[str, float]]:
-    return {"timeout": {"pool": timeout, "connect": timeout, "read": timeout, "write": timeout}}
+def _origin(address: Address) -> httpcore.Origin:
+    return httpcore.URL(address.url).origin
 
 
 def _check_size(answer: bytearray) -> None:

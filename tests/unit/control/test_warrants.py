@@ -243,7 +243,7 @@ def test_an_approval_is_for_one_request_alone(asks_approval):
 
 def test_nobody_approves_their_own(asks_approval):
     own = {"issuer": ISSUER, "id": "lead@example.org"}
-    asker = asks_approval.with_token("warrant:issue", "warrant:read", name="lead@example.org")
+    asker = asks_approval.with_token("warrant:issue", "warrant:read", name="Lead@Example.org")
     for who, changes in ((asks_approval, {"subject": own}), (asks_approval, {"actor": own}), (asker, {})):
         waiting = whole(asks_approval, ask(who, **changes).json()["id"])
         answer = asks_approval.post(f"{WARRANTS}/{waiting['id']}/approvals", json={"evidence": approval(waiting)})

@@ -1,5 +1,6 @@
 """Both clients against a sidecar that does everything wrong."""
 
+import asyncio
 import json
 import os
 import socket
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
+from bench.certificate import self_signed
 from placet_sdk import AsyncPlacet, ConfigurationError, Denied, Placet, TokenFile
 from placet_sdk.channel import MAX_ANSWER
 from tests.unit.sdk import fake
@@ -199,6 +201,93 @@ def test_an_answer_from_before_a_long_pause_is_too_late(client, monkeypatch):
 def test_connections_are_kept(client, sidecar):
     assert all(client.each([((), {})] * 5))
     assert (len(sidecar.received), sidecar.connections) == (5, 1)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_connections_with_tls_are_kept(kind, tmp_path):
+    tls = self_signed(tmp_path)
+    with fake.running(tls=tls) as sidecar:
+        assert all(fake.Client(kind, sidecar.url).each([((), {})] * 3, {"ca": tls[0]}))
+        assert (len(sidecar.received), sidecar.connections) == (3, 1)
+        wrong = self_signed(tmp_path)[0]
+        decision = fake.Client(kind, sidecar.url).decide(client={"ca": wrong})
+        assert codes_of(decision) == ["sidecar.unreachable"]
+        assert len(sidecar.received) == 3
+
+
+def test_a_connection_that_was_closed_meanwhile_is_replaced(client, sidecar):
+    closed = threading.Event()
+
+    def behave(connection, received):
+        connection.sendall(http(200, answer()))
+        if len(sidecar.received) == 1:
+            connection.shutdown(socket.SHUT_RDWR)
+            closed.set()
+
+    sidecar.behaviour = behave
+    made = client.make()
+
+    async def asynchronous():
+        async with made:
+            assert await made.decide(*DEFAULT)
+            await asyncio.to_thread(closed.wait, 5)
+            assert await made.decide(*DEFAULT)
+
+    if client.kind == "async":
+        asyncio.run(asynchronous())
+    else:
+        with made:
+            assert made.decide(*DEFAULT)
+            closed.wait(5)
+            assert made.decide(*DEFAULT)
+    assert sidecar.connections == 2
+
+
+def test_when_every_connection_is_in_use_it_waits_no_longer_than_its_time(client, sidecar):
+    sidecar.behaviour = sidecar.silent
+    made = client.make(connections=1)
+
+    async def asynchronous():
+        first = asyncio.create_task(made.decide(*DEFAULT, timeout=3))
+        while not sidecar.received:
+            await asyncio.sleep(0.01)
+        denied = await made.decide(*DEFAULT, timeout=0.2)
+        first.cancel()
+        return denied
+
+    if client.kind == "async":
+        denied = asyncio.run(asynchronous())
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(made.decide, *DEFAULT, timeout=2)
+            while not sidecar.received:
+                time.sleep(0.01)
+            denied = made.decide(*DEFAULT, timeout=0.2)
+        assert "every connection was in use" in denied.reasons[0].message
+    assert codes_of(denied) == ["sidecar.unreachable"]
+    assert (len(sidecar.received), sidecar.connections) == (1, 1)
+
+
+def test_a_connection_in_use_is_closed_after_its_use(sidecar):
+    """`close` does not wait for the questions that are under way; their connections are not kept."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def behave(connection, received):
+        asked.set()
+        go_on.wait(5)
+        connection.sendall(http(200, answer()))
+        assert connection.recv(1) == b""
+        sidecar.stopping.set()
+
+    sidecar.behaviour = behave
+    placet = Placet(sidecar.url, insecure_loopback=True, timeout=5)
+    with ThreadPoolExecutor(1) as pool:
+        decision = pool.submit(placet.decide, *DEFAULT)
+        assert asked.wait(5)
+        placet.close()
+        go_on.set()
+        assert decision.result(5)
+    assert sidecar.stopping.wait(5), "the connection was not closed"
 
 
 def test_a_closed_client_denies(client):
@@ -415,15 +504,22 @@ def test_a_wrong_address_is_said_at_once(kind):
 
 
 def test_a_cancelled_question_leaves_no_answer_behind(sidecar):
-    sidecar.behaviour = lambda connection, received: (
-        sidecar.stopping.wait(0.4) if len(sidecar.received) == 1 else None,
-        connection.sendall(http(200, answer(len(sidecar.received) == 1))),
-    )
+    def behave(connection, received):
+        if received.input["resource"]["id"] == "slow":
+            sidecar.stopping.wait(0.5)
+            connection.sendall(http(200, answer()))
+        else:
+            connection.sendall(http(200, answer(False)))
+
+    sidecar.behaviour = behave
 
     async def main():
         async with AsyncPlacet(sidecar.url, insecure_loopback=True, timeout=5) as placet:
-            with anyio.move_on_after(0.1):
-                await placet.decide(*DEFAULT)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(placet.decide, "read", ("payment", "slow"))
+                while not sidecar.received:
+                    await anyio.sleep(0.01)
+                tasks.cancel_scope.cancel()
             return await placet.decide(*DEFAULT)
 
     assert codes_of(anyio.run(main)) == ["policy.denied"]

@@ -23,6 +23,7 @@ TRUST = {
     "quarantine": {"subjects": {}, "executions": {}, "domains": {}},
     "issuers": {"i": {}},
     "warrant": {"revoked": {}, "issuers": {"w": {}}},
+    "modes": {"shadow": [], "break_glass": [{"id": "b", "actions": ["restart"], "resources": ["host/*"]}]},
 }
 
 
@@ -179,6 +180,20 @@ def test_no_token_outlives_what_it_rests_on(world):
     assert world.claims(world.begin())["exp"] == soon
     world.start["expires_at_ns"] = int(time.time()) * 1_000_000_000
     assert codes(world.begin("another-execution")) == ["execution.expired"]
+
+
+def test_broken_glass_starts_nothing_wider_than_itself(world):
+    """It may have lifted a missing warrant, for its own scope; inside an execution no warrant is asked for."""
+    world.start["decision"] = {**ALLOW, "mode": {"kind": "break-glass", "id": "b", "reasons": []}}
+    claims = world.claims(world.begin())
+    assert (claims["actions"], claims["resources"]) == (["restart"], ["host/*"])
+    world.start["claims"] = {**CLAIMS, "warrants": ["w-1"], "actions": ["read"]}
+    assert world.claims(world.begin("with-a-warrant-of-its-own"))["actions"] == ["read"]
+    world.start["claims"] = CLAIMS
+    world.trust = {**TRUST, "modes": {"shadow": [], "break_glass": []}}
+    assert codes(world.begin("when-the-glass-is-whole")) == ["mode.invalid"]
+    world.start["decision"] = {**ALLOW, "mode": {"kind": "shadow", "id": "s", "reasons": []}}
+    assert world.claims(world.begin("in-the-shadow-of-it"))["actions"] == ["*"]
 
 
 def test_an_id_is_one_subjects(world):

@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from placet_sdk import Decision
-
 from app.core.reason_codes import Reason
 from app.local.demo.impostor import Impostor
 from app.local.demo.load import Load
@@ -17,6 +15,7 @@ from app.local.demo.parts import Sidecar, eventually
 from app.local.demo.rows.table import World, denied_with, kill_opa, require, row
 from app.local.demo.stack import HORIZON, LEASE_TTL
 from app.local.sample_service import Governed
+from placet_sdk import Decision
 
 #: Seconds beyond the TTL in which the last "allow" may be seen: an answer on its way, and a busy machine's clock.
 GRACE = 0.5

@@ -1,0 +1,142 @@
+package placet.usual_test
+
+import data.placet
+import data.placet.fixtures_test as fixtures
+import data.placet.identity
+import data.placet.usual
+import data.placet.warrant_fixtures_test as warrants
+
+grounds(request, state) := [found |
+	found := usual.grounds with input as request
+		with data.placet_state as state
+		with time.now_ns as fixtures.now
+]
+
+checked(request, state) := [found |
+	found := placet.checked with input as request
+		with data.placet_state as state
+		with time.now_ns as fixtures.now
+]
+
+# The trust state of the fixtures, as the agent writes it: with usual headers, and with all that warrants need.
+state := object.union(fixtures.state_with_headers, {"trust": {
+	"issuers": {
+		warrants.home: object.union(fixtures.state.trust.issuers[fixtures.issuer], {"audiences": ["payments"]}),
+		warrants.partner: {"domain": "partner.example"},
+	},
+	"links": {"partner.example": true},
+	"warrant": {"issuers": warrants.state.trust.warrant.issuers},
+}})
+
+changed(path, value) := json.patch(state, [{"op": "replace", "path": path, "value": value}])
+
+alone := fixtures.request_with({"context": {}})
+
+warranted := object.union(alone, {
+	"action": {"name": "refund"},
+	"warrant": [warrants.root],
+})
+
+carrying(claims) := json.patch(fixtures.inside, [{
+	"op": "replace",
+	"path": "/execution/token",
+	"value": fixtures.sign_execution(claims),
+}])
+
+scoped := carrying({"warrants": ["w-1"], "warrant_issuer": "spiffe://example.org/control-plane"})
+
+usuals := [alone, warranted, fixtures.inside, scoped]
+
+test_usual_requests_stand_on_what_the_checks_find if {
+	every request in usuals {
+		[found] := grounds(request, state)
+		checked(request, state) == [found]
+	}
+	[of_warrant] := grounds(warranted, state)
+	of_warrant.warrant.ids == ["root"]
+	[of_execution] := grounds(scoped, state)
+	of_execution.warrant.ids == ["w-1"]
+	of_execution.until_ns == state.lease.valid_until_ns
+}
+
+test_the_first_end_counts if {
+	[inside] := grounds(carrying({"exp": 1800000003}), state)
+	inside.until_ns == 1800000003000000000
+	short := object.union(alone, {"identity": {"token": fixtures.token_with({"exp": 1800000004.5})}})
+	[found] := grounds(short, state)
+	found.until_ns == 1800000004000000000
+	ending := object.union(warranted, {"warrant": [warrants.root_with({"exp": 1800000005})]})
+	[with_warrant] := grounds(ending, state)
+	with_warrant.until_ns == 1800000005000000000
+}
+
+# None of these is usual, and what passes the checks all the same is not this short way's to say.
+test_everything_else_is_left_to_the_checks if {
+	every change in [
+		{"op": "add", "path": "/more", "value": 1},
+		{"op": "replace", "path": "/action/name", "value": ""},
+		{"op": "replace", "path": "/resource/id", "value": 7},
+		{"op": "replace", "path": "/context", "value": []},
+		{"op": "remove", "path": "/context"},
+	] {
+		every request in usuals {
+			grounds(json.patch(request, [change]), state) == []
+		}
+	}
+	every claims in [
+		{"act": {"sub": "agent"}}, {"act": null}, {"iat": 1800000003}, {"sub": "spiffe://example.org/web"}, {"sub": ""},
+		{"sub": 7}, {"exp": 1800000000}, {"exp": 1e12}, {"iat": "x"}, {"aud": "other"}, {"iss": "https://other.example"},
+	] {
+		grounds(object.union(alone, {"identity": {"token": fixtures.token_with(claims)}}), state) == []
+	}
+	every claims in [
+		{"exe": "e-2"}, {"exe": ""}, {"actors": [{"issuer": "i", "id": "a"}]}, {"via": {"issuer": "i", "id": "a"}},
+		{"sub_iss": "https://unknown.example"}, {"warrants": ["w"], "actions": ["refund"]},
+	] {
+		grounds(carrying(claims), state) == []
+	}
+	grounds(object.union(warranted, {"warrant": [warrants.root_with({"uses": 1})]}), state) == []
+	grounds(object.union(alone, {"proof": "x"}), state) == []
+	grounds(json.patch(alone, [{"op": "add", "path": "/identity/asserted", "value": {"id": "bob"}}]), state) == []
+	grounds(json.patch(fixtures.inside, [{"op": "add", "path": "/execution/step", "value": 1}]), state) == []
+}
+
+test_so_is_every_other_trust_state if {
+	every change in [
+		[["digest"], 7],
+		[["lease"], null],
+		[["lease", "valid_until_ns"], fixtures.now - 1],
+		[["lease", "valid_until_ns"], fixtures.now + 3600000000000],
+		[["lease", "valid_until_ns"], "9999999999999999999"],
+		[["lease", "issued_at_ns"], fixtures.now + 1],
+		[["lease", "issued_at_ns"], null],
+		[["trust", "quarantine", "subjects"], {"i": {"a": {}}}],
+		[["trust", "quarantine", "segments"], []],
+		[["trust", "quarantine"], {}],
+		[["trust", "environment", "required"], {"node": {}}],
+		[["trust", "segments"], {}],
+		[["trust", "domain"], "other.org"],
+		[["trust", "issuers"], {}],
+	] {
+		every request in usuals {
+			grounds(request, changed(change[0], change[1])) == []
+		}
+	}
+	grounds(alone, changed("/trust/warrant/required", true)) == []
+	grounds(fixtures.inside, changed("/trust/warrant/required", true)) == []
+	grounds(scoped, changed("/trust/warrant/revoked", {"w-9": {}})) == []
+	grounds(alone, changed("/trust/max_identity_age_seconds", 60)) == []
+}
+
+# The short way to the subject gives what the long way gives.
+test_the_usual_subject if {
+	every token in [fixtures.token, fixtures.token_without("iat"), fixtures.token_with({"exp": 1800000000.5})] {
+		short := identity.usual with input as {"identity": {"token": token}}
+			with data.placet_state as state
+			with data.placet.clock.now as fixtures.now
+		long := identity.presented with input as {"identity": {"token": token}}
+			with data.placet_state as state
+			with data.placet.clock.now as fixtures.now
+		short == long
+	}
+}

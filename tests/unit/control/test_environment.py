@@ -1,0 +1,192 @@
+"""Evidence about environments: what is refused, and what a result must never say or outlive."""
+
+import json
+import time
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from app.core.governance import SystemGovernance
+
+from .conftest import DEVELOPER, OTHER, signed
+from .test_releases import target
+from .test_trust import P256, add_issuer, public
+
+CLOUD = "https://cloud.example.org"
+ATTESTER = "https://attester.example.org"
+KEY = ed25519.Ed25519PrivateKey.generate()
+IMAGE = "sha256:" + "ab" * 32
+VSA = "https://slsa.dev/verification_summary/v1"
+PATH = "/api/v1/systems/payments/sidecars/one/environment"
+RULES = {
+    "image": {"identities": [DEVELOPER]},
+    "tokens": [{"issuer": CLOUD, "audience": "placet", "region": {"region": "zone/region"}}],
+    "attesters": [{"issuer": ATTESTER, "jwks": {"keys": [public(KEY)]}, "posture": {"level": "level"}}],
+}
+
+
+@pytest.fixture
+def api(api):
+    api.create_system()
+    assert add_issuer(api, public(KEY), issuer=CLOUD, audiences=["cloud"]).status_code == 201
+    govern(api, **RULES)
+    return api
+
+
+def govern(api, **evidence):
+    path = "/api/v1/systems/payments/governance"
+    version = api.get(path).json()["version"]
+    answer = api.put(path, json={"document": {"evidence": evidence}, "version": version})
+    assert answer.status_code == 200, answer.text
+
+
+def token(key=KEY, headers=None, algorithm="EdDSA", **claims):
+    at = int(time.time())
+    body = {"iss": CLOUD, "sub": "vm-7", "aud": "placet", "iat": at, "exp": at + 600, "zone": {"region": "eu-1"}}
+    body = {name: value for name, value in {**body, **claims}.items() if value is not None}
+    return jwt.encode(body, key, algorithm=algorithm, headers={"kid": "k1", **(headers or {})})
+
+
+def eat(**claims):
+    return token(**{"iss": ATTESTER, "level": 3, "aud": None, "exp": None, **claims})
+
+
+def about_image(signer=DEVELOPER, predicate_type="https://slsa.dev/provenance/v1", digest=IMAGE, **predicate):
+    return signed(signer, predicate_type, subject=digest, predicate=predicate).decode()
+
+
+def image(*bundles, digest=IMAGE):
+    return {"type": "image", "digest": digest, "bundles": list(bundles)}
+
+
+def send(api, *evidence):
+    return api.post(PATH, json={"evidence": list(evidence)})
+
+
+def claims_of(answer):
+    assert answer.status_code == 200, answer.text
+    return jwt.decode(answer.json()["result"], options={"verify_signature": False})
+
+
+def refused(api, said, *evidence):
+    answer = send(api, *evidence)
+    assert answer.status_code == 422, answer.text
+    problem = answer.json()
+    assert (problem["reason"], "\n" in problem["detail"]) == ("environment.refused", False)
+    assert said in problem["detail"], problem["detail"]
+    assert "eyJ" not in answer.text
+
+
+def test_images_need_a_statement_that_says_yes_by_somebody_accepted(api):
+    claims = claims_of(send(api, image(about_image())))
+    assert claims["submods"]["image"]["digest"] == IMAGE
+    assert claims_of(send(api, image(about_image(predicate_type=VSA, verificationResult="PASSED"))))
+    refused(api, "does not say PASSED", image(about_image(predicate_type=VSA, verificationResult="FAILED")))
+    refused(api, "does not say PASSED", image(about_image(), about_image(predicate_type=VSA)))
+    refused(api, "evidence.identity", image(about_image(signer=OTHER)))
+    refused(api, "evidence.identity", image(about_image(), about_image(signer=OTHER)))
+    refused(api, "evidence.subject", image(about_image(digest="sha256:" + "cd" * 32)))
+    refused(
+        api, "neither SLSA provenance", image(about_image(predicate_type="https://in-toto.io/attestation/link/v0.3"))
+    )
+    refused(api, "evidence.malformed", image("no"))
+    govern(api, image={"identities": [DEVELOPER], "required_predicates": [VSA, "https://slsa.dev/provenance/v1"]})
+    refused(api, f"no {VSA}", image(about_image()))
+    govern(api, image={"identities": [DEVELOPER], "digests": ["sha256:" + "cd" * 32]})
+    refused(api, "not one of those", image(about_image()))
+    govern(api)
+    refused(api, "accepts no evidence about images", image(about_image()))
+
+
+def test_tokens_count_for_their_own_audience_and_issuer(api):
+    issued = claims_of(send(api, {"type": "token", "token": token(exp=int(time.time()) + 60)}))
+    assert issued["submods"] == {"region": {"ear.status": "affirming", "region": "eu-1"}}
+    assert issued["exp"] - issued["iat"] <= 60, "a result never outlives its evidence"
+    for said, text in {
+        "no tokens of this issuer": token(iss=ATTESTER),
+        "must be for the audience placet": token(aud="cloud"),
+        "identity.audience": token(aud="else"),
+        "identity.expired": token(exp=int(time.time()) - 1),
+        "within 5 seconds": token(exp=int(time.time()) + 4),
+        "identity.future": token(iat=int(time.time()) + 60),
+        "identity.invalid": token(key=ed25519.Ed25519PrivateKey.generate()),
+        "identity.key_unknown": token(headers={"kid": "k2"}),
+        "identity.algorithm": token(key=P256, algorithm="ES256"),
+        "header must hold": token(headers={"x5t": "x"}),
+        "identity.domain": token(sub="spiffe://elsewhere.example/x"),
+        "zone/region is missing": token(zone={"region": ["eu-1"]}),
+    }.items():
+        refused(api, said, {"type": "token", "token": text})
+    refused(api, "zone/region is missing", {"type": "token", "token": token(zone="eu-1")})
+    refused(api, "it is no JWT", {"type": "token", "token": "nonsense"})
+    refused(api, "speak about the region", *[{"type": "token", "token": token()}] * 2)
+
+
+def test_a_token_of_somebody_in_quarantine_is_none_and_its_results_end(api):
+    claims = claims_of(send(api, {"type": "token", "token": token()}))
+    entry = {"issuer": CLOUD, "subject": "vm-7", "reason": "odd"}
+    assert api.post("/api/v1/quarantine", json=entry).status_code == 201
+    assert revoked(api) == [claims["jti"]]
+    refused(api, "quarantine", {"type": "token", "token": token()})
+    api.delete("/api/v1/quarantine", params={"issuer": CLOUD, "subject": "vm-7"})
+    again = claims_of(send(api, {"type": "token", "token": token()}))
+    assert api.delete("/api/v1/issuers", params={"issuer": CLOUD}).status_code == 204
+    assert revoked(api) == sorted([claims["jti"], again["jti"]])
+    refused(api, "identity.issuer_unknown", {"type": "token", "token": token()})
+
+
+def revoked(api):
+    document = SystemGovernance.model_validate_json(target(api.client, "payments.governance.json"))
+    return [one.id for one in document.revoked_results]
+
+
+def test_eats_are_fresh_and_of_an_attester(api):
+    claims = claims_of(send(api, {"type": "eat", "token": eat()}))
+    assert claims["submods"] == {"posture": {"ear.status": "affirming", "level": "3"}}
+    at = int(time.time())
+    for said, text in {
+        "knows no such attester": eat(iss=CLOUD),
+        "older than 300": eat(iat=at - 301),
+        "in the future": eat(iat=at + 60),
+        "does not verify": eat(key=ed25519.Ed25519PrivateKey.generate()),
+        "of a key of the attester": eat(headers={"kid": "k2"}),
+        "header must hold": eat(headers={"cty": "JWT"}),
+        "level is missing": eat(level=None),
+        "no text, number": eat(level=1.5),
+    }.items():
+        refused(api, said, {"type": "eat", "token": text})
+    refused(api, "does not verify", {"type": "eat", "token": eat(iat=None)})
+    refused(api, "does not verify", {"type": "eat", "token": eat(exp=at - 1)})
+    refused(api, "of a key of the attester", {"type": "eat", "token": eat(key=P256, algorithm="ES256")})
+
+
+def test_one_refusal_refuses_all_and_leaves_nothing(api):
+    refused(api, "evidence.identity", {"type": "eat", "token": eat()}, image(about_image(signer=OTHER)))
+    assert api.get("/api/v1/systems/payments/environment").json() == []
+
+
+def test_a_change_of_what_is_accepted_revokes_what_rests_on_it(api):
+    by_image, by_eat = claims_of(send(api, image(about_image()))), claims_of(send(api, {"type": "eat", "token": eat()}))
+    govern(api, **{**RULES, "image": {"identities": [OTHER]}})
+    assert revoked(api) == [by_image["jti"]]
+    other_key = public(ed25519.Ed25519PrivateKey.generate(), kid="k9")
+    govern(api, **{**RULES, "attesters": [{**RULES["attesters"][0], "jwks": {"keys": [other_key]}}]})
+    assert revoked(api) == sorted([by_image["jti"], by_eat["jti"]])
+
+
+def test_it_needs_its_scope_and_well_formed_evidence(api):
+    assert send(api.with_token("system:read"), image(about_image())).status_code == 403
+    assert send(api.with_token("environment:write", system="payments"), image(about_image())).status_code == 200
+    for body in (
+        {},
+        {"evidence": []},
+        {"evidence": [{"type": "word", "token": "x"}]},
+        {"evidence": [{"type": "image", "digest": "ab", "bundles": ["{}"]}]},
+        {"evidence": [{**image("{}"), "more": 1}]},
+        {"evidence": [{"type": "eat", "token": ""}]},
+        {"evidence": [{"type": "token", "token": "x"}] * 17},
+    ):
+        assert api.post(PATH, content=json.dumps(body)).status_code == 422, body
+    unknown = api.post(PATH.replace("payments", "none"), json={"evidence": [image(about_image())]})
+    assert unknown.status_code == 404
