@@ -107,7 +107,8 @@ lint-python: setup
 
 .PHONY: lint-rego
 lint-rego: tools
-	@for part in rego bundles/*/; do $(OPA) check --strict $$part; done
+	@for part in rego/authz bundles/*/; do $(OPA) check --strict $$part; done
+	@$(OPA) check --strict --schema rego/schemas rego/placet
 	@$(OPA) fmt --list --fail rego bundles || { echo "not formatted: make fmt" >&2; exit 1; }
 
 .PHONY: fmt

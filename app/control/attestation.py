@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from app.control import governance, issuers, keyring, systems
+from app.control import attestation_results, governance, issuers, keyring, systems
 from app.control.attestation_evidence import Appraised, at, eat, image, refused, token
 from app.control.governance_document import Evidence
 from app.control.plane import Plane
@@ -77,6 +77,7 @@ def attest(plane: Plane, system: str, sidecar: str, items: Sequence[ImageItem | 
         now = governance.current(session, system)
         if (now.version if now else 0) != (before.version if before else 0):
             raise Conflict("the system's governance was changed at the same time; send the evidence again")
+        attestation_results.require_room(session, system, sidecar)
         _require_issuers(session, appraised)
         session.add(row)
         key = keyring.reserve(session, "attestation", claims["exp"])

@@ -129,10 +129,7 @@ def eat(sidecar: str, rules: list[accepted.AttesterEvidence], text: str, step: s
     if rule is None:
         raise refused("the system knows no such attester: see evidence.attesters of its governance", step)
     keys = issuer_keys.vet(rule.jwks)
-    try:
-        header = jwt.get_unverified_header(text)
-    except jwt.PyJWTError as error:
-        raise refused("the EAT's header cannot be read", step) from error
+    header = _unverified(text, step, part=0)
     kid = header.get("kid")
     key = keys.get(kid) if isinstance(kid, str) else None
     if key is None or not set(header) <= _EAT_HEADER or header.get("alg") != key["alg"]:
@@ -179,11 +176,10 @@ def _require_fresh(claims: Mapping[str, Any], max_age: int, step: str) -> None:
         raise refused(f"the EAT is older than {max_age} seconds", step)
 
 
-def _unverified(text: str, step: str) -> dict[str, Any]:
-    """The claims of a token before its signature was looked at: good for choosing a rule, and nothing else."""
+def _unverified(text: str, step: str, part: int = 1) -> dict[str, Any]:
+    """The claims, or as part 0 the header, before the signature was looked at: good for choosing a rule and a key."""
     try:
-        payload = jwt.utils.base64url_decode(text.split(".")[1])
-        return strict_json.load_object(payload)
+        return strict_json.load_object(jwt.utils.base64url_decode(text.split(".")[part]))
     except (IndexError, ValueError) as error:
         raise refused("it is no JWT", step) from error
 

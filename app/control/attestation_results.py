@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from app.control.governance_document import Evidence
@@ -14,8 +15,10 @@ from app.control.store import AttestationResult
 from app.control.store.columns import now
 from app.core.governance import Revocation
 
-#: As many as one system's published governance may name.
-MAX_REVOKED = 1000
+#: How many one system's published governance names: a fraction of the room that is kept for quarantine.
+MAX_REVOKED = 100
+#: Unexpired results of one sidecar: it asks for a new one twice in the life of the last.
+MAX_HELD = 50
 
 
 def find(session: Session, system: str, identifier: str) -> AttestationResult:
@@ -24,6 +27,18 @@ def find(session: Session, system: str, identifier: str) -> AttestationResult:
     if row is None or row.system != system:
         raise NotFound(f"the system {system} has no attestation result {identifier}")
     return row
+
+
+def require_room(session: Session, system: str, sidecar: str) -> None:
+    """Fail when a sidecar asks for more results than it can need. Raises `Conflict`."""
+    query = select(func.count()).select_from(AttestationResult)
+    held = query.where(
+        AttestationResult.system == system,
+        AttestationResult.sidecar == sidecar,
+        col(AttestationResult.expires_at) > now(),
+    )
+    if session.exec(held).one() >= MAX_HELD:
+        raise Conflict(f"the sidecar {sidecar} holds {MAX_HELD} results that have not expired; come again later")
 
 
 def listed(session: Session, system: str, limit: int = 200) -> list[AttestationResult]:
@@ -69,8 +84,11 @@ def revoke_issuer(session: Session, issuer: str, subject: str | None = None) -> 
     return affected
 
 
-def revoked(session: Session) -> dict[str, list[Revocation]]:
-    """What sidecars are told, by system; results that would have expired anyway are left out. Raises `Conflict`."""
+def revoked(session: Session) -> dict[str, tuple[list[Revocation], bool]]:
+    """What sidecars are told, by system, and whether there are more than they can be told.
+
+    Results that would have expired anyway are left out.
+    """
     query = select(AttestationResult.system, AttestationResult.id, AttestationResult.expires_at).where(
         col(AttestationResult.revoked_at).is_not(None), col(AttestationResult.expires_at) > now()
     )
@@ -78,10 +96,7 @@ def revoked(session: Session) -> dict[str, list[Revocation]]:
     for system, identifier, expires_at in session.exec(query.order_by(AttestationResult.id)):
         ends = math.ceil(expires_at.timestamp())
         found.setdefault(system, []).append(Revocation(id=identifier, expires_at=ends))
-    for system, revocations in found.items():
-        if len(revocations) > MAX_REVOKED:
-            raise Conflict(f"{system} would have more than {MAX_REVOKED} revoked attestation results in force")
-    return found
+    return {system: (ended[:MAX_REVOKED], len(ended) > MAX_REVOKED) for system, ended in found.items()}
 
 
 def _in_force(session: Session, system: str | None) -> list[AttestationResult]:

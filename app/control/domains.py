@@ -16,6 +16,8 @@ from app.core.targets import TrustedSigner
 
 #: As many as a published signer may have (`app.core.targets.TrustedSigner`).
 MAX_KEYS = 16
+#: With which warrants and attestation results are signed; sidecars refuse a state that names another.
+_ALGORITHMS = ("EdDSA", "ES256")
 
 
 def link(
@@ -33,6 +35,8 @@ def link(
     name = signer or control_plane_id(domain)
     if name == control_plane_id(home):
         raise Invalid(f"{name} is this control plane's own name")
+    if other := session.exec(select(DomainLink).where(DomainLink.signer == name, DomainLink.domain != domain)).first():
+        raise Invalid(f"{name} is the control plane of {other.domain} already")
     found = session.get(DomainLink, domain)
     row = found or DomainLink(domain=domain, signer=name, warrant_keys={}, attestation_keys={}, added_by=by.id)
     row.signer, row.added_by = name, by.id
@@ -77,4 +81,9 @@ def _keys(jwks: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
     keys = vet(jwks) if jwks is not None else {}
     if len(keys) > MAX_KEYS:
         raise Invalid(f"a domain's control plane has at most {MAX_KEYS} keys for one purpose")
+    for key in keys.values():
+        if key["alg"] not in _ALGORITHMS:
+            raise Invalid(
+                f"the key {key['kid']} is for {key['alg']}; control planes sign with {' or '.join(_ALGORITHMS)}"
+            )
     return keys

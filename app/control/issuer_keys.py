@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from app.control.problems import Invalid
-from app.core import jwk, strict_json
+from app.core import jwk, strict_json, x509_roots
 
 #: As many as one published issuer may have (`app.core.targets.TrustedIssuer`).
 MAX_KEYS = 64
@@ -86,27 +86,31 @@ def split_bundle(bundle: Mapping[str, Any]) -> IssuerKeys:
 
 def read_roots(pem: str) -> list[str]:
     """The root certificates of a PEM file, one text each."""
+    return checked_roots(_certificates(pem))
+
+
+def read_authorities(pem: str) -> None:
+    """Fail unless the text is certificates in PEM, for TLS to judge."""
+    _certificates(pem)
+
+
+def _certificates(pem: str) -> list[x509.Certificate]:
     try:
-        certificates = x509.load_pem_x509_certificates(pem.encode())
+        return x509.load_pem_x509_certificates(pem.encode())
     except ValueError as error:
-        raise Invalid("the X.509 roots are not certificates in PEM") from error
-    return checked_roots(certificates)
+        raise Invalid("that is not certificates in PEM") from error
 
 
 def checked_roots(certificates: list[x509.Certificate]) -> list[str]:
-    """CA certificates as PEM. Validity is not looked at: that is done where chains are verified, at their clock."""
-    found: dict[str, None] = {}
-    for certificate in certificates:
-        try:
-            is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        except (x509.ExtensionNotFound, ValueError):
-            is_ca = False
-        if not is_ca:
-            raise Invalid("an X.509 root is not the certificate of a CA")
-        found[certificate.public_bytes(Encoding.PEM).decode()] = None
-    if len(found) > MAX_ROOTS:
+    """CA certificates as PEM, vetted as sidecars do it: one that they refuse would stop them all."""
+    try:
+        found = [x509_roots.vet(certificate.public_bytes(Encoding.PEM).decode()) for certificate in certificates]
+    except x509_roots.RootRefused as refused:
+        raise Invalid(str(refused)) from refused
+    roots = list(dict.fromkeys(found))
+    if len(roots) > MAX_ROOTS:
         raise Invalid(f"an issuer has at most {MAX_ROOTS} X.509 roots")
-    return list(found)
+    return roots
 
 
 def thumbprint(key: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -141,23 +141,24 @@ def refresh(plane: Plane, issuer: str) -> None:
     except Problem as problem:
         plane.metrics.issuer_failures.labels(issuer).inc()
         log.warning("cannot refresh the keys of %s: %s", issuer, problem)
-        _note(plane, source, str(problem))
+        _note(plane, source, issuer, str(problem))
         return
-    if fetched.keys is None or (fetched.keys.keys, fetched.keys.x509_roots) == (row.keys, row.x509_roots):
-        # Keys that were withdrawn count again from the next publication on, which is seconds away.
-        _note(plane, source, None, fetched)
+    known = IssuerKeys(row.keys, row.x509_roots)
+    if fetched.keys in (None, known) and not issuers.is_withdrawn(row, source):
+        _note(plane, source, issuer, None, fetched)
         return
     try:
-        _take_over(plane, source, fetched)
+        # Keys that were withdrawn and count again need room, as new ones do.
+        _take_over(plane, source, issuer, replace(fetched, keys=fetched.keys or known))
     except Problem as problem:  # the state would grow too large for sidecars
         log.warning("cannot publish the keys of %s: %s", issuer, problem)
-        _note(plane, source, str(problem))
+        _note(plane, source, issuer, str(problem))
 
 
-def _take_over(plane: Plane, before: IssuerSource, fetched: Fetched) -> None:
+def _take_over(plane: Plane, before: IssuerSource, issuer: str, fetched: Fetched) -> None:
     assert fetched.keys is not None
     with plane.publishing() as session:
-        row, source = session.get(Issuer, before.issuer), _unchanged(session, before)
+        row, source = session.get(Issuer, before.issuer), _unchanged(session, before, issuer)
         if row is None or source is None:
             return
         row.keys, row.x509_roots, row.changed_at = fetched.keys.keys, fetched.keys.x509_roots, now()
@@ -166,9 +167,9 @@ def _take_over(plane: Plane, before: IssuerSource, fetched: Fetched) -> None:
     log.info("new keys of %s: %s", row.issuer, ", ".join(fetched.keys.keys) or "X.509 roots alone")
 
 
-def _note(plane: Plane, before: IssuerSource, trouble: str | None, fetched: Fetched | None = None) -> None:
+def _note(plane: Plane, before: IssuerSource, issuer: str, trouble: str | None, fetched: Fetched | None = None) -> None:
     with plane.store.write() as session:
-        source = _unchanged(session, before)
+        source = _unchanged(session, before, issuer)
         if source is None:
             return
         source.tried_at, source.trouble = now(), trouble and trouble[:1000]
@@ -192,10 +193,16 @@ def _of(session: Session, issuer: str) -> tuple[Issuer, IssuerSource]:
     return row, source
 
 
-def _unchanged(session: Session, before: IssuerSource) -> IssuerSource | None:
-    """The source as it stands now; None when somebody replaced or removed it while it was asked."""
+def _unchanged(session: Session, before: IssuerSource, issuer: str) -> IssuerSource | None:
+    """The source as it stands now; None when somebody replaced or removed it while it was asked.
+
+    A database may use the number of a row again, so the issuer's name is compared too.
+    """
+    row = session.get(Issuer, before.issuer)
     source = session.get(IssuerSource, before.issuer, with_for_update=True)
-    if source is None or (source.discovered, source.pins, source.ca) != (before.discovered, before.pins, before.ca):
+    if row is None or row.issuer != issuer or source is None:
+        return None
+    if (source.discovered, source.pins, source.ca) != (before.discovered, before.pins, before.ca):
         return None
     return source if source.discovered or source.uri == before.uri else None
 

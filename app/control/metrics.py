@@ -23,6 +23,12 @@ class Metrics:
         self.denials = Counter(
             "placet_denials", "Denied decisions in stored records, by reason.", ["reason"], registry=self.registry
         )
+        self.mode_uses = Counter(
+            "placet_mode_uses",
+            "Decisions that rest on shadow or break-glass.",
+            ["system", "mode"],
+            registry=self.registry,
+        )
         self.refusals = Counter(
             "placet_releases_refused", "Releases that did not verify, by reason.", ["reason"], registry=self.registry
         )
@@ -40,3 +46,7 @@ class Metrics:
     def count_denials(self, reason: str, count: int) -> None:
         """Count denials. Reasons of user policies share one label: their number has no bound."""
         self.denials.labels(reason if reason in _REASONS else "policy").inc(count)
+
+    def count_uses(self, system: str, mode: str, count: int) -> None:
+        """Count decisions that rest on a mode. What a record calls it otherwise shares one label."""
+        self.mode_uses.labels(system, mode if mode in ("shadow", "break-glass") else "other").inc(count)

@@ -29,8 +29,20 @@ READ_TIMEOUT = 5.0
 TOTAL_TIMEOUT = 15.0
 
 _MAX_ETAG = 256
-#: Addresses that hold others: a router may turn them into ones that are not allowed (RFC 6052, RFC 3056, RFC 4380).
-_WRAPPING = [ipaddress.ip_network(net) for net in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")]
+
+
+def _networks(*written: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    return [ipaddress.ip_network(one) for one in written]
+
+
+#: A company's or a cluster's own (RFC 1918, RFC 6598, RFC 4193). Link-local addresses, those of clouds' metadata
+#: services, are not among them.
+_PRIVATE = _networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+#: Where the world's hosts are.
+_UNICAST = _networks("0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3", "2000::/3")
+#: Holds other addresses, or is for documents: a router may turn it into what is not allowed (RFC 3056, RFC 4380,
+#: RFC 7526, RFC 9637).
+_SPECIAL = _networks("2002::/16", "2001::/32", "192.88.99.0/24", "3fff::/20")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -95,16 +107,9 @@ class Outbound:
             address = address.ipv4_mapped
         if address.is_loopback:
             return self.loopback
-        if address.is_multicast or any(address in net for net in _WRAPPING if net.version == address.version):
-            return False
-        if address.is_global:
-            return True
-        # Link-local addresses are those of clouds' metadata services: never.
-        return (
-            self.private
-            and address.is_private
-            and not (address.is_link_local or address.is_unspecified or address.is_reserved)
-        )
+        if _lies_in(address, _PRIVATE):
+            return self.private
+        return address.is_global and _lies_in(address, _UNICAST) and not _lies_in(address, _SPECIAL)
 
 
 class _Checked(httpcore.NetworkBackend):
@@ -114,6 +119,7 @@ class _Checked(httpcore.NetworkBackend):
         self._rules = rules
         self._inner = httpcore.SyncBackend()
         self._connections: list[socket.socket] = []
+        self._over = threading.Event()
 
     @contextmanager
     def bounded(self) -> Iterator[None]:
@@ -128,7 +134,12 @@ class _Checked(httpcore.NetworkBackend):
             for connection in self._connections:
                 connection.close()
 
+    def _require_time(self) -> None:
+        if self._over.is_set():
+            raise TimeoutError
+
     def _cut(self) -> None:
+        self._over.set()
         for connection in self._connections:
             with suppress(OSError):  # it has ended by itself
                 connection.shutdown(socket.SHUT_RDWR)
@@ -148,6 +159,7 @@ class _Checked(httpcore.NetworkBackend):
             raise OSError(f"{host} is at {refused[0]}, a private or loopback address, which this server may not ask")
         error: Exception = OSError(f"{host} has no address")
         for address in addresses:
+            self._require_time()
             try:
                 stream = self._inner.connect_tcp(str(address), port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as failure:
@@ -155,6 +167,7 @@ class _Checked(httpcore.NetworkBackend):
                 continue
             # A duplicate, since TLS takes the socket itself over.
             self._connections.append(stream.get_extra_info("socket").dup())
+            self._require_time()  # the timer cuts what was there before; this, what came after
             return stream
         raise error
 
@@ -181,6 +194,10 @@ def _context(ca: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=ca) if ca else ssl.create_default_context(cafile=certifi.where())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _lies_in(address: Address, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    return any(address in network for network in networks if network.version == address.version)
 
 
 def _is_local_name(host: str) -> bool:

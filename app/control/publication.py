@@ -10,13 +10,13 @@ from sqlmodel import Session, col, select
 from tuf.api.metadata import TargetFile
 
 from app.control import attestation_results, domains, governance, grants, issuers, modes, quarantine, revocations
-from app.control.governance_document import GovernanceDocument
+from app.control.governance_document import STATUS, GovernanceDocument
 from app.control.keyring import Keyring, Purpose
 from app.control.objects import Objects
 from app.control.problems import Conflict
 from app.control.store import Issuer, IssuerSource, Pointer, Quarantine, Release, System, WarrantRevocation
 from app.core import strict_json
-from app.core.governance import SystemGovernance, audience_of, control_plane_id
+from app.core.governance import RequiredEnvironment, SystemGovernance, audience_of, control_plane_id
 from app.core.targets import (
     ATTESTATIONS_FILE,
     BUNDLE_FILE,
@@ -24,6 +24,7 @@ from app.core.targets import (
     SIGNATURE_FILE,
     STATE_TARGET,
     ChannelPointer,
+    Document,
     Grant,
     PublishedState,
     QuarantinedName,
@@ -34,6 +35,10 @@ from app.core.targets import (
     governance_target,
     release_target,
 )
+
+#: Bytes of `MAX_STATE` that nothing but quarantine, with the results that it revokes, may use: nobody can fill the room
+#: so that a subject cannot be denied any more.
+RESERVED = 24 * 1024
 
 
 def targets(session: Session, objects: Objects, published: set[str], domain: str) -> dict[str, TargetFile]:
@@ -86,21 +91,27 @@ def _documents(session: Session, domain: str) -> Iterator[tuple[str, bytes]]:
             horizon_seconds=horizons[pointer.system],
         )
         yield channel_target(pointer.system, pointer.channel), document.encode()
-    state = _state(session, domain).encode()
-    _require_room("quarantine, issuers, domains and grants together", len(state))
-    yield STATE_TARGET, state
+    state = _state(session, domain)
+    body, calm = _encoded(state), len(_encoded(state.model_copy(update={"quarantine": [], "quarantined": []})))
+    _require_room("issuers, domains and grants together", calm, len(body))
+    yield STATE_TARGET, body
     for system, told in _governances(session, horizons, domain):
-        body = _canonical(told.model_dump_json())
-        _require_room(f"the governance of {system}, with what is for all systems,", len(state) + len(body))
-        yield governance_target(system), body
+        text = _encoded(told)
+        calm_text = len(_encoded(told.model_copy(update={"revoked_results": []})))
+        what = f"the governance of {system}, with what is for all systems,"
+        _require_room(what, calm + calm_text, len(body) + len(text))
+        yield governance_target(system), text
 
 
-def _require_room(what: str, size: int) -> None:
-    if size > MAX_STATE:
+def _require_room(what: str, calm: int, whole: int) -> None:
+    """Fail when sidecars could not take it. `calm` is the size without what a quarantine adds."""
+    if calm > MAX_STATE - RESERVED:
         raise Conflict(
-            f"{what} would take {size} bytes; sidecars take {MAX_STATE}: lift what is over, remove issuers, or set a "
-            "shorter governance"
+            f"{what} would take {calm} bytes; {MAX_STATE - RESERVED} are for what is no quarantine: remove issuers, or "
+            "set a shorter governance"
         )
+    if whole > MAX_STATE:
+        raise Conflict(f"{what} with all quarantines would take {whole} bytes; sidecars take {MAX_STATE}: lift some")
 
 
 def _state(session: Session, domain: str) -> PublishedState:
@@ -146,6 +157,7 @@ def _governances(session: Session, systems: Iterable[str], domain: str) -> Itera
     with_revoked_warrants = set(session.exec(select(WarrantRevocation.system).distinct()))
     for system in systems:
         document = documents.get(system, GovernanceDocument())
+        revoked, overflow = results.get(system, ([], False))
         yield (
             system,
             SystemGovernance(
@@ -153,17 +165,26 @@ def _governances(session: Session, systems: Iterable[str], domain: str) -> Itera
                 audience=audience_of(domain, system),
                 warrant_required=document.warrant_required,
                 max_identity_age_seconds=document.max_identity_age_seconds,
-                environment=document.environment,
+                environment=document.environment if not overflow else _unsatisfiable(document),
                 segments=document.segments,
                 flows=document.flows,
                 modes=modes_of.get(system, []),
                 revoked_warrants=revocations.revoked(session, system) if system in with_revoked_warrants else [],
-                revoked_results=results.get(system, []),
+                revoked_results=revoked,
             ),
         )
 
 
-@lru_cache(maxsize=1024)
+def _encoded(document: Document) -> bytes:
+    return _canonical(document.model_dump_json())
+
+
+def _unsatisfiable(document: GovernanceDocument) -> list[RequiredEnvironment]:
+    """More results were revoked than sidecars can be told: until those have expired, none counts."""
+    return [one.model_copy(update={"accept": {**one.accept, STATUS: ["none"]}}) for one in document.environment]
+
+
+@lru_cache(maxsize=2048)
 def _canonical(text: str) -> bytes:
     """RFC 8785 bytes of a document: slow to make, and seldom another one than before."""
     return strict_json.canonical(strict_json.loads(text.encode()))

@@ -128,6 +128,8 @@ def _rows(
         counts["outcome", line.outcome if line else "other"] += 1
         if line is None:
             continue
+        if line.mode:
+            counts["mode", line.mode] += 1
         if line.outcome == "deny":
             counts.update(("reason", reason) for reason in line.reasons)
         row = asdict(line)
@@ -140,5 +142,7 @@ def _count(plane: Plane, system: str, counts: Counter[tuple[str, str]]) -> None:
     for (kind, name), count in counts.items():
         if kind == "outcome":
             plane.metrics.records.labels(system, name).inc(count)
+        elif kind == "mode":
+            plane.metrics.count_uses(system, name, count)
         else:
             plane.metrics.count_denials(name, count)

@@ -6,6 +6,7 @@ It believes nothing of the answers but that records were kept and that uses were
 from __future__ import annotations
 
 import gzip
+import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import httpx
 from app.core.errors import PlacetError
 from app.core.reason_codes import Reason
 from app.sidecar.config import SidecarConfig
+from app.sidecar.http_clients import Clients
 
 #: Seconds for one call, and for one for which a caller waits.
 TIMEOUT = 15.0
@@ -38,12 +40,16 @@ class ControlPlane:
     """The API of one control plane, as one sidecar uses it. Safe to use from several threads."""
 
     def __init__(self, config: SidecarConfig, token: str, instance: str) -> None:
-        self._http = httpx.Client(
-            base_url=f"{config.server.rstrip('/')}/api/v1/systems/{config.system}",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=TIMEOUT,
-            trust_env=False,
-            verify=str(config.server_ca) if config.server_ca else True,
+        ca = config.server_ca
+        tls = ssl.create_default_context(cafile=str(ca)) if ca else httpx.create_ssl_context(trust_env=False)
+        self._clients = Clients(
+            lambda: httpx.Client(
+                base_url=f"{config.server.rstrip('/')}/api/v1/systems/{config.system}",
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=TIMEOUT,
+                trust_env=False,
+                verify=tls,
+            )
         )
         self._name = config.name
         self._instance = instance
@@ -85,7 +91,7 @@ class ControlPlane:
 
     def _post(self, path: str, **request: Any) -> dict[str, Any]:
         try:
-            with self._http.stream("POST", path, **request) as answer:
+            with self._clients.borrow() as http, http.stream("POST", path, **request) as answer:
                 body = b""
                 for chunk in answer.iter_bytes():
                     body += chunk

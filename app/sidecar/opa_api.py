@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from app.core.errors import PlacetError
+from app.sidecar.http_clients import Clients
 
 #: Answers larger than this are not OPA's.
 _MAX_ANSWER = 8 * 1024 * 1024
@@ -51,17 +52,21 @@ class Answer:
 
 
 class OpaApi:
-    """One OPA process, known by its socket and by the token that only the agent has."""
+    """One OPA process, known by its socket and by the token that only the agent has. Threads may share it."""
 
     def __init__(self, socket: Path, token: str, *, timeout: float) -> None:
         """`timeout`: seconds for any one call."""
-        transport = httpx.HTTPTransport(uds=str(socket))
-        self._http = httpx.Client(transport=transport, base_url="http://opa", timeout=timeout, trust_env=False)
+
+        def client() -> httpx.Client:
+            transport = httpx.HTTPTransport(uds=str(socket))
+            return httpx.Client(transport=transport, base_url="http://opa", timeout=timeout, trust_env=False)
+
+        self._clients = Clients(client)
         self._authorized = {"Authorization": f"Bearer {token}"}
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._clients.close()
 
     def put_state(self, document: Mapping[str, Any]) -> None:
         """Write the whole of `data.placet_state`."""
@@ -117,7 +122,10 @@ class OpaApi:
     def _call(self, method: str, path: str, *, authorized: bool = True, content: bytes | None = None) -> httpx.Response:
         headers = self._authorized if authorized else {}
         try:
-            with self._http.stream(method, path, headers=headers, content=content) as answer:
+            with (
+                self._clients.borrow() as http,
+                http.stream(method, path, headers=headers, content=content) as answer,
+            ):
                 body = b""
                 for chunk in answer.iter_bytes():
                     body += chunk

@@ -1,5 +1,11 @@
 # An X.509-SVID that a gateway forwards: the client's certificate and its intermediates, leaf first. The gateway has
 # seen the handshake; that the chain is good, and whose it is, is checked here at the one clock reading.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.certificate
 
 import data.placet.clock

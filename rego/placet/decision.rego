@@ -1,6 +1,12 @@
 # The decision: every check of the library, then the user's policy. Doubt means deny, with a named reason.
 #
 # Each check has `failures`, which is empty only where everything was shown to hold; its default is a reason code.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet
 
 import data.placet.environment

@@ -73,13 +73,17 @@ results := array.concat(about_sidecar, about_caller)
 
 about_sidecar := [result |
 	some token in data.placet_state.trust.environment.results
-	result := verified(token)
+	[result, domain] := verified(token)
+	domain == data.placet_state.trust.domain
 	result.sub == data.placet_state.trust.execution.issuer
 ]
 
 about_caller := [result |
 	some token in presented
-	result := verified(token)
+	[result, domain] := verified(token)
+
+	# An attester of another domain speaks for the subjects of that domain alone.
+	domain in {data.placet_state.trust.domain, identity.subject.domain}
 	result.sub_id == {"format": "iss_sub", "iss": identity.subject.issuer, "sub": identity.subject.id}
 ]
 
@@ -91,9 +95,10 @@ presented := input.environment if {
 	count(input.environment) <= 4
 }
 
-# The claims of a result that a trusted attester signed for this system, and that was not revoked. One that has expired
+# The claims of a result that a trusted attester signed for this system, and that was not revoked, and the attester's
+# trust domain. One that has expired
 # gets through (it verifies at the last second of its own): what is required of its age is looked at above.
-verified(token) := claims if {
+verified(token) := [claims, attester.domain] if {
 	count(token) <= 8192
 	[first, body, _] := split(token, ".")
 	said := json.unmarshal(base64url.decode(body))

@@ -197,6 +197,25 @@ test_about_somebody_else if {
 	unknown == ["environment.invalid"]
 }
 
+test_an_attester_of_another_domain_speaks_for_that_domain_alone if {
+	foreign := "spiffe://partner.example/control-plane"
+	linked := {"attesters": {foreign: {
+		"domain": "partner.example",
+		"keys": {"a1": fixtures.vetted(fixtures.root_key, "EdDSA")},
+	}}}
+	failures(state(object.union(linked, {"results": [result({"iss": foreign})]})), {}) == ["environment.invalid"]
+	about_helper := {"sub": "helper", "sub_id": {"format": "iss_sub", "iss": fixtures.partner, "sub": "helper"}}
+	presented := {"environment": [result(object.union(about_helper, {"iss": foreign}))]}
+	helper := object.union(fixtures.tool, {"id": "helper"})
+	alone := state(object.union(linked, {"results": []}))
+	[] == environment.failures with input as presented
+		with data.placet_state as alone
+		with data.placet.identity.subject as helper
+		with data.placet.clock.now as fixtures.now
+	about_home := {"environment": [result(object.union(about_alice, {"iss": foreign}))]}
+	failures(alone, about_home) == ["environment.invalid"]
+}
+
 test_stale if {
 	with_result({"iat": fixtures.second - 300}) == ["environment.stale"]
 	with_result({"exp": fixtures.second}) == ["environment.stale"]

@@ -1,5 +1,11 @@
 # The execution token: one flat JWT by this sidecar's key, given when the execution started and everything was checked.
 # Inside the execution it stands for the subject's token and the chain of warrants.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.execution
 
 import data.placet.clock
@@ -25,12 +31,15 @@ token := claims if {
 		"time": clock.now,
 	})
 	claims.iss == data.placet_state.trust.execution.issuer
-	is_string(claims.iss)
 
-	# Subtraction is defined for numbers alone, and `concat` for strings.
+	# Subtraction is defined for numbers alone, and `concat` for strings. RFC 3339 ends with the year 9999.
 	claims.exp - claims.iat > 0
-	concat("", [claims.exe, claims.sub, claims.sub_iss, claims.domain])
-	is_array(claims.actors)
+	claims.exp <= 253402300799
+	names := [claims.exe, claims.sub, claims.sub_iss, claims.domain]
+	concat("", names)
+	min(names) != ""
+	concat("", [issuer | issuer := claims.warrant_issuer; issuer != null])
+	claims.actors == [{"issuer": issuer, "id": id} | some {"issuer": issuer, "id": id} in claims.actors; concat("", [issuer, id])]
 	concat("", claims.domains)
 	concat("", claims.warrants)
 	is_object(claims.claims)

@@ -122,7 +122,9 @@ test_claims if {
 		{"aud": ""}, {"aud": []}, {"exp": null}, {"exp": "1800000300"}, {"iat": "x"}, {"iat": 1800000300}, {"exe": 7},
 		{"sub": null}, {"sub_iss": 7}, {"domain": []}, {"actors": {}}, {"principals": null}, {"domains": "x"},
 		{"warrants": {}}, {"claims": []}, {"principals": [["i", "a"], ["b"]]}, {"principals": ["ab"]}, {"principals": [["i", 7]]},
-		{"domains": [7]}, {"warrants": [["w"]]},
+		{"domains": [7]}, {"warrants": [["w"]]}, {"sub": ""}, {"domain": ""}, {"warrant_issuer": 7}, {"exp": 253402300800},
+		{"actors": ["agent"]}, {"actors": [{"issuer": "i"}]}, {"actors": [{"issuer": "i", "id": 7}]},
+		{"actors": [{"issuer": "i", "id": "a", "more": 1}]},
 	] {
 		failing(changes) == ["execution.invalid"]
 	}

@@ -1,5 +1,11 @@
 # Who asks. The caller's own token says so; or, for a caller that was granted it, a certificate that it forwards or a
 # subject that it asserts; or, inside an execution, the token of the execution.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.identity
 
 import data.placet.actors

@@ -1,5 +1,11 @@
 # The lease: the short-lived permission of the agent, without which every decision is a denial. An agent that
 # died or hangs renews nothing, so OPA denies by itself.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.lease
 
 import data.placet.clock

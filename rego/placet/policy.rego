@@ -3,6 +3,12 @@
 #
 # The value comes through `data.placet_glue`, a module that is made for each bundle, because Rego cannot call a
 # package whose name is data.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.policy
 
 import data.placet.obligation

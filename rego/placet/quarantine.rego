@@ -1,4 +1,10 @@
 # Who and what is denied everything. Each check is written positively: a list of the wrong form clears nobody.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.quarantine
 
 import data.placet.execution

@@ -1,4 +1,10 @@
 # What is asked: action, resource and context as in AuthZEN 1.0, and what may stand beside them.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.request
 
 # The reason codes of what failed, none when the request is well formed.

@@ -1,4 +1,10 @@
 # The trust state that the agent writes, whole, at `data.placet_state`. Before the first write it is undefined.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.state
 
 # The digest by which the archived trust state of this decision can be found.

@@ -3,6 +3,12 @@
 #
 # `io.jwt.decode` and the `iss` constraint of `io.jwt.decode_verify` are not used: a token's content can make
 # either panic. The header is read by hand instead, and only its members alg, kid and typ are let through.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.token
 
 import data.placet.clock

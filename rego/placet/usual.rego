@@ -1,12 +1,18 @@
 # The usual requests, proven in as few expressions as will do: each costs every decision about a microsecond. Whatever
 # does not pass here goes through the checks themselves; the tests show that nothing else passes.
+
+# METADATA
+# scope: package
+# schemas:
+# - input: schema.input
+# - data.placet_state: schema.state
 package placet.usual
 
 import data.placet.clock
 import data.placet.execution
 import data.placet.identity
 import data.placet.scope
-import data.placet.warrant
+import data.placet.single
 
 # What a request that stands rests on. Undefined for all but the usual requests.
 grounds := {
@@ -38,21 +44,18 @@ grounds := {
 	data.placet_state.trust.warrant.required == false
 } else := {
 	"subject": {"issuer": subject.issuer, "id": subject.id, "domain": subject.domain, "actors": []},
-	"warrant": {"ids": granted.ids, "issuer": granted.issuer},
+	"warrant": {"ids": [granted.jti], "issuer": granted.iss},
 	"execution": null,
 	"until_ns": min([
 		data.placet_state.lease.valid_until_ns,
-		floor(subject.claims.exp) * 1000000000,
-		granted.expires_at * 1000000000,
+		floor(min([subject.claims.exp, granted.exp])) * 1000000000,
 	]),
 } if {
 	count(input) == 5
-	input.warrant
+	granted := single.warrant
 	subject := identity.usual
 	plain
 	count(input.identity) == 1
-	warrant.failures == []
-	granted := warrant.granted
 }
 
 # The warrants that an execution was started with, which must not have been revoked since, and their scope.

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from bench.world import AGENTS, KUBERNETES, OIDC, PARTNER, SPIFFE, SUPPORT, WARRANTS, Key, World, hop, request
+from bench.svid import Authority
+from bench.world import AGENTS, DOMAIN, KUBERNETES, OIDC, PARTNER, SPIFFE, SUPPORT, WARRANTS, Key, World, hop, request
 
 #: 2027-01-15T08:00:00Z: nothing here depends on the time of the test.
 NOW = 1_800_000_000
@@ -22,7 +23,11 @@ POLICY = """package app.authz
 
 import data.placet.subject
 
-decision := {"allow": count(reasons) == 0, "reasons": reasons, "obligations": obligations}
+decision := {"allow": count(reasons) == 0, "reasons": reasons, "obligations": obligations} if {
+	input.resource.id != "nothing"
+}
+
+reasons contains "no reason at all" if input.resource.id == "malformed"
 
 reasons contains {"code": "over", "message": sprintf("%v is over %d", [input.context.amount, 500])} if {
 	input.context.amount > 500
@@ -77,6 +82,13 @@ thorough contains {"grouped": {name: values |
 
 NUMBERS = ["1", "1.0", "1e0", "100", "1e2", "100.0", "-0", "0", "0.10", "0.1", "1E400", "12345678901234567890", "-2.50"]
 
+AUTHORITY = Authority(NOW)
+GATEWAY, FRONTEND = "spiffe://example.org/gateway", "spiffe://example.org/frontend"
+KNOWN = {
+    "x509": {DOMAIN: [AUTHORITY.pem]},
+    "grants": {OIDC: {GATEWAY: {"forward-certificate": True}, FRONTEND: {"assert-subject": True}}},
+}
+
 HOLDERS = [Key(f"holder-{n}", "ES256" if n % 3 == 2 else "EdDSA") for n in range(10)]
 OTHER = Key("k1 of somebody else")
 STRANGER = World(NOW, {**WORLD.keys, OIDC: OTHER, "https://stranger.example": Key("s1")})
@@ -113,7 +125,7 @@ def identities() -> list[Any]:
         WORLD.identity(act=nested(9)),
         WORLD.identity(SUPPORT, act=nested(8)),
         STRANGER.identity(),
-        STRANGER.identity(issuer="https://stranger.example"),
+        STRANGER.identity("alice", "https://stranger.example"),
         Key("k2").sign({"iss": OIDC, "sub": "x", "exp": NOW + 60}),
         Key("k1", "ES256").sign({"iss": OIDC, "sub": "x", "exp": NOW + 60}),
         "e30.e30.", "x", "", None, 7, {"a": 1},
@@ -127,6 +139,27 @@ def nested(depth: int) -> dict[str, Any]:
     for _ in range(depth - 1):
         act = {"sub": "spiffe://example.org/agent/1", "act": act}
     return act
+
+
+def vouchers() -> list[dict[str, Any]]:
+    """Subjects for whom somebody else vouches, the good ones first."""
+    gateway, frontend = WORLD.identity(GATEWAY), WORLD.identity(FRONTEND)
+    certificates = [
+        [AUTHORITY.leaf(SUPPORT)],
+        [AUTHORITY.leaf(SUPPORT, ends=0)],
+        [AUTHORITY.leaf("spiffe://partner.example/x")],
+        [AUTHORITY.leaf(SUPPORT), AUTHORITY.pem],
+        [AUTHORITY.pem],
+        ["-----BEGIN CERTIFICATE-----"],
+        [],
+    ]
+    return [
+        *({"token": gateway, "certificate": chain} for chain in certificates),
+        *({"token": frontend, "asserted": {"id": name}} for name in (SUPPORT, "spiffe://other.example/x", "", 7)),
+        {"token": frontend, "certificate": certificates[0]},
+        {"token": gateway, "asserted": {"id": SUPPORT}},
+        {"token": frontend, "asserted": {"id": SUPPORT}, "certificate": certificates[0]},
+    ]
 
 
 def chains() -> list[Any]:
@@ -201,9 +234,14 @@ def executions() -> list[Any]:
     return [*good * 6, *bad]
 
 
+def state(**changes: Any) -> dict[str, Any]:
+    """The usual trust state, with members replaced."""
+    return WORLD.state(**KNOWN | changes)
+
+
 def states() -> list[Any]:
     """Trust states of every kind, the usual one first."""
-    usual = WORLD.state()
+    usual = state()
     quarantine = {"subjects": {}, "executions": {}, "domains": {}, "segments": {}}
     warrant = WORLD.trust()["warrant"]
     environment = WORLD.trust()["environment"]
@@ -233,21 +271,21 @@ def states() -> list[Any]:
         "by": ["a@example.org", "b@example.org"],
     }
     special = [
-        WORLD.state(quarantine=quarantine | {"subjects": {OIDC: {SUPPORT: {"reason": "theft"}}}}),
-        WORLD.state(quarantine=quarantine | {"subjects": {OIDC: {"spiffe://example.org/agent/0": False}}}),
-        WORLD.state(quarantine=quarantine | {"domains": {PARTNER: {}}}),
-        WORLD.state(quarantine=quarantine | {"executions": {"run-1": {}}}),
-        WORLD.state(quarantine=quarantine | {"segments": {"front": {}}}, segments=segments),
-        WORLD.state(quarantine=[]),
-        WORLD.state(segments=segments),
-        WORLD.state(links={}),
-        WORLD.state(headers={}),
-        WORLD.state(max_identity_age_seconds=5),
-        WORLD.state(warrant=warrant | {"required": True}),
-        WORLD.state(warrant=warrant | {"revoked": {"revoked": {"expires_at": NOW + 60}, "w-2": {}}}),
-        WORLD.state(modes={"shadow": [shadow], "break_glass": []}),
-        WORLD.state(modes={"shadow": [], "break_glass": [glass]}, warrant=warrant | {"required": True}),
-        *(WORLD.state(environment=environment | {"required": required, "results": found}) for found in results),
+        state(quarantine=quarantine | {"subjects": {OIDC: {SUPPORT: {"reason": "theft"}}}}),
+        state(quarantine=quarantine | {"subjects": {OIDC: {"spiffe://example.org/agent/0": False}}}),
+        state(quarantine=quarantine | {"domains": {PARTNER: {}}}),
+        state(quarantine=quarantine | {"executions": {"run-1": {}}}),
+        state(quarantine=quarantine | {"segments": {"front": {}}}, segments=segments),
+        state(quarantine=[]),
+        state(segments=segments),
+        state(links={}),
+        state(headers={}),
+        state(max_identity_age_seconds=5),
+        state(warrant=warrant | {"required": True}),
+        state(warrant=warrant | {"revoked": {"revoked": {"expires_at": NOW + 60}, "w-2": {}}}),
+        state(modes={"shadow": [shadow], "break_glass": []}),
+        state(modes={"shadow": [], "break_glass": [glass]}, warrant=warrant | {"required": True}),
+        *(state(environment=environment | {"required": required, "results": found}) for found in results),
         usual | {"lease": None},
         usual | {"lease": {"issued_at_ns": 1, "valid_until_ns": 2}},
         usual | {"lease": {"issued_at_ns": (NOW + 60) * 10**9, "valid_until_ns": (NOW + 90) * 10**9}},
@@ -268,9 +306,9 @@ class Generator:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._identities, self._chains, self._executions = identities(), chains(), executions()
-        self._states = states()
+        self._states, self._vouchers = states(), vouchers()
         self._kinds: list[Callable[[Random, dict[str, Any]], None]] = [
-            self._with_identity, self._with_identity, self._with_warrant, self._in_execution, self._odd,
+            self._with_identity, self._with_identity, self._with_warrant, self._in_execution, self._vouched, self._odd,
         ]  # fmt: skip
 
     def state(self, block: int) -> Any:
@@ -298,7 +336,8 @@ class Generator:
             "nested": {random.choice("abc"): {random.choice("abc"): random.choice(numbers or [None])}},
         }
         if tame:
-            return request(context=context)
+            identifier = random.choice(["p-1"] * 30 + ["nothing", "malformed"])
+            return request(context=context, resource={"type": "payment", "id": identifier})
         context["amount"] = random.choice([501, "number:1e400", "40", None])
         context["tags"] = ["x1", "x22"]
         for name in random.sample(sorted(context), random.choice([0, 1, 3])):
@@ -316,6 +355,9 @@ class Generator:
         asked["identity"] = {"token": random.choice(self._identities)}
         if random.random() < 0.2:
             asked["execution"] = {"id": random.choice(["run-1", "run-2", ""])}
+
+    def _vouched(self, random: Random, asked: dict[str, Any]) -> None:
+        asked["identity"] = random.choice(self._vouchers)
 
     def _with_warrant(self, random: Random, asked: dict[str, Any]) -> None:
         good = random.random() < 0.8

@@ -84,6 +84,7 @@ class Decider:
             # As text: what is nested deeply is answered and recorded as it came, and Python's parser does not follow.
             allowed = '"result":{"allow":true,' in answer.text
             assert ('"result":{"allow":true,' in records[0]) is allowed
+            # A client may be stricter than OPA, never the other way round.
             assert decision.allow is allowed or decision.codes == ["decision.malformed"]
             assert decision.allow or decision.codes
             for token in tokens_in(body.decode(errors="replace")):
@@ -127,7 +128,8 @@ def deciding(directory: Path, **changes: Any) -> Iterator[Decider]:
         opa.write(world.state(lease_seconds=3000, **usual | changes))
         yield Decider(opa, world)
         assert opa.process.poll() is None
-        assert b"panic" not in opa.stderr.read_bytes()
+        # A handler that panics is noted between the records, as plain text.
+        assert [line for line in opa.stderr.read_bytes().split(b"\n") if line and not line.startswith(b"{")] == []
 
 
 @pytest.fixture(scope="module")
@@ -370,17 +372,15 @@ OPTIONAL: dict[str, dict[str, set[str]]] = {
         "header.kid": {MISSING, *TEXTS, "empty text"},
     },
     "proof": {"jti": {"text"}, "header.kid": {MISSING}},
-    # The sidecar alone signs these. What they hold is checked where a decision rests on it.
     "execution": {
         "iat": {"number", "fraction", "negative"},
-        "exp": {"beyond 2^53", "beyond floats"},
         "until": {*VALUES, MISSING} - {"monstrous"},
         "claims": {"empty object", "object", "duplicates", "deep object"},
         "warrant_issuer": {MISSING, *TEXTS},
         "domain": TEXTS,
         "warrants": {"empty array"},
-        "principals": {"empty array", "array", "huge array", "deep"},
-        "domains": {"empty array", "array", "huge array", "deep"},
+        "principals": {"empty array"},
+        "domains": {"empty array"},
         "actors": {"empty array"},
         "constraints": {"empty object"},
     },

@@ -23,8 +23,35 @@ pytestmark = pytest.mark.stack
 
 ISSUER = stand.Issuer()
 
+SIDECAR = stand.Issuer(stand.SIDECAR, kid="e1")
+CONTROL_PLANE = stand.Issuer(stand.CONTROL_PLANE, kid="w1")
+API = "spiffe://example.org/api"
+CLAIMS = {
+    "sub": API,
+    "sub_iss": stand.ISSUER,
+    "domain": stand.DOMAIN,
+    "actors": [],
+    "claims": {},
+    "principals": [[stand.ISSUER, API]],
+    "domains": [stand.DOMAIN],
+    "warrants": [],
+    "warrant_issuer": None,
+    "actions": ["*"],
+    "resources": ["*"],
+    "constraints": {},
+}
+INNER = ISSUER.token(sub="spiffe://example.org/inner")
+EXECUTION = SIDECAR.execution("e-1", CLAIMS)
+#: A holder of other people's tokens, and an execution of it: what verifies is recorded, so this must be cut too.
+CARRIER = ISSUER.token(note=f"Bearer {INNER}")
+CARRYING = SIDECAR.execution("e-1", CLAIMS | {"claims": {"note": INNER}})
+WARRANT = CONTROL_PLANE.warrant(API)
+
 #: Usable tokens: good signatures over different claims.
-TOKENS = [ISSUER.token(), ISSUER.token(sub="spiffe://example.org/other"), ISSUER.token(aud="elsewhere"), ISSUER.token(exp=1)]
+TOKENS = [
+    ISSUER.token(), ISSUER.token(sub="spiffe://example.org/other"), ISSUER.token(aud="elsewhere"), ISSUER.token(exp=1),
+    EXECUTION, WARRANT, CARRIER, CARRYING, INNER,
+]  # fmt: skip
 
 #: A policy that hands tokens on where it can: into reasons, obligations and a conflict.
 LEAKY = {
@@ -44,7 +71,8 @@ decision := 2 if input.context.conflict
 def opa(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stand.Server]:
     files = stand.composed(LEAKY, "leaky/authz/decision", ["leaky"])
     with stand.running(installed("opa"), files, tmp_path_factory.mktemp("opa")) as server:
-        server.write(stand.trust_state(ISSUER))
+        grants = {ISSUER.name: {API: {"assert-subject": True, "forward-certificate": True}}}
+        server.write(stand.trust_state(ISSUER, sidecar=SIDECAR, control_plane=CONTROL_PLANE, grants=grants))
         yield server
 
 
@@ -61,9 +89,9 @@ class Tail:
         return [line.decode() for line in raw.split(b"\n") if line]
 
 
-def ask(opa: stand.Server, body: Any) -> tuple[int, list[str]]:
+def ask(opa: stand.Server, body: Any, path: str = stand.DECISION) -> tuple[int, list[str]]:
     tail = Tail(opa.stderr)
-    answer = opa.client.post(stand.DECISION, json=body)
+    answer = opa.client.post(path, json=body, headers=opa.agent if path != stand.DECISION else {})
     return answer.status_code, tail.lines()
 
 
@@ -88,12 +116,19 @@ embedded = (
 requests = st.fixed_dictionaries(
     {},
     optional={
-        "identity": holders | st.builds(lambda token: {"token": token}, tokens | json_values),
+        "identity": holders
+        | st.builds(lambda token: {"token": token}, tokens | json_values)
+        | st.builds(lambda token, value: {"token": token, "asserted": {"id": value}}, tokens, tokens | json_values)
+        | st.builds(lambda token, value: {"token": token, "certificate": value}, tokens, st.lists(tokens) | embedded),
         "warrant": st.lists(tokens | json_values, max_size=3) | holders,
+        "proof": tokens | embedded,
+        "environment": st.lists(tokens | json_values, max_size=3) | embedded,
         "action": st.just({"name": "read"}) | json_values,
         "resource": st.just({"type": "payment", "id": "p"}) | json_values,
         "context": st.fixed_dictionaries({"v": embedded}, optional={"conflict": st.booleans()}) | embedded,
-        "execution": embedded,
+        "execution": embedded
+        | st.builds(lambda token: {"id": "e-1", "token": token}, tokens | embedded)
+        | st.builds(lambda token, value: {"id": value, "token": token}, tokens, embedded),
         "unknown": embedded,
     },
 )
@@ -101,9 +136,9 @@ inputs = json_values | requests | tokens | st.lists(embedded, max_size=2)
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(inputs)
-def test_every_answer_has_one_record_without_tokens(opa: stand.Server, asked: Any) -> None:
-    status, lines = ask(opa, {"input": asked})
+@given(inputs, st.sampled_from([stand.DECISION, "/v1/data/placet/start"]))
+def test_every_answer_has_one_record_without_tokens(opa: stand.Server, asked: Any, path: str) -> None:
+    status, lines = ask(opa, {"input": asked}, path)
     if status not in (200, 500):
         assert status == 400
         assert lines == []
@@ -158,6 +193,41 @@ def test_the_record_keeps_what_replay_needs(opa: stand.Server) -> None:
     assert len(operands) == hashlib.sha256().digest_size * 2
     assert result[0] is True
     assert result[2]["sub"] == "spiffe://example.org/api"
+
+
+@pytest.mark.parametrize("beside", [{}, {"warrant": [WARRANT]}, {"proof": WARRANT}, {"environment": [WARRANT]}])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        stand.request(TOKENS[0]),
+        stand.request(CARRIER),
+        stand.request(None, identity=None, execution={"id": "e-1", "token": EXECUTION}),
+        stand.request(None, identity=None, execution={"id": "e-1", "token": CARRYING}),
+        stand.request(None, identity={"token": CARRIER, "asserted": {"id": "spiffe://example.org/x"}}),
+    ],
+    ids=["identity", "carrier", "execution", "carrying execution", "asserted"],
+)
+def test_no_token_of_any_member_is_recorded(opa: stand.Server, asked: dict[str, Any], beside: dict[str, Any]) -> None:
+    for path in (stand.DECISION, "/v1/data/placet/start"):
+        status, [line] = ask(opa, {"input": asked | beside}, path)
+        assert status == 200
+        for token in TOKENS:
+            assert token.rsplit(".", 1)[1] not in line
+        assert "could not be masked" not in line
+        record = json.loads(line)
+        assert {key: record["input"][key] for key in ("action", "resource", "context")} == {
+            key: asked[key] for key in ("action", "resource", "context")
+        }
+
+
+def test_what_an_execution_is_recorded_with(opa: stand.Server) -> None:
+    asked = stand.request(None, identity=None, execution={"id": "e-1", "token": EXECUTION})
+    _, [line] = ask(opa, {"input": asked})
+    record = json.loads(line)
+    assert record["input"]["execution"] == {"id": "e-1", "token": stand.digest(EXECUTION.encode())}
+    [(operands, verified)] = record["nd_builtin_cache"]["io.jwt.decode_verify"].items()
+    assert len(operands) == hashlib.sha256().digest_size * 2
+    assert verified[2]["sub"] == API
 
 
 @pytest.mark.parametrize("number", ["1e400", "12345678901234567890123456789", "1.0", "-0", "1E5"])

@@ -60,7 +60,7 @@ class NewIssuer(Body):
         if self.max_age_seconds <= self.refresh_seconds:
             raise Invalid("the keys' age limit must be longer than the time between two refreshes")
         if self.ca is not None:
-            issuer_keys.read_roots(self.ca)
+            issuer_keys.read_authorities(self.ca)
         source = Source(self.jwks_uri or "", self.pins, self.ca, self.refresh_seconds, self.max_age_seconds)
         keys = issuers.given_keys(self.kind, self.jwks, self.x509_roots)
         return issuers.checked(

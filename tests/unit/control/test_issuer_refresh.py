@@ -286,6 +286,46 @@ def test_keys_that_cannot_be_used_are_left_out_and_reported(api, keys):
     assert [line.split(":")[0] for line in shown["source"]["refused"]] == ["odd", "short"]
 
 
+odd_values = st.none() | st.booleans() | st.integers() | st.text(max_size=6) | st.lists(st.text(max_size=3), max_size=2)
+odd_keys = st.fixed_dictionaries(
+    {},
+    optional={
+        "kty": st.sampled_from(["EC", "OKP", "RSA", "oct"]) | odd_values,
+        "crv": st.sampled_from(["P-256", "Ed25519"]) | odd_values,
+        "use": st.sampled_from(["sig", "enc", "jwt-svid", "x509-svid"]) | odd_values,
+        "kid": st.just("k") | odd_values,
+        "x": st.just(OLD["x"]) | odd_values,
+        "y": odd_values,
+        "alg": odd_values,
+        "x5c": st.lists(st.text(max_size=8), max_size=2) | odd_values,
+    },
+)
+
+
+@given(st.fixed_dictionaries({}, optional={"keys": st.lists(odd_keys | odd_values, max_size=4) | odd_values}))
+def test_any_set_is_taken_or_refused_in_one_line(document):
+    for kind in issuers.KINDS:
+        said, found = "", None
+        try:
+            found, _ = jwks_refresh.usable(document, kind, [])
+        except Problem as problem:
+            said = str(problem)
+        assert "\n" not in said
+        assert bool(said) == (found is None)
+        assert found is None or all(set(key) <= {"kty", "crv", "x", "kid", "alg", "use"} for key in found.keys.values())
+
+
+@given(st.text(max_size=40) | st.builds("https://{}".format, st.text(max_size=20)))
+def test_any_address_is_taken_or_refused_in_one_line(text):
+    said = ""
+    try:
+        Outbound().check(text)
+    except Problem as problem:
+        said = str(problem)
+    assert "\n" not in said
+    assert said or text.lower().startswith("https://")
+
+
 def test_with_pins_a_new_key_needs_somebody(api, keys):
     pins = [issuer_keys.thumbprint(OLD)]
     assert add(api, jwks_uri=f"{keys.url}/keys", pins=pins).status_code == 201

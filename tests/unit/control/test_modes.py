@@ -149,6 +149,7 @@ def test_uses_of_a_mode_are_found_and_shown(api, anonymous):
     def found(**wanted):
         return {one["decision_id"] for one in api.get("/api/v1/decisions", params=wanted).json()["items"]}
 
+    assert 'placet_mode_uses_total{mode="shadow",system="payments"} 1.0' in api.get("/metrics").text
     assert found(mode="shadow") == {"d1"}
     assert found(mode="break-glass") == {"d3"}
     assert found(mode="any") == {"d1", "d3"}
