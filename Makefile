@@ -75,7 +75,7 @@ test: test-rego test-python ## Run all tests: Rego with coverage, then Python wi
 
 .PHONY: test-rego
 test-rego: tools
-	@for part in rego bundles/*/; do \
+	@for part in rego/placet rego/authz bundles/*/; do \
 	  printf 'opa test %s: ' "$$part"; $(OPA) test $$part; \
 	  $(OPA) test --verbose --coverage --threshold 100 $$part >/dev/null; \
 	done

@@ -42,6 +42,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         epilog="Start with: placet demo run  ·  exit codes: 0 done, 1 failed, 2 wrong usage, 3 denied",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # its tables cut the names of long options in a terminal of 80 columns
     )
     completing = "_PLACET_COMPLETE" in os.environ
     used = next((word for word in arguments if not word.startswith("-")), None)

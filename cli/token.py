@@ -15,14 +15,18 @@ from cli.output import Output, OutputOption, emit, messages
 app = typer.Typer()
 
 
-@app.command(epilog="Example: placet token create payments-sidecars --scope record:write --system payments -o s.token")
+@app.command(
+    epilog="Example: placet token create payments-sidecars --scope record:write --scope execution:write "
+    "--scope environment:write --system payments -o s.token"
+)
 def create(
     name: Annotated[str, typer.Argument(help="What the token is for.", show_default=False)],
     scope: Annotated[
         list[str],
         typer.Option(
             help="What it may do: admin, system:read, system:write, release:write, channel:write, quarantine:write, "
-            "issuer:write, token:write, decision:read, record:write or metrics:read. Repeatable."
+            "issuer:write, governance:write, warrant:read, warrant:issue, warrant:revoke, execution:write, "
+            "environment:write, token:write, decision:read, record:write or metrics:read. Repeatable."
         ),
     ],
     system: Annotated[str | None, typer.Option(help="The only system that it may act for.")] = None,

@@ -78,7 +78,8 @@ def exchange(plane: Plane, presented: Presented, admit: Callable[[str], None]) -
         subject, actor = _identities(session, home, presented, document.max_identity_age_seconds)
         standing.require(session, home, [subject.who, *([actor] if actor else [])])
         rule = _rule(document.exchange, subject.who, actor, presented.details)
-        request = _request(rule, subject.who, actor, presented.details)
+        wanted = _request(rule, subject.who, actor, presented.details)
+        request = warrants.addressed(wanted, home, presented.system)
         asker = _asker(presented, subject, actor)
         admit(asker.id)
         key = _waiting(session, presented.system, asker, request) if document.approval.required else None

@@ -27,7 +27,11 @@ SKEW = 2
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _HEADER = {"alg", "kid", "typ"}
+#: A token of another type was made to say something else (RFC 8725, section 3.11).
+_TYPES = {"jwt", "jose", "at+jwt", "application/at+jwt"}
 _MAX_NAME = 2048
+#: 9999-12-31T23:59:59Z: what is later cannot be written, and decisions refuse it.
+_LATEST = 253402300799
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ def verify(
     header, unverified = (_object(part, what) for part in token.split(".")[:2])
     if not set(header) <= _HEADER or not isinstance(header.get("kid"), str):
         raise Denied(Reason.IDENTITY_MALFORMED, f"the {what}'s header must hold alg, kid and typ alone", step=what)
+    if str(header.get("typ", "JWT")).lower() not in _TYPES:
+        raise Denied(Reason.IDENTITY_MALFORMED, f"the {what} is of another type than identities are (typ)", step=what)
     issuer = _issuer(session, unverified)
     if issuer is None:
         raise Denied(Reason.IDENTITY_ISSUER_UNKNOWN, f"the {what}'s issuer is not trusted", step=what)
@@ -102,6 +108,8 @@ def _check_age(claims: Mapping[str, Any], max_age: int | None, what: str) -> Non
     for name in ("exp", "nbf", "iat"):  # PyJWT takes "12" for 12
         if name in claims and (isinstance(claims[name], bool) or not isinstance(claims[name], int | float)):
             raise Denied(Reason.IDENTITY_CLAIMS, f"the {what}'s {name} is no number", step=what)
+    if claims["exp"] > _LATEST:
+        raise Denied(Reason.IDENTITY_CLAIMS, f"the {what}'s exp is no date", step=what)
     issued, at = claims.get("iat"), time.time()
     if issued is not None and issued > at + SKEW:
         raise Denied(Reason.IDENTITY_FUTURE, f"the {what} was issued in the future", step=what)

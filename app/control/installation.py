@@ -99,7 +99,7 @@ def _write_keys(settings: Settings, root: CryptoSigner) -> tuple[OnlineKeys, byt
         signers[role], pem = generate()
         write_atomically(settings.keys / f"{role}.pem", pem, mode=0o600)
     online = OnlineKeys(**signers)
-    metadata = first_root(online, root)
+    metadata = first_root(online, root, settings.domain)
     write_atomically(settings.root_metadata, metadata, mode=0o644)
     write_atomically(settings.session_key, secrets.token_urlsafe(48).encode(), mode=0o600)
     return online, metadata

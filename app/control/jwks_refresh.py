@@ -76,7 +76,7 @@ def usable(document: Mapping[str, Any], kind: str, pins: Sequence[str]) -> tuple
     roots: list[str] = []
     refused: list[str] = []
     for one in listed:
-        if not isinstance(one, Mapping) or one.get("use", "sig") not in {"sig", "jwt-svid", "x509-svid"}:
+        if not isinstance(one, Mapping) or one.get("use", "sig") not in ("sig", "jwt-svid", "x509-svid"):
             continue
         try:
             found = _take(one, kind)
@@ -149,7 +149,8 @@ def refresh(plane: Plane, issuer: str) -> None:
         return
     try:
         # Keys that were withdrawn and count again need room, as new ones do.
-        _take_over(plane, source, issuer, replace(fetched, keys=fetched.keys or known))
+        same = replace(fetched, keys=known, refused=source.refused)
+        _take_over(plane, source, issuer, fetched if fetched.keys else same)
     except Problem as problem:  # the state would grow too large for sidecars
         log.warning("cannot publish the keys of %s: %s", issuer, problem)
         _note(plane, source, issuer, str(problem))

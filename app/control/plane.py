@@ -24,6 +24,7 @@ from app.control.store import Store, TufMetadata, migrations
 from app.core.errors import Denied, PlacetError
 from app.core.evidence import VerifiedStatement
 from app.core.reason_codes import Reason
+from app.core.targets import DOMAIN
 from app.core.verification import VerifiedRelease
 from app.core.verification_policy import VerificationPolicy
 
@@ -113,4 +114,7 @@ def _own_root(settings: Settings, store: Store) -> Metadata[Root]:
         row = session.get(TufMetadata, "1.root.json")
     if row is None or row.body != pinned:
         raise PlacetError(f"the database belongs to another control plane than {settings.directory}")
-    return Metadata[Root].from_bytes(pinned)
+    root = Metadata[Root].from_bytes(pinned)
+    if root.signed.unrecognized_fields.get(DOMAIN) != settings.domain:
+        raise PlacetError(f"the TUF root is not of the domain {settings.domain}: sidecars would refuse all of it")
+    return root

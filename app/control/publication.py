@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
@@ -39,6 +40,7 @@ from app.core.targets import (
 #: Bytes of `MAX_STATE` that nothing but quarantine, with the results that it revokes, may use: nobody can fill the room
 #: so that a subject cannot be denied any more.
 RESERVED = 24 * 1024
+_NO_QUARANTINE: dict[str, list[Any]] = {"quarantine": [], "quarantined": []}
 
 
 def targets(session: Session, objects: Objects, published: set[str], domain: str) -> dict[str, TargetFile]:
@@ -92,15 +94,27 @@ def _documents(session: Session, domain: str) -> Iterator[tuple[str, bytes]]:
         )
         yield channel_target(pointer.system, pointer.channel), document.encode()
     state = _state(session, domain)
-    body, calm = _encoded(state), len(_encoded(state.model_copy(update={"quarantine": [], "quarantined": []})))
-    _require_room("issuers, domains and grants together", calm, len(body))
+    body = _encoded(state)
+    whole, calm = (len(one) + _growth(state) for one in (body, _encoded(state.model_copy(update=_NO_QUARANTINE))))
+    _require_room("issuers, domains and grants together", calm, whole)
     yield STATE_TARGET, body
     for system, told in _governances(session, horizons, domain):
-        text = _encoded(told)
-        calm_text = len(_encoded(told.model_copy(update={"revoked_results": []})))
+        text, calm_text = _encoded(told), _encoded(told.model_copy(update={"revoked_results": []}))
+        grown = _segment_growth(told)
         what = f"the governance of {system}, with what is for all systems,"
-        _require_room(what, calm + calm_text, len(body) + len(text))
+        _require_room(what, calm + len(calm_text) + grown, whole + len(text) + grown)
         yield governance_target(system), text
+
+
+def _growth(state: PublishedState) -> int:
+    """Bytes by which the state grows when a sidecar writes it for OPA: each key becomes a key set in a JSON string."""
+    sets = [one.keys for one in state.issuers] + [one.keys for one in state.warrant_issuers + state.attesters]
+    return sum(4 * len(key) + 64 for keys in sets for key in keys.values())
+
+
+def _segment_growth(told: SystemGovernance) -> int:
+    """And a system's governance: every name and prefix says its segment."""
+    return sum((len(one.subjects) + len(one.resources)) * (len(one.name) + 28) for one in told.segments)
 
 
 def _require_room(what: str, calm: int, whole: int) -> None:

@@ -19,7 +19,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetF
 from app.control.signing_keys import ONLINE_ROLES, OnlineKeys
 from app.control.store import TufMetadata
 from app.control.store.columns import now
-from app.core.targets import ISSUED_AT
+from app.core.targets import DOMAIN, ISSUED_AT
 
 #: How long each role's metadata is valid. A sidecar's horizon is counted from ISSUED_AT, whatever these say; the
 #: root's is long because there is no command yet that signs a new one.
@@ -117,9 +117,14 @@ class Repository:
         )
 
 
-def first_root(online: OnlineKeys, root: CryptoSigner) -> bytes:
-    """Version 1 of the root role: it names the key of each role and is signed by the root key."""
-    signed = Root(version=1, expires=_expiry(Root.type, now()), consistent_snapshot=True)
+def first_root(online: OnlineKeys, root: CryptoSigner, domain: str) -> bytes:
+    """Version 1 of the root role: it names the key of each role and the trust domain, and the root key signs it."""
+    signed = Root(
+        version=1,
+        expires=_expiry(Root.type, now()),
+        consistent_snapshot=True,
+        unrecognized_fields={DOMAIN: domain},
+    )
     signed.add_key(root.public_key, Root.type)
     for role in ONLINE_ROLES:
         signed.add_key(getattr(online, role).public_key, role)

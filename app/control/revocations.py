@@ -25,17 +25,25 @@ def revoke(
 ) -> tuple[WarrantRevocation, bool]:
     """Revoke a warrant, or the request for one, and say whether that is new. To be done while publishing.
 
-    One that this control plane did not issue, such as a delegated one, needs its `exp`, seconds since the epoch.
+    One that this control plane did not issue, such as a delegated one, needs its `exp`, seconds since the epoch. Said
+    again with a later one, that counts: the first may have been a mistake, and would end the revocation too early.
     """
-    if (found := session.get(WarrantRevocation, (system, jti))) is not None:
+    found = session.get(WarrantRevocation, (system, jti))
+    if found is not None and expires_at is None:
         return found, False
     until = _until(session, system, jti, expires_at)
-    if until > now() and _in_force(session, system) >= MAX_REVOKED:
+    if found is not None and until <= found.expires_at:
+        return found, False
+    is_listed = found is not None and found.expires_at > now() - GRACE
+    if until > now() and not is_listed and _in_force(session, system) >= MAX_REVOKED:
         raise Conflict(
             f"{MAX_REVOKED} warrants are revoked in {system}, as many as sidecars take: withdraw the key that signed "
             "them (placet warrant key list), or quarantine their holder"
         )
-    revocation = WarrantRevocation(system=system, jti=jti, expires_at=until, reason=reason, revoked_by=by.id)
+    revocation = found or WarrantRevocation(
+        system=system, jti=jti, expires_at=until, reason=reason, revoked_by=by.id
+    )
+    revocation.expires_at = until
     session.add(revocation)
     session.flush()
     return revocation, True

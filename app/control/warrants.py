@@ -85,6 +85,7 @@ def ask(
     """
     systems.find(session, system)
     governance.require_text(request.document())
+    request = addressed(request, home, system)
     if key is not None and (found := _asked_before(session, system, asker, key)) is not None:
         if found.request != request.document():
             raise Conflict("this Idempotency-Key was used for another request; choose another one")
@@ -112,6 +113,12 @@ def ask(
     session.add(row)
     session.flush()
     return row, True
+
+
+def addressed(request: WarrantRequest, home: str, system: str) -> WarrantRequest:
+    """The request with the audience that it will have. Approvers sign it, so it names the domain: an approval that was
+    given to another control plane, for a system of the same name, is none here."""
+    return request if request.audience else request.model_copy(update={"audience": audience_of(home, system)})
 
 
 def issue(row: Warrant, home: str) -> None:

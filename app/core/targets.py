@@ -16,6 +16,10 @@ from app.core import strict_json
 #: Member of the signed TUF timestamp: RFC 3339 time of issue in UTC, such as `2026-01-31T12:00:00.000Z`.
 ISSUED_AT = "x-placet-issued-at"
 
+#: Member of the signed TUF root: the control plane's trust domain. The root is signed offline and pinned by sidecars,
+#: so that whoever has the control plane cannot take the name of another one, and with it what was signed for that.
+DOMAIN = "x-placet-domain"
+
 STATE_TARGET = "state.json"
 
 BUNDLE_FILE = "bundle.tar.gz"

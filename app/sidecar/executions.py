@@ -27,6 +27,8 @@ log = logging.getLogger("placet.sidecar")
 
 PATH = "placet/start"
 _ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
+#: Seconds that an id is somebody's after a start or a renewal: longer than the token lives, redemption included.
+_CLAIMED = LIFETIME + 60
 #: What the control plane may refuse a redemption with; anything else is doubt.
 _REFUSALS = frozenset(
     {
@@ -103,6 +105,8 @@ class Executions:
             return Outcome(refused(Reason.EXECUTION_MISMATCH, about))
         if reason := revocation.ended(claims, trust):
             return Outcome(refused(reason, about))
+        if not self._claim(identifier, claims):
+            return Outcome(refused(Reason.EXECUTION_CONFLICT, about))
         until = claims.get("until", claims["exp"])
         inherited = {name: value for name, value in claims.items() if name not in {"iss", "aud", "iat", "exp", "exe"}}
         try:
@@ -129,13 +133,16 @@ class Executions:
 
     def _settle(self, identifier: str, start: Start, proof: Any) -> Reason | None:
         """What must be so once, and not again: the proof's nonce, the execution's id, the uses of the warrants."""
-        now = time.time()
-        if proof is not None and not self._nonces.use(jti_of(proof), now):
+        if proof is not None and not self._nonces.use(jti_of(proof), time.time()):
             return Reason.WARRANT_PROOF_INVALID
-        owner = (start.claims["sub_iss"], start.claims["sub"], *start.claims["warrants"])
-        if not self._executing.claim(identifier, owner, now, until=start.until):
+        if not self._claim(identifier, start.claims):
             return Reason.EXECUTION_CONFLICT
         return self._redeemed(identifier, _subject(start.claims), start.redeem) if start.redeem else None
+
+    def _claim(self, identifier: str, claims: Mapping[str, Any]) -> bool:
+        """Take the id for this subject and its warrants, or keep it, as long as the token that follows may live."""
+        owner, now = (claims["sub_iss"], claims["sub"], *claims["warrants"]), time.time()
+        return self._executing.claim(identifier, owner, now, until=now + _CLAIMED)
 
     def _redeemed(self, identifier: str, subject: dict[str, str], warrants: Sequence[Redeemed]) -> Reason | None:
         try:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
-from tuf.api.metadata import Metadata, Timestamp
+from tuf.api.metadata import Metadata, Root, Timestamp
 from tuf.ngclient import FetcherInterface, Updater
 
 from app.core.archive import MAX_COMPRESSED
@@ -26,6 +26,7 @@ from app.core.files import write_atomically
 from app.core.governance import SystemGovernance
 from app.core.reason_codes import Reason
 from app.core.targets import (
+    DOMAIN,
     ISSUED_AT,
     STATE_TARGET,
     ChannelPointer,
@@ -65,6 +66,7 @@ class Repository:
         """`root`: the pinned TUF root, as the control plane's operator handed it over."""
         self._config = config
         self._root = root
+        self._domain = _domain(root)
         self._floor = _Floor(config.files.private / "pointer.json", config.minimum_sequence)
         self._http = httpx.Client(
             timeout=TIMEOUT,
@@ -141,7 +143,7 @@ class Repository:
             raise Denied(Reason.METADATA_INVALID, _line(error)) from error
         self._updater = updater
         pointer = self._pointer()
-        state = self._document(STATE_TARGET, PublishedState)
+        state = self._state()
         governance = self._governance()
         issued_at = _issued_at(files.metadata / "timestamp.json")
         self._floor.pass_over(pointer)
@@ -153,6 +155,12 @@ class Repository:
         if (pointer.system, pointer.channel) != (system, channel):
             raise Denied(Reason.METADATA_INVALID, f"the pointer is of {pointer.system}/{pointer.channel}")
         return pointer
+
+    def _state(self) -> PublishedState:
+        state = self._document(STATE_TARGET, PublishedState)
+        if state.domain != self._domain:
+            raise Denied(Reason.METADATA_INVALID, f"the state is of {state.domain}, the pinned root of {self._domain}")
+        return state
 
     def _governance(self) -> SystemGovernance:
         governance = self._document(governance_target(self._config.system), SystemGovernance)
@@ -224,6 +232,15 @@ class _CacheFetcher(FetcherInterface):
         if role == "root" or "/tuf/metadata/" not in url or not path.exists():
             raise DownloadHTTPError(f"{name} is not stored", 404)
         yield path.read_bytes()
+
+
+def _domain(root: bytes) -> str:
+    """The trust domain that the pinned root names. Raises `PlacetError`."""
+    try:
+        domain = Metadata[Root].from_bytes(root).signed.unrecognized_fields[DOMAIN]
+    except (RepositoryError, KeyError) as error:
+        raise PlacetError("the TUF root is no control plane's of this version: it names no trust domain") from error
+    return str(domain)
 
 
 def _issued_at(path: Path) -> float:

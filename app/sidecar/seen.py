@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
-from typing import Any
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from typing import Any, Generic, TypeVar
 
 import jwt
+
+_Value = TypeVar("_Value")
 
 #: Seconds for which a proof is accepted, by its `iat`, with the skew of clocks; a nonce is remembered longer.
 PROOF_LIFE = 60
 _REMEMBERED = PROOF_LIFE + 10
 #: Entries at most. Beyond it everything is refused until some have expired: doubt denies.
 MAX_ENTRIES = 100_000
+#: Executions of one subject at most: nobody alone can fill the room of all.
+SHARE = MAX_ENTRIES // 10
 
 
-class _Expiring:
+class _Expiring(Generic[_Value]):
     """A map whose entries end. Not safe by itself."""
 
     def __init__(self) -> None:
-        self._entries: dict[Hashable, tuple[Hashable, float]] = {}
+        self._entries: dict[Hashable, tuple[_Value, float]] = {}
         self._swept = 0.0
 
-    def get(self, key: Hashable, now: float) -> Hashable | None:
+    def get(self, key: Hashable, now: float) -> _Value | None:
         value, until = self._entries.get(key, (None, 0.0))
         return value if now < until else None
 
-    def put(self, key: Hashable, value: Hashable, now: float, until: float) -> bool:
-        if len(self._entries) >= MAX_ENTRIES and not self._sweep(now):
-            return False
+    def put(self, key: Hashable, value: _Value, now: float, until: float) -> bool:
+        if key not in self._entries and len(self._entries) >= MAX_ENTRIES:
+            self.sweep(now)
+            if len(self._entries) >= MAX_ENTRIES:
+                return False
         self._entries[key] = (value, until)
         return True
 
-    def _sweep(self, now: float) -> bool:
-        if not 0 <= now - self._swept < 1:  # at most once a second: a full map must not cost each caller a pass
-            self._entries = {key: entry for key, entry in self._entries.items() if now < entry[1]}
-            self._swept = now
-        return len(self._entries) < MAX_ENTRIES
+    def values(self) -> Iterable[_Value]:
+        return [value for value, _ in self._entries.values()]
+
+    def sweep(self, now: float) -> bool:
+        """Forget what has ended; at most once a second, since each caller would pay for it. Says whether it did."""
+        if 0 <= now - self._swept < 1:
+            return False
+        self._entries = {key: entry for key, entry in self._entries.items() if now < entry[1]}
+        self._swept = now
+        return True
 
 
 class Nonces:
@@ -44,7 +56,7 @@ class Nonces:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._used = _Expiring()
+        self._used: _Expiring[bool] = _Expiring()
 
     def use(self, nonce: str | None, now: float) -> bool:
         """Use a nonce, once. False when it was used before, or there is none."""
@@ -59,13 +71,26 @@ class Executing:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._owners = _Expiring()
+        self._owners: _Expiring[tuple[str, ...]] = _Expiring()
+        #: How many a subject has; those that have ended count until they are looked for.
+        self._shares: Counter[tuple[str, ...]] = Counter()
 
-    def claim(self, execution: str, owner: Hashable, now: float, *, until: float) -> bool:
-        """Take an id for `owner`. False when somebody else has it; the same owner may ask again."""
+    def claim(self, execution: str, owner: tuple[str, ...], now: float, *, until: float) -> bool:
+        """Take an id for `owner`: the subject's issuer and name, and what else must be the same.
+
+        False when somebody else has it, or the subject has too many; the same owner may ask again.
+        """
+        subject = owner[:2]
         with self._lock:
             known = self._owners.get(execution, now)
-            return known in (None, owner) and self._owners.put(execution, owner, now, until)
+            if known is not None:
+                return known == owner and self._owners.put(execution, owner, now, until)
+            if self._shares[subject] >= SHARE and self._owners.sweep(now):
+                self._shares = Counter(one[:2] for one in self._owners.values())
+            if self._shares[subject] >= SHARE or not self._owners.put(execution, owner, now, until):
+                return False
+            self._shares[subject] += 1
+            return True
 
 
 def jti_of(proof: Any) -> str | None:

@@ -21,10 +21,11 @@ inside if object.get(input, ["execution", "token"], set()) != set()
 
 # The verified claims. Undefined when they do not hold.
 token := claims if {
-	count(input.execution.token) <= 16384
+	text := input.execution.token
+	count(text) <= 16384
 	key := data.placet_state.trust.execution.keys[kid]
 	key.alg == "EdDSA"
-	[true, _, claims] = io.jwt.decode_verify(input.execution.token, {
+	[true, _, claims] = io.jwt.decode_verify(text, {
 		"cert": key.jwks,
 		"alg": "EdDSA",
 		"aud": data.placet_state.trust.audience,
@@ -38,11 +39,19 @@ token := claims if {
 	names := [claims.exe, claims.sub, claims.sub_iss, claims.domain]
 	concat("", names)
 	min(names) != ""
-	concat("", [issuer | issuer := claims.warrant_issuer; issuer != null])
+	is_object(claims.claims)
+	concat("", array.concat([issuer | issuer := claims.warrant_issuer; issuer != null], claims.warrants))
+	dependence_well_formed(claims)
+}
+
+# On whom the execution depends: its actors, and everybody and every domain that quarantine is to look up.
+dependence_well_formed(claims) if {
+	claims.actors == []
+	claims.principals == [[claims.sub_iss, claims.sub]]
+	claims.domains == [claims.domain]
+} else if {
 	claims.actors == [{"issuer": issuer, "id": id} | some {"issuer": issuer, "id": id} in claims.actors; concat("", [issuer, id])]
 	concat("", claims.domains)
-	concat("", claims.warrants)
-	is_object(claims.claims)
 
 	# Nobody can be looked up who is not a pair of texts.
 	claims.principals == [[issuer, id] | some [issuer, id] in claims.principals]
@@ -123,8 +132,8 @@ well_formed if {
 }
 
 # The key's id: trust state lists how this sidecar writes its header, so that it need not be taken apart.
-kid := data.placet_state.trust.execution.headers[split(input.execution.token, ".")[0]] if {
-	count(split(input.execution.token, ".")) == 3
+kid := data.placet_state.trust.execution.headers[head] if {
+	[head, _, _] := split(input.execution.token, ".")
 } else := header.kid
 
 header := decoded if {

@@ -22,11 +22,8 @@ begun := {
 		"domain": subject.domain,
 		"actors": subject.actors,
 		"claims": carried,
-		"principals": array.concat(
-			[[subject.issuer, subject.id]],
-			[[one.issuer, one.id] | some one in quarantine.others],
-		),
-		"domains": quarantine.domains,
+		"principals": array.concat([[subject.issuer, subject.id]], [other | some other in others]),
+		"domains": [domain | some domain in {domain | some domain in quarantine.domains; is_string(domain)}],
 		"warrants": effective.ids,
 		"warrant_issuer": effective.issuer,
 		"actions": effective.actions,
@@ -38,6 +35,12 @@ begun := {
 } if {
 	decision.allow
 } else := {"decision": decision, "claims": null, "redeem": [], "expires_at_ns": null}
+
+# Everybody else on whom it depends, once each.
+others := {[one.issuer, one.id] |
+	some one in quarantine.others
+	[one.issuer, one.id] != [subject.issuer, subject.id]
+}
 
 # What the chain of warrants grants; without one, what the subject may do by itself.
 effective := {

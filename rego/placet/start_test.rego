@@ -79,7 +79,7 @@ test_a_subject_for_whom_others_speak if {
 	started.claims.asserted
 	started.claims.via == {"issuer": fixtures.issuer, "id": "alice"}
 	started.claims.principals == [[fixtures.issuer, "bob"], [fixtures.issuer, "alice"]]
-	started.claims.domains == ["example.org", "example.org"]
+	started.claims.domains == ["example.org"]
 }
 
 # With warrants

@@ -151,6 +151,9 @@ wrong contains "identity.claims" if {
 	not is_number(object.get(unverified, claim, 0))
 }
 
+# What a token may say that it is. Warrants, proofs, results and execution tokens are no identities.
+types := {"jwt", "jose", "at+jwt", "application/at+jwt"}
+
 header := decoded if {
 	count(input.identity.token) <= 8192
 	segments := split(input.identity.token, ".")
@@ -159,7 +162,7 @@ header := decoded if {
 	object.remove(decoded, ["alg", "kid", "typ"]) == {}
 	is_string(decoded.alg)
 	is_string(decoded.kid)
-	is_string(object.get(decoded, "typ", ""))
+	lower(object.get(decoded, "typ", "JWT")) in types
 }
 
 unverified := decoded if {

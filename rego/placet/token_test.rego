@@ -30,6 +30,9 @@ test_accepted if {
 		fixtures.token_with({"exp": 1800000000.5}),
 		fixtures.token_without("iat"),
 		fixtures.sign(object.remove(fixtures.header, ["typ"]), fixtures.claims),
+		fixtures.sign(object.union(fixtures.header, {"typ": "at+jwt"}), fixtures.claims),
+		fixtures.sign(object.union(fixtures.header, {"typ": "application/at+JWT"}), fixtures.claims),
+		fixtures.sign(object.union(fixtures.header, {"typ": "JOSE"}), fixtures.claims),
 	] {
 		failures(token) == []
 	}
@@ -68,7 +71,8 @@ test_headers_that_are_not_let_through if {
 		{"kid": 7},
 		{"alg": 7},
 		{"alg": null},
-		{"typ": 7},
+		{"typ": 7}, {"typ": null}, {"typ": ""}, {"typ": "warrant+jwt"}, {"typ": "proof+jwt"}, {"typ": "ear+jwt"},
+		{"typ": "execution+jwt"}, {"typ": "logout+jwt"}, {"typ": "dpop+jwt"}, {"typ": "application/jwt"},
 	] {
 		token := concat(".", [encoded(object.union(fixtures.header, changes)), encoded(fixtures.claims), "c2ln"])
 		failures(token) == ["identity.malformed"]

@@ -58,7 +58,7 @@ class Replica:
     def __init__(self, directory: Path, *, zone: str, cores: int, cached: bool, lives: tuple[float, ...]) -> None:
         """`lives`: the share of the decisions that each process makes."""
         self.directory, self.lives = directory, lives
-        self.environment = {"TZ": zone, "GOMAXPROCS": str(cores), "GOGC": "400"}
+        self.environment = {"TZ": zone, "GOMAXPROCS": str(cores), "GOGC": "1000"}
         self.config = {
             "caching": stand.GOVERNED["caching"] if cached else {},
             "decision_logs": {},

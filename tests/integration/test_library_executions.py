@@ -129,7 +129,7 @@ def test_another_sidecars_token_is_nobodys_here(opa: stand.Server) -> None:
 
 def test_an_execution_token_is_neither_identity_nor_warrant(opa: stand.Server) -> None:
     token = started(opa, ASKED)
-    assert codes(opa.decide(stand.request(token))) == ["identity.issuer_unknown"]
+    assert codes(opa.decide(stand.request(token))) == ["identity.malformed"]
     as_warrant = opa.decide(stand.request(ISSUER.token(sub=SUPPORT), warrant=[token]))
     assert codes(as_warrant) == ["warrant.malformed"]
 

@@ -154,8 +154,6 @@ def put_issuer(
 def refresh_issuer(plane: PlaneOf, issuer: str, _: Annotated[Access, by(Scope.ISSUER_WRITE)]) -> dict[str, Any]:
     """Fetch an issuer's keys now. What was wrong, if anything, stands in `source.trouble`."""
     jwks_refresh.refresh(plane, issuer)
-    with plane.publishing():
-        pass  # keys that were withdrawn count again at once
     return _find(plane, issuer)
 
 

@@ -12,10 +12,11 @@ from sqlmodel import Session, col
 from app.control import approvals, executions, pages, revocations, warrants
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Name, line
-from app.control.problems import Invalid
+from app.control.problems import Forbidden, Invalid
 from app.control.store import Approval, Warrant, WarrantRevocation
 from app.control.tokens import Access, Scope
 from app.control.warrants import Asker
+from app.core.governance import audience_of
 from app.core.warrant_request import WarrantRequest
 
 router = APIRouter(prefix="/api/v1/systems/{system}/warrants", tags=["warrants"])
@@ -93,7 +94,12 @@ def ask(
     access: Annotated[Access, by(Scope.WARRANT_ISSUE)],
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=128, pattern=r"^[!-~]+$")] = None,
 ) -> dict[str, Any]:
-    """Issue a warrant, or keep the request for approval (202). The same again with its Idempotency-Key: 200."""
+    """Issue a warrant, or keep the request for approval (202). The same again with its Idempotency-Key: 200.
+
+    A token that is bound to a system issues for that one alone: other domains take what this control plane signs.
+    """
+    if access.system is not None and body.audience not in {None, audience_of(plane.settings.domain, system)}:
+        raise Forbidden(f"this token is bound to the system {access.system}; it issues no warrants for {body.audience}")
     asker = Asker("api", access.id, frozenset({access.name}), {"token_name": access.name})
     handed = warrants.obtain(plane, system, body, asker, idempotency_key)
     if not handed.new:

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
@@ -74,9 +74,9 @@ def key_server(tls=False, name="127.0.0.1"):
         server.server_close()
 
 
-def authority(name="Test CA", days=1):
+def authority(name="Test CA", days=1, weak=False):
     """A CA certificate in PEM, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = rsa.generate_private_key(65537, 1024) if weak else ec.generate_private_key(ec.SECP256R1())
     return _certificate(name, key, name, key, True, days).public_bytes(Encoding.PEM).decode(), key
 
 

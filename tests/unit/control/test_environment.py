@@ -1,5 +1,6 @@
 """Evidence about environments: what is refused, and what a result must never say or outlive."""
 
+import base64
 import json
 import time
 
@@ -7,6 +8,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from app.control import attestation_results
 from app.core.governance import SystemGovernance
 
 from .conftest import DEVELOPER, OTHER, signed
@@ -190,3 +192,31 @@ def test_it_needs_its_scope_and_well_formed_evidence(api):
         assert api.post(PATH, content=json.dumps(body)).status_code == 422, body
     unknown = api.post(PATH.replace("payments", "none"), json={"evidence": [image(about_image())]})
     assert unknown.status_code == 404
+
+
+def test_many_results_never_keep_anybody_from_denying(api, monkeypatch):
+    """More revoked results than can be listed count as all of them, until they expire; a sidecar gets only so many."""
+    monkeypatch.setattr(attestation_results, "MAX_REVOKED", 3)
+    monkeypatch.setattr(attestation_results, "MAX_HELD", 5)
+    path, required = "/api/v1/systems/payments/governance", [{"kind": "region", "max_age_seconds": 300}]
+    document = {"environment": required, "evidence": RULES}
+    assert api.put(path, json={"document": document, "version": 1}).status_code == 200
+    for _ in range(5):
+        assert send(api, {"type": "token", "token": token()}).status_code == 200
+    full = send(api, {"type": "token", "token": token()})
+    assert (full.status_code, "come again later" in full.json()["detail"]) == (409, True)
+    assert api.post("/api/v1/quarantine", json={"issuer": CLOUD, "subject": "vm-7", "reason": "r"}).status_code == 201
+    assert api.delete("/api/v1/issuers", params={"issuer": CLOUD}).status_code == 204
+    told = SystemGovernance.model_validate_json(target(api.client, "payments.governance.json"))
+    assert len(told.revoked_results) == 3
+    assert told.environment[0].accept == {"ear.status": ["none"]}, "which no result that affirms has"
+
+
+def test_a_token_of_absurd_depth_is_refused(api):
+    def part(raw):
+        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+    deep = part(b'{"kid":' + b"[" * 5000 + b"]" * 5000 + b"}")
+    body = part(json.dumps({"iss": ATTESTER, "iat": int(time.time())}).encode())
+    refused(api, "it is no JWT", {"type": "eat", "token": f"{deep}.{body}.AA"})
+    refused(api, "it is no JWT", {"type": "token", "token": f"{part(b'{}')}.{deep}.AA"})

@@ -199,7 +199,8 @@ def unsigned():
 
 
 BAD_TOKENS = {
-    "identity.malformed": ["x", "a.b.c", "x" * 8193, identity() + ".x", identity(headers={"crit": ["b64"]}), "é.é.é"],
+    "identity.malformed": ["x", "a.b.c", "x" * 8193, identity() + ".x", identity(headers={"crit": ["b64"]}), "é.é.é"]
+    + [identity(headers={"typ": typ}) for typ in ("warrant+jwt", "proof+jwt", "ear+jwt", "logout+jwt", "", "JWT2")],
     "identity.issuer_unknown": [identity(issuer="https://nobody.example"), identity(issuer=7), identity(issuer=None)],
     "identity.key_unknown": [identity(kid="k2")],
     "identity.algorithm": [unsigned(), hmac_with_public_key()],
@@ -220,6 +221,8 @@ BAD_TOKENS = {
         identity(subject=""),
         identity(subject="job\x001"),
         identity(iat=True),
+        identity(exp=253402300800),
+        identity(exp=1e308),
     ],
     "identity.domain": [identity("spiffe://example.org/x"), identity("SYSTEM:serviceaccount:a:b")],
     "identity.actors": [
@@ -249,6 +252,8 @@ def test_an_answer_never_quotes_a_token(api):
 def test_a_token_for_the_control_plane_itself_is_taken(api):
     assert exchange(api, identity(audience="spiffe://placet.internal/control-plane")).status_code == 200
     assert exchange(api, identity(audience=["x", "payments"])).status_code == 200
+    for typ in ("JWT", "jwt", "at+jwt", "JOSE"):
+        assert exchange(api, identity(headers={"typ": typ})).status_code == 200
 
 
 def test_a_jwt_svid_needs_no_issuer(api):

@@ -1,10 +1,11 @@
 """A system's governance, linked domains, grants and quarantines of every kind: published before they are answered."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,9 +15,10 @@ from app.control.problems import Invalid
 from app.control.store import AttestationResult
 from app.core.governance import SystemGovernance
 from app.core.targets import MAX_STATE, PublishedState
+from app.sidecar.trust_state import from_published
 
 from .test_releases import target
-from .test_trust import ED25519, P256, add_issuer, public
+from .test_trust import ED25519, P256, RSA, add_issuer, public
 
 ISSUER = "https://tokens.example.org"
 SEGMENTS = [
@@ -181,7 +183,7 @@ def test_it_needs_its_scope_and_its_own_system(api):
 
 
 def test_governance_and_state_fit_into_one_request_to_opa_together(api):
-    subjects = [{"issuer": ISSUER, "subject": f"{number:03}{'x' * 300}"} for number in range(200)]
+    subjects = [{"issuer": ISSUER, "subject": f"{number:03}{'x' * 300}"} for number in range(150)]
     large = {"segments": [{"name": "a", "subjects": subjects}]}
     assert put(api, large).status_code == 200
     body = target(api.client, "payments.governance.json")
@@ -323,3 +325,62 @@ def test_a_release_name_cannot_hide_a_governance_document(api):
     """Targets of different kinds never share a path: names of systems have no dots."""
     assert api.post("/api/v1/systems", json={"name": "payments.governance", "identities": []}).status_code == 422
     assert json.loads(target(api.client, "payments.governance.json"))["system"] == "payments"
+
+
+def taken(api, system="payments"):
+    """What a sidecar makes of what is published: it refuses all of a state that it does not take."""
+    return from_published(state(api), published(api, system))
+
+
+def test_nobody_can_fill_the_room_that_quarantine_needs(api):
+    """Neither keys nor governance nor revoked warrants may use what is kept for denying somebody."""
+    revoker, until = api.with_token("warrant:revoke", system="payments"), int(time.time()) + 3600
+    subjects = [{"issuer": ISSUER, "subject": f"{number:03}{'x' * 240}"} for number in range(200)]
+    assert put(api, {"segments": [{"name": "a", "subjects": subjects}]}).status_code == 200
+    for number in range(500):
+        path = f"/api/v1/systems/payments/warrants/{'w' * 58}{number:04}"
+        answer = revoker.delete(path, params={"expires_at": until})
+        if answer.status_code != 200:
+            break
+    assert answer.status_code == 409
+    for number in range(12):
+        entry = {"issuer": ISSUER, "subject": f"{number}" + "s" * 500, "reason": "r" * 1000}
+        assert api.post("/api/v1/quarantine", json=entry).status_code == 201
+    assert len(taken(api)["quarantine"]["subjects"][ISSUER]) == 12
+
+
+def test_whatever_the_control_plane_takes_its_sidecars_take(api):
+    """Short names in a segment of a long name grow on the way into OPA, and so do keys."""
+    long = {"name": "s" * 63, "resources": [f"t/{number}*" for number in range(256)]}
+    segments, version = [long], 0
+    while put(api, {"segments": segments}, version).status_code == 200:
+        version += 1
+        segments.append(long | {"name": f"{len(segments):02}" + "s" * 61, "resources": []})
+        segments[-1]["resources"] = [f"u{len(segments)}/{number}*" for number in range(256)]
+    assert version >= 2
+    assert taken(api)["segments"]["resource_prefixes"]
+    keys = [public(ed25519.Ed25519PrivateKey.generate(), kid=f"k{number}") for number in range(64)]
+    for number in range(20):
+        if add_issuer(api, *keys, issuer=f"https://{number}.example.org").status_code == 409:
+            break
+    assert number < 19
+    for number in range(60):
+        entry = {"issuer": ISSUER, "subject": f"{number}" + "s" * 500, "reason": "r" * 1000}
+        if api.post("/api/v1/quarantine", json=entry).status_code == 409:
+            break
+    assert 10 < number < 59
+    assert taken(api)["issuers"]
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        {"domain": "b.example", "warrant_jwks": {"keys": [public(RSA)]}},
+        {"domain": "b.example", "attestation_jwks": {"keys": [public(ec.generate_private_key(ec.SECP384R1()))]}},
+        {"domain": "b.example", "signer": "spiffe://a.example/control-plane"},
+    ],
+)
+def test_a_link_that_sidecars_would_refuse_is_refused(api, link):
+    assert api.post("/api/v1/domains", json={"domain": "a.example"}).status_code == 201
+    assert api.post("/api/v1/domains", json=link).status_code == 422
+    assert taken(api)["links"] == {"a.example": True}

@@ -4,6 +4,7 @@ import base64
 import gzip
 import ipaddress
 import json
+import socket
 import time
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.control import issuer_keys, issuers, jwks_refresh, outbound
+from app.control import issuer_keys, issuers, jwks_refresh, outbound, publication
 from app.control.outbound import Outbound
 from app.control.plane import Plane
 from app.control.problems import Problem
@@ -153,6 +154,16 @@ ADDRESSES = {
     "224.0.0.1": "never",
     "ff02::1": "never",
     "255.255.255.255": "never",
+    "100.64.0.1": "private",
+    "::127.0.0.1": "never",
+    "::7f00:1": "never",
+    "fec0::1": "never",
+    "192.88.99.1": "never",
+    "198.18.0.1": "never",
+    "192.0.2.1": "never",
+    "3fff::1": "never",
+    "5f00::1": "never",
+    "2001:db8::1": "never",
     "64:ff9b::a01:203": "never",
     "2002:a01:203::1": "never",
     "240.0.0.1": "never",
@@ -224,6 +235,21 @@ def test_who_drips_is_cut_off(keys, monkeypatch, part):
     with pytest.raises(Problem):
         LOCAL.get(f"{keys.url}/keys")
     assert time.monotonic() - start < 4
+
+
+def test_a_connection_that_comes_too_late_is_cut_off_too(keys, monkeypatch):
+    """The time counts from the beginning, also while a name is looked up."""
+    monkeypatch.setattr(outbound, "TOTAL_TIMEOUT", 0.5)
+    look_up = socket.getaddrinfo
+
+    def slow(*arguments, **options):
+        time.sleep(1)
+        return look_up(*arguments, **options)
+
+    monkeypatch.setattr(outbound.socket, "getaddrinfo", slow)
+    with pytest.raises(Problem, match="did not answer in time"):
+        LOCAL.get(f"{keys.url}/keys")
+    assert keys.asked == []
 
 
 def test_a_pinned_ca_alone_vouches_for_the_server():
@@ -449,6 +475,58 @@ def test_an_issuer_that_is_replaced_while_it_is_asked_stays_replaced(api, plane,
     assert list(published(api)[ISSUER]["keys"]) == ["new"]
     with plane.store.read() as session:
         assert session.get(IssuerSource, issuers.find(session, ISSUER).id) is None
+
+
+def test_an_issuer_whose_row_is_used_again_keeps_its_keys(api, plane, keys):
+    """SQLite gives the number of a removed row to the next one."""
+    add(api, jwks_uri=f"{keys.url}/keys")
+    keys.give(NEW, path="/other")
+
+    def slow(handler):
+        keys.give(OLD)
+        assert api.delete("/api/v1/issuers", params={"issuer": ISSUER}).status_code == 204
+        assert add(api, issuer="https://other.example.org", jwks_uri=f"{keys.url}/other").status_code == 201
+        with plane.publishing() as session:  # the worst case: everything else is the same
+            issuers.sources(session)[issuers.find(session, "https://other.example.org").id].uri = f"{keys.url}/keys"
+        late = {"keys": [public(ed25519.Ed25519PrivateKey.generate(), kid="late")]}
+        body = json.dumps(late).encode()
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    keys.answers["/keys"] = slow
+    jwks_refresh.refresh(plane, ISSUER)
+    assert {name: list(one["keys"]) for name, one in published(api).items()} == {"https://other.example.org": ["new"]}
+
+
+def test_keys_that_come_back_need_room_like_new_ones(api, plane, keys, monkeypatch):
+    """Else the next publication, and with it the signed time of issue, would fail for ever."""
+    add(api, jwks_uri=f"{keys.url}/keys")
+    aged(plane, 7201)
+    assert published(api)[ISSUER]["keys"] == {}
+    room = len(target(api.client, "state.json")) + publication.RESERVED + 200
+    monkeypatch.setattr(publication, "MAX_STATE", room)
+    shown = refreshed(api)
+    assert (shown["condition"], "remove issuers" in shown["source"]["trouble"]) == ("withdrawn", True)
+    plane.republish()
+    monkeypatch.undo()
+    assert refreshed(api)["condition"] == "fresh"
+
+
+def test_roots_that_sidecars_would_refuse_are_left_out_of_a_bundle(api, keys):
+    good, weak = authority()[0], authority(weak=True)[0]
+    roots = [{"kty": "EC", "use": "x509-svid", "x5c": [base64.b64encode(der(pem)).decode()]} for pem in (good, weak)]
+    keys.give(*roots)
+    domain = "spiffe://partner.example"
+    shown = add(api, issuer=domain, kind="spiffe", jwks_uri=f"{keys.url}/keys").json()
+    assert ("1024 bits" in shown["source"]["refused"][0], len(shown["x509_roots"])) == (True, 1)
+    assert published(api)[domain]["x509_roots"] == [good]
+    assert add(api, issuer=domain, kind="spiffe", x509_roots=weak).status_code == 422
+
+
+def der(pem):
+    return load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
 
 
 def test_the_background_does_it_by_itself(api, keys):

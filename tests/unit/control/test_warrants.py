@@ -182,6 +182,9 @@ def test_another_system_of_this_control_plane_is_no_audience_but_a_foreign_one_i
     answer = ask(api, audience=foreign, subject={"issuer": "https://known.there", "id": "x"})
     assert read(answer.json()["token"]).claims.aud == foreign
     assert ask(api, system="none").status_code == 404
+    bound = api.with_token("warrant:issue", system="payments")
+    assert ask(bound, audience=foreign).status_code == 403, "other domains take what this control plane signs"
+    assert ask(bound, audience=AUDIENCE).status_code == 201
     assert ask(api.with_token("warrant:issue", system="ledger")).status_code == 403
 
 
@@ -205,7 +208,8 @@ def test_nothing_is_issued_before_an_approver_signed(asks_approval, plane):
     assert (answer.status_code, answer.json()["status"], answer.json()["token"]) == (202, "pending", None)
     waiting = whole(api, answer.json()["id"])
     assert (waiting["token"], waiting["claims"], waiting["approvals"]) == (None, None, [])
-    assert waiting["request_digest"] == WarrantRequest.model_validate(request()).digest("payments", waiting["id"])
+    asked = WarrantRequest.model_validate(request(audience=AUDIENCE))
+    assert waiting["request_digest"] == asked.digest("payments", waiting["id"]), "what is signed names the domain"
     evidence = approval(waiting)
     approved = api.post(f"{WARRANTS}/{waiting['id']}/approvals", json={"evidence": evidence})
     assert approved.status_code == 200, approved.text
@@ -239,6 +243,17 @@ def test_an_approval_is_for_one_request_alone(asks_approval):
     first, second = (whole(asks_approval, ask(asks_approval).json()["id"]) for _ in range(2))
     answer = asks_approval.post(f"{WARRANTS}/{second['id']}/approvals", json={"evidence": approval(first)})
     assert reason(answer) == (422, "evidence.subject")
+
+
+def test_an_approval_at_another_control_plane_is_none_here(asks_approval):
+    """One that has a system of the same name, and asked the same approver for the same under the same id."""
+    waiting = whole(asks_approval, ask(asks_approval).json()["id"])
+    there = {**waiting["request"], "audience": "spiffe://staging.example/system/payments"}
+    digest = WarrantRequest.model_validate(there).digest("payments", waiting["id"])
+    evidence = approval({**waiting, "request": there, "request_digest": digest})
+    answer = asks_approval.post(f"{WARRANTS}/{waiting['id']}/approvals", json={"evidence": evidence})
+    assert reason(answer) == (422, "evidence.subject")
+    assert waiting["request"]["audience"] == AUDIENCE, "so that the approver sees and signs it"
 
 
 def test_nobody_approves_their_own(asks_approval):
@@ -303,6 +318,23 @@ def test_a_delegated_warrant_is_revoked_by_its_id_and_expiry(api):
     assert api.delete(f"{WARRANTS}/hop-1", params={"expires_at": until}).status_code == 200
     assert published(api)["revoked_warrants"] == [{"id": "hop-1", "expires_at": until}]
     assert api.delete(f"{WARRANTS}/hop%201").status_code == 422
+
+
+def test_a_revocation_that_would_end_too_early_is_mended_by_saying_it_again(api, monkeypatch):
+    path, later = f"{WARRANTS}/hop-1", int(time.time()) + 600
+    for expires_at in (0, int(time.time()) - 3600):
+        assert api.delete(path, params={"expires_at": expires_at}).status_code == 200
+        assert published(api)["revoked_warrants"] == []
+    monkeypatch.setattr("app.control.revocations.MAX_REVOKED", 1)
+    assert api.delete(path, params={"expires_at": later, "reason": "stolen"}).status_code == 200
+    assert published(api)["revoked_warrants"] == [{"id": "hop-1", "expires_at": later}]
+    for earlier in ({"expires_at": 0}, {}):
+        assert api.delete(path, params=earlier).status_code == 200
+        assert published(api)["revoked_warrants"] == [{"id": "hop-1", "expires_at": later}], "never shorter"
+    assert api.delete(path, params={"expires_at": later + 60}).status_code == 200, "it is listed already"
+    assert published(api)["revoked_warrants"] == [{"id": "hop-1", "expires_at": later + 60}]
+    assert api.delete(f"{WARRANTS}/hop-2", params={"expires_at": 0}).status_code == 200
+    assert api.delete(f"{WARRANTS}/hop-2", params={"expires_at": later}).status_code == 409, "the room is taken"
 
 
 def test_expired_revocations_are_published_no_more(api, plane):

@@ -8,6 +8,7 @@ import jwt
 import pytest
 
 from app.core.reason_codes import Reason
+from app.sidecar import executions
 from app.sidecar.control_plane import NotAccepted
 from app.sidecar.execution_keys import LIFETIME, ExecutionKeys
 from app.sidecar.executions import BadRequest, Executions
@@ -205,6 +206,20 @@ def test_an_id_is_one_subjects(world):
     world.start["claims"] = {**world.start["claims"], "sub": "a", "warrants": ["w"]}
     world.start["decision"] = ALLOW
     assert codes(world.begin()) == ["execution.conflict"], "another chain"
+
+
+def test_an_id_is_free_again_when_its_last_token_has_run_out(world, monkeypatch):
+    """However long the identity lasts: or else one caller with a long token could take the room of all."""
+    monkeypatch.setattr(executions, "_CLAIMED", 0)
+    first = world.begin()
+    other = {"decision": {**ALLOW, "subject": {**ALLOW["subject"], "id": "b"}}, "claims": {**CLAIMS, "sub": "b"}}
+    mine, world.start = world.start, {**world.start, **other}
+    assert world.begin().execution
+    monkeypatch.setattr(executions, "_CLAIMED", LIFETIME)
+    assert world.executions.renew(ID, first.execution["token"]).execution
+    assert codes(world.begin()) == ["execution.conflict"], "a renewal keeps it"
+    world.start = mine
+    assert world.begin().execution
 
 
 def test_a_proof_is_used_once(world):

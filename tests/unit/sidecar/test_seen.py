@@ -30,6 +30,24 @@ def test_beyond_its_bound_everything_is_refused_until_entries_end(monkeypatch):
     assert nonces.use("e", 1080.0)
 
 
+def test_nobody_alone_takes_the_room_of_all(monkeypatch):
+    monkeypatch.setattr(seen, "SHARE", 3)
+    executing = Executing()
+    taken = [executing.claim(f"m-{n}", ("i", "mallory", f"w-{n}"), 1000.0, until=1100.0) for n in range(4)]
+    assert taken == [True, True, True, False]
+    assert executing.claim("m-0", ("i", "mallory", "w-0"), 1050.0, until=1200.0), "what runs may go on"
+    assert executing.claim("a", ("i", "alice"), 1050.0, until=1200.0)
+    assert executing.claim("m-4", ("i", "mallory"), 1150.0, until=1200.0), "two have ended"
+
+
+def test_what_runs_may_go_on_when_the_room_is_full(monkeypatch):
+    monkeypatch.setattr(seen, "MAX_ENTRIES", 1)
+    executing = Executing()
+    assert executing.claim("e", ("i", "a"), 1000.0, until=1100.0)
+    assert not executing.claim("f", ("i", "b"), 1000.0, until=1100.0)
+    assert executing.claim("e", ("i", "a"), 1000.0, until=1200.0)
+
+
 @pytest.mark.parametrize(
     ("proof", "nonce"),
     [
