@@ -169,6 +169,7 @@ def running(
         str(binary), "run", "--server", "--config-file", str(directory / "config.json"),
         "--addr", address or f"unix://{socket}", "--unix-socket-perm", "700",
         "--log-level", "error", "--ready-timeout", "60", "--skip-version-check", "--shutdown-grace-period", "1",
+        *(["--optimize-store-for-read-speed"] if governed else []),
         *options,
     ]  # fmt: skip
     if tls:

@@ -14,6 +14,7 @@ from app.core.decision import Decision, interpret
 from app.core.errors import Denied, UsageError
 from app.core.files import read_bounded
 from app.core.reason_codes import Reason
+from cli import client
 from cli import edge as edges
 from cli import warrant_options as options
 from cli.output import Output, OutputOption, emit, say
@@ -93,6 +94,20 @@ def renew(
     with edges.connect(edge, ca, socket) as sidecar:
         status, answer = sidecar.post(f"/v1/executions/{quote(execution, safe='')}/renew", body)
     _deliver(status, answer, out, output)
+
+
+@app.command("list", epilog="Example: placet execution list --system payments")
+def list_(
+    system: options.SystemOption,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most this many, newest first.")] = 50,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List the executions that redeemed warrants, as the control plane counted them."""
+    with client.connect(server, token_file) as plane:
+        found = plane.get(f"/api/v1/systems/{system}/executions", limit=limit)["items"]
+    emit(found, output, columns=["execution", "subject", "sidecar", "warrants", "started_at"])
 
 
 def _input(action: str, resource: str, context: dict[str, Any] | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -44,6 +45,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # its tables cut the names of long options in a terminal of 80 columns
     )
+    root.callback()(_root)
     completing = "_PLACET_COMPLETE" in os.environ
     used = next((word for word in arguments if not word.startswith("-")), None)
     for noun, (module, text) in NOUNS.items():
@@ -51,6 +53,22 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         group = importlib.import_module(module).app if wanted else typer.Typer()
         root.add_typer(group, name=noun, help=text, no_args_is_help=True)
     return root
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        sys.stdout.write(f"placet {metadata.version('placet')}\n")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Governed execution on Open Policy Agent: nothing runs without a placet."""
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -120,6 +121,8 @@ def sign(
     predicate = modes.read_declaration(evidence[0])
     for name, value in predicate.model_dump(by_alias=True).items():
         say(f"{name}: {value}")
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("nobody can be asked here; look at the declaration, then give --yes")
     if not yes and not typer.confirm("Do you sign this?", err=True):
         raise UsageError("nothing was signed")
     _sign(predicate, evidence, file, signing.session(trust_config, staging, identity_token), output)
@@ -206,6 +209,8 @@ def _sign(
     """Sign a declaration and keep it after the signatures that it has already."""
     from app.core import modes
 
+    if session.identity.casefold() in {name.casefold() for name in modes.names_in(before)}:
+        raise UsageError(f"{session.identity} has signed this already; another person must")
     statement = modes.statement_of(predicate)
     evidence = [*before, session.sign(statement).decode()]
     write_atomically(out, "".join(f"{one}\n" for one in evidence).encode(), mode=0o644)

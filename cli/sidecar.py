@@ -135,8 +135,9 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
     logging.getLogger("placet.sidecar").info(
-        "OPA %s (%s) on https://127.0.0.1:%d; services pin %s", binary.version, binary.digest, port, config.files.ca
-    )
+        "starting OPA %s (%s) on https://127.0.0.1:%d; services pin %s",
+        binary.version, binary.digest, port, config.files.ca,
+    )  # fmt: skip
     agent.run()
 
 

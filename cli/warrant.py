@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -229,13 +230,22 @@ def _deliver(answer: dict[str, Any], system: str, out: Path | None, output: Outp
 def _confirm(request: dict[str, Any], yes: bool) -> None:
     """Show what is about to be signed, and ask, where somebody can answer."""
     for name, value in request.items():
-        say(f"{name}: {value}")
+        say(f"{name}: {_words(value)}")
     if yes:
         return
     if not sys.stdin.isatty():
         raise UsageError("nobody can be asked here; look at the request, then give --yes")
     if not typer.confirm("Sign this?", err=True):
         raise UsageError("not signed")
+
+
+def _words(value: Any) -> str:
+    """A member of a request as a person reads it."""
+    if isinstance(value, dict) and value.keys() == {"issuer", "id"}:
+        return f"{value['issuer']}#{value['id']}"
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _name(principal: Any) -> str:

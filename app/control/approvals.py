@@ -24,17 +24,22 @@ def approve(plane: Plane, by: Access, system: str, identifier: str, evidence: st
     Raises `NotFound`, `Conflict` when nothing waits, and `Denied` when the statement is not an approver's, is about
     something else, or is the asker's own.
     """
+    with plane.store.read() as session:
+        row = warrants.find(session, system, identifier)
+        if not _waits(session, row, evidence):
+            return row
+        approvers = governance.of(session, system).approval.approvers
+    # Outside of transactions: whoever may read could otherwise hold up everybody who writes.
+    verified = plane.verify_statement(
+        evidence.encode(), subject=row.request_digest, policy=VerificationPolicy(identities=approvers), step=_STEP
+    )
+    _require_approval(verified, row)
     with plane.store.write() as session:
         row = warrants.find(session, system, identifier, to_change=True)
-        if (found := of(session, row)) is not None and found.evidence == evidence:
+        if not _waits(session, row, evidence):
             return row
-        if (status := warrants.status(row)) != "pending":
-            raise Conflict(f"{identifier} does not wait for an approval: it is {status}")
-        approvers = governance.of(session, system).approval.approvers
-        verified = plane.verify_statement(
-            evidence.encode(), subject=row.request_digest, policy=VerificationPolicy(identities=approvers), step=_STEP
-        )
-        _require_approval(verified, row)
+        if verified.signer not in governance.of(session, system).approval.approvers:
+            raise Conflict("the system's approvers were changed at the same time; send the approval again")
         session.add(
             Approval(
                 warrant=row.id,
@@ -54,6 +59,15 @@ def approve(plane: Plane, by: Access, system: str, identifier: str, evidence: st
 def of(session: Session, row: Warrant) -> Approval | None:
     """Who approved a warrant; None when nobody did."""
     return session.get(Approval, row.id)
+
+
+def _waits(session: Session, row: Warrant, evidence: str) -> bool:
+    """Whether the request waits for an approval; False when it has this very one. Raises `Conflict`."""
+    if (found := of(session, row)) is not None and found.evidence == evidence:
+        return False
+    if (status := warrants.status(row)) != "pending":
+        raise Conflict(f"{row.id} does not wait for an approval: it is {status}")
+    return True
 
 
 def _require_approval(verified: VerifiedStatement, row: Warrant) -> None:

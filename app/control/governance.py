@@ -75,15 +75,16 @@ def put(
     parsed = parse(document)
     before = current(session, system)
     in_force = before.version if before else 0
-    if version != in_force:
-        raise Conflict(
-            f"version {in_force} is in force, not {version}: somebody changed it; look at it, and set it again",
-            version=in_force,
-        )
     # Every member is written out, so that a later version of the software reads what was meant.
     written = parsed.model_dump(mode="json")
     if before is not None and before.document == written:
-        return before, False
+        return before, False  # so that a job may set the same file again and again
+    if version != in_force:
+        raise Conflict(
+            f"version {in_force} is in force, and this changes version {version}: "
+            f"take what `placet governance show {system}` prints, and change that",
+            version=in_force,
+        )
     row = Governance(system=system, version=in_force + 1, document=written, set_by=by.id)
     session.add(row)
     session.flush()

@@ -75,7 +75,10 @@ def verify(
     if not standing.vouches(issuer, claims["sub"]):
         raise Denied(Reason.IDENTITY_DOMAIN, f"the {what}'s issuer may not vouch for its subject", step=what)
     who = Principal(issuer=issuer.issuer, id=claims["sub"])
-    return Identity(who, issuer.domain or home, claims, _actor(claims, issuer.issuer, what))
+    actor = _actor(claims, issuer.issuer, what)
+    if actor is not None and not _may_name(session, issuer, actor):
+        raise Denied(Reason.IDENTITY_DOMAIN, f"the {what}'s issuer may not vouch for its actor", step=what)
+    return Identity(who, issuer.domain or home, claims, actor)
 
 
 def _verified(token: str, key: Mapping[str, str], audiences: list[str], what: str) -> dict[str, Any]:
@@ -127,6 +130,12 @@ def _actor(claims: Mapping[str, Any], issuer: str, what: str) -> Principal | Non
     if "act" in act:
         raise Denied(Reason.IDENTITY_ACTORS, f"the {what} has a chain of actors; a warrant names one", step=what)
     return Principal(issuer=act.get("iss", issuer), id=act["sub"])
+
+
+def _may_name(session: Session, issuer: Issuer, actor: Principal) -> bool:
+    """An issuer names actors only of its own trust domain, and only as their issuer there might."""
+    own = issuers.find(session, actor.issuer)
+    return own is not None and own.domain == issuer.domain and standing.vouches(own, actor.id)
 
 
 def _is_name(value: Any) -> bool:

@@ -40,6 +40,9 @@ from app.core.targets import (
 #: Bytes of `MAX_STATE` that nothing but quarantine, with the results that it revokes, may use: nobody can fill the room
 #: so that a subject cannot be denied any more.
 RESERVED = 24 * 1024
+#: And bytes that no system's governance, revocations included, may use: nobody of one system can keep an issuer's new
+#: keys, which are every system's, from being taken.
+SHARED = 20 * 1024
 _NO_QUARANTINE: dict[str, list[Any]] = {"quarantine": [], "quarantined": []}
 
 
@@ -101,8 +104,13 @@ def _documents(session: Session, domain: str) -> Iterator[tuple[str, bytes]]:
     for system, told in _governances(session, horizons, domain):
         text, calm_text = _encoded(told), _encoded(told.model_copy(update={"revoked_results": []}))
         grown = _segment_growth(told)
-        what = f"the governance of {system}, with what is for all systems,"
-        _require_room(what, calm + len(calm_text) + grown, whole + len(text) + grown)
+        what, size = f"the governance of {system}", len(calm_text) + grown
+        if size > MAX_STATE - RESERVED - SHARED:
+            raise Conflict(
+                f"{what} would take {size} bytes, more than {MAX_STATE - RESERVED - SHARED}: set a shorter one"
+            )
+        what += ", with what is for all systems,"
+        _require_room(what, calm + size, whole + len(text) + grown)
         yield governance_target(system), text
 
 

@@ -40,9 +40,7 @@ def revoke(
             f"{MAX_REVOKED} warrants are revoked in {system}, as many as sidecars take: withdraw the key that signed "
             "them (placet warrant key list), or quarantine their holder"
         )
-    revocation = found or WarrantRevocation(
-        system=system, jti=jti, expires_at=until, reason=reason, revoked_by=by.id
-    )
+    revocation = found or WarrantRevocation(system=system, jti=jti, expires_at=until, reason=reason, revoked_by=by.id)
     revocation.expires_at = until
     session.add(revocation)
     session.flush()

@@ -16,7 +16,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Literal, Protocol
 
+from cryptography.x509 import ExtensionNotFound, SubjectAlternativeName
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from sigstore.models import Bundle, InvalidBundle
 
 from app.core import statements, strict_json
 from app.core.complaint import complaint
@@ -159,6 +161,16 @@ def read_declaration(evidence: str) -> Shadow | BreakGlass:
     if statement_of(predicate) != payload:
         raise _invalid("the evidence is written in another way than declarations are")
     return predicate
+
+
+def names_in(evidence: Sequence[str]) -> list[str]:
+    """Who signed, as the certificates say. NOTHING IS VERIFIED. Raises `Denied` for what is no Sigstore bundle."""
+    try:
+        certificates = [Bundle.from_json(one).signing_certificate for one in evidence]
+        names = [one.extensions.get_extension_for_class(SubjectAlternativeName).value for one in certificates]
+    except (InvalidBundle, ExtensionNotFound, ValueError) as error:
+        raise _invalid(f"not a Sigstore bundle: {type(error).__name__}") from error
+    return [str(name.value) for found in names for name in found]
 
 
 def predicate_of(mode: Mode, audience: str) -> dict[str, Any]:

@@ -134,11 +134,15 @@ def parse_constraints(written: Iterable[str]) -> dict[str, Constraint]:
         if match is None:
             raise UsageError(f"--constraint {text!r} is not MEMBER<=NUMBER, MEMBER>=NUMBER or MEMBER=VALUE,VALUE")
         member, sign, value = match.groups()
+        if value.lstrip().startswith(("<", ">", "=")):
+            raise UsageError(f"--constraint {text!r}: write {member}<=NUMBER, {member}>=NUMBER or {member}=VALUE,VALUE")
         kind = {"<=": "at_most", ">=": "at_least", "=": "in"}[sign]
         parts = found.setdefault(member, {})
         if kind in parts:
             raise UsageError(f"--constraint: {member}{sign} is given twice")
         parts[kind] = [_value(part) for part in value.split(",")] if kind == "in" else _value(value)
+        if kind != "in" and not _is_number(parts[kind]):
+            raise UsageError(f"--constraint {text!r}: {value.strip()!r} is not a number")
     return validated(found, "--constraint")
 
 

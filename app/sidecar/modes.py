@@ -69,6 +69,7 @@ class Modes:
         try:
             mode = self._verify(declared.evidence, governance.audience)
         except Denied as denied:
+            log.warning("a declared %s has no effect: %s", declared.kind, denied.detail)
             return denied
         if mode.kind != declared.kind:
             return Denied(Reason.MODE_INVALID, f"published as {declared.kind}, signed as {mode.kind}")

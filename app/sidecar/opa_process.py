@@ -160,6 +160,8 @@ def _arguments(config: SidecarConfig) -> list[str]:
         "--authentication=token",
         "--authorization=basic",
         "--ready-timeout=30",
+        # Lists of quarantine and revocations can be long: each decision would convert them anew.
+        "--optimize-store-for-read-speed",
         "--log-level=error",
         "--skip-version-check",
         "--shutdown-grace-period=2",

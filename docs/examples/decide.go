@@ -1,5 +1,5 @@
-// Asks Placet's sidecar with the standard library: `go run decide.go ACTION TYPE ID` prints "allow", or "deny CODE"
-// with exit code 3. PLACET_CA names the sidecar's ca.pem, PLACET_TOKEN_FILE the caller's token, PLACET_URL the sidecar
+// Asks Placet's sidecar with the standard library. `go build decide.go`, then `./decide ACTION TYPE ID` prints "allow",
+// or "deny CODE" with exit code 3. PLACET_CA names the sidecar's ca.pem, PLACET_TOKEN_FILE the caller's token, PLACET_URL the sidecar
 // if it is elsewhere.
 package main
 

@@ -36,8 +36,12 @@ svid := {"id": id, "domain": domain, "expires_at_ns": min(ends)} if {
 
 	# The builtin takes the first certificate for the root and the last for the leaf.
 	presented := concat("\n", array.reverse(input.identity.certificate))
-	[chain | some root in data.placet_state.trust.x509[domain]; chain := verified(root, presented)][0][0].Raw == leaf.Raw
-	ends := [end | end := time.parse_rfc3339_ns(leaf.NotAfter)]
+	chain := [held | some root in data.placet_state.trust.x509[domain]; held := verified(root, presented)][0]
+	chain[0].Raw == leaf.Raw
+
+	# The first end in the chain counts. Roots may last for longer than nanoseconds can say; the leaf may not.
+	time.parse_rfc3339_ns(leaf.NotAfter)
+	ends := [end | some one in chain; end := time.parse_rfc3339_ns(one.NotAfter)]
 }
 
 verified(root, presented) := chain if {

@@ -25,6 +25,15 @@ test_accepted if {
 	svid([concat("", [pems.leaf, "\n"]), concat("", [pems.intermediate, "\n"])])
 }
 
+# An intermediate may end before its leaf; a root may last until the year 9999.
+test_the_first_end_in_the_chain_counts if {
+	chain := [pems.outlasting, pems.ending_intermediate]
+	svid := certificate.svid with input as {"identity": {"certificate": chain}}
+		with data.placet_state as {"trust": {"x509": {"example.org": [pems.lasting_root]}}}
+		with data.placet.clock.now as fixtures.now
+	svid.expires_at_ns == 1800000600000000000
+}
+
 test_refused if {
 	every leaf in [
 		pems.two_names, pems.no_name, pems.no_path, pems.of_other_domain, pems.authority, pems.signs_certificates,

@@ -103,9 +103,10 @@ found contains "warrant.missing" if not warranted
 
 found contains "warrant.revoked" if not unrevoked
 
-# Without warrants, an execution may do what its subject may.
+# Without warrants, an execution may do what its subject may, unless its scope says less.
 covered if {
 	token.warrants == []
+	[token.actions, token.resources, token.constraints] == [["*"], ["*"], {}]
 } else if {
 	scope.covers(token, input)
 }

@@ -167,6 +167,14 @@ test_without_warrants_the_subject_may_do_what_it_may if {
 	failures_of(warranted, fixtures.state) == ["execution.scope"]
 }
 
+# Broken glass opens no more than it names: the agent writes that into the token.
+test_a_scope_holds_without_warrants_too if {
+	failing({"actions": ["read"], "resources": ["payment/*"]}) == []
+	failing({"actions": ["refund"]}) == ["execution.scope"]
+	failing({"resources": ["ledger/*"]}) == ["execution.scope"]
+	failing({"constraints": {"amount": {"at_most": 3}}}) == ["execution.scope"]
+}
+
 test_where_warrants_are_demanded if {
 	every required in [true, null, "false", {}] {
 		state := json.patch(fixtures.state, [{"op": "replace", "path": "/trust/warrant/required", "value": required}])

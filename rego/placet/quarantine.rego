@@ -96,4 +96,6 @@ domains := [domain | some domain in execution.token.domains] if {
 	[subject.domain | some subject in asking],
 	[identity.domain_of(subject.via.issuer) | some subject in asking],
 	[holder.domain | some holder in warrant.holders],
+	# Who issued the first warrant of the chain.
+	[domain | domain := data.placet_state.trust.warrant.issuers[warrant.granted.issuer].domain],
 ])

@@ -99,6 +99,20 @@ test_holders_of_warrants if {
 	}
 }
 
+# A domain's warrants end with it, also those that it issued for others.
+test_the_domain_that_issued_the_warrants if {
+	every domain, codes in {"partner.example": ["quarantine.domain"], "other.example": []} {
+		quarantine.failures == codes with data.placet.identity.subject as alice
+			with data.placet.warrant.granted as {"ids": ["w-1"], "issuer": "spiffe://partner.example/control-plane"}
+			with data.placet.warrant.holders as []
+			with data.placet.segment.names as []
+			with data.placet_state as {"trust": {
+				"warrant": {"issuers": {"spiffe://partner.example/control-plane": {"domain": "partner.example"}}},
+				"quarantine": object.union(nobody, {"domains": {domain: {}}}),
+			}}
+	}
+}
+
 test_executions_and_segments if {
 	every lists, code in {
 		{"executions": {"e-1": {}}}: "quarantine.execution",

@@ -58,6 +58,7 @@ bounded(one) if {
 	count(one) == 9
 } else if {
 	count(one) == 10
+	is_object(one.constraints)
 	met := [member |
 		some member, bound in one.constraints
 		scope.bound_well_formed(bound)

@@ -25,6 +25,14 @@ test_the_short_way_lets_no_other_actions_pass if judged_alike("actions")
 
 test_the_short_way_lets_no_other_resources_pass if judged_alike("resources")
 
+test_the_short_way_lets_no_other_constraints_pass if {
+	malformed := [value | some value in fixtures.junk; value != {}]
+	every other in array.concat([{"amount": {}}, {"amount": []}, {"amount": {"at_most": null}}], malformed) {
+		token := fixtures.root_with_member("constraints", other)
+		not short([token], fixtures.alice)
+	}
+}
+
 judged_alike(member) if {
 	value := fixtures.root_claims[member]
 	every other in array.concat([value, {"a": value}, [value], [value, value]], fixtures.junk) {

@@ -110,8 +110,14 @@ test_so_is_every_other_trust_state if {
 		[["lease", "valid_until_ns"], "9999999999999999999"],
 		[["lease", "issued_at_ns"], fixtures.now + 1],
 		[["lease", "issued_at_ns"], null],
-		[["trust", "quarantine", "subjects"], {"i": {"a": {}}}],
+		[["trust", "quarantine", "subjects"], []],
+		[["trust", "quarantine", "subjects"], {fixtures.issuer: []}],
+		[["trust", "quarantine", "subjects"], {fixtures.issuer: {"alice": null}}],
+		[["trust", "quarantine", "domains"], {"example.org": false}],
+		[["trust", "quarantine", "domains"], null],
 		[["trust", "quarantine", "segments"], []],
+		[["trust", "quarantine", "segments"], {"cards": {}}],
+		[["trust", "quarantine", "executions"], []],
 		[["trust", "quarantine"], {}],
 		[["trust", "environment", "required"], {"node": {}}],
 		[["trust", "segments"], {}],
@@ -124,8 +130,52 @@ test_so_is_every_other_trust_state if {
 	}
 	grounds(alone, changed("/trust/warrant/required", true)) == []
 	grounds(fixtures.inside, changed("/trust/warrant/required", true)) == []
-	grounds(scoped, changed("/trust/warrant/revoked", {"w-9": {}})) == []
+	grounds(fixtures.inside, changed("/trust/quarantine/executions", {"e-1": {}})) == []
+	grounds(scoped, changed("/trust/warrant/revoked", {"w-1": {}})) == []
+	grounds(scoped, changed("/trust/warrant/revoked", [])) == []
 	grounds(alone, changed("/trust/max_identity_age_seconds", 60)) == []
+}
+
+# What concerns others leaves a request usual.
+test_quarantine_and_revocations_of_others if {
+	every change in [
+		[["trust", "quarantine", "subjects"], {fixtures.issuer: {"bob": {}}, "https://other.example": {"alice": {}}}],
+		[["trust", "quarantine", "executions"], {"e-2": {}}],
+		[["trust", "quarantine", "domains"], {"other.org": {}}],
+		[["trust", "warrant", "revoked"], {"w-2": {}}],
+	] {
+		every request in usuals {
+			elsewhere := changed(change[0], change[1])
+			[found] := grounds(request, elsewhere)
+			checked(request, elsewhere) == [found]
+		}
+	}
+
+	# Who depends on more than its subject is looked at one by one.
+	others := carrying({"principals": [[fixtures.issuer, "alice"], ["h", "holder"]]})
+	count(grounds(others, state)) == 1
+	grounds(others, changed("/trust/quarantine/executions", {"e-2": {}})) == []
+}
+
+test_segments_and_environment if {
+	segmented := changed("/trust/segments", {
+		"subjects": {fixtures.issuer: {"alice": "staff"}, warrants.home: {"alice": "staff"}},
+		"subject_prefixes": {},
+		"resources": {},
+		"resource_prefixes": [{"prefix": "payment/", "segment": "staff"}],
+		"flows": {},
+	})
+	every request in usuals {
+		[found] := grounds(request, segmented)
+		checked(request, segmented) == [found]
+	}
+	[found] := [found |
+		found := usual.grounds with input as alone
+			with data.placet_state as segmented
+			with time.now_ns as fixtures.now
+			with data.placet.environment.expires_at as 1800000002
+	]
+	found.until_ns == 1800000002000000000
 }
 
 # The short way to the subject gives what the long way gives.

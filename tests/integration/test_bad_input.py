@@ -353,7 +353,7 @@ DEMANDED: Kind = (
 #: Members that may be missing, and further values that mean something there.
 OPTIONAL: dict[str, dict[str, set[str]]] = {
     "identity": {
-        "header.typ": {MISSING, *TEXTS, "empty text"},
+        "header.typ": {MISSING},
         "nbf": {MISSING, "number", "fraction", "negative"},
         "iat": {MISSING, "number", "fraction", "negative"},
     },

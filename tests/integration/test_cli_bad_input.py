@@ -184,7 +184,7 @@ def test_a_full_disk_leaves_nothing_half_written(placet, policy, opa_binary, tmp
 
 def test_sidecar_usage(placet, opa_binary, sigstore, tmp_path):
     root, wrong = tmp_path / "root.json", tmp_path / "wrong.json"
-    Metadata(Root()).to_file(str(root))
+    Metadata(Root(unrecognized_fields={"x-placet-domain": "example.org"})).to_file(str(root))
     wrong.write_text('{"keys": []}')
     usual = ["sidecar", "run", "--system", "s", "--channel", "c", "--tuf-root", str(root), "--dir", str(tmp_path / "d")]
     usual += [*NOBODY, "--trust-config", str(sigstore.trust_config), "--opa", str(opa_binary)]

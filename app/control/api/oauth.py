@@ -130,7 +130,7 @@ def _token(form: Mapping[str, str], name: str, *, required: bool = False) -> str
         return ""
     if kind not in _TAKEN:
         raise Refused("invalid_request", f"{name}_type must be one of {' '.join(sorted(_TAKEN))}")
-    return form[name]
+    return form[name].removesuffix("\n").removesuffix("\r")  # as a file of it ends, and curl sends it
 
 
 def _details(form: Mapping[str, str]) -> Details:

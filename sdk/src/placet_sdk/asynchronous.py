@@ -18,7 +18,7 @@ from placet_sdk.client import DECISION, EXECUTIONS, START_TIMEOUT, TIMEOUT
 from placet_sdk.decision import Decision
 from placet_sdk.errors import ConfigurationError, Denied, Doubt
 from placet_sdk.execution import AsyncExecution, read_renewal, read_start
-from placet_sdk.identity import AsyncIdentitySource, resolve_async
+from placet_sdk.identity import OWN, AsyncIdentitySource, Own, resolve_async
 from placet_sdk.proof import ProofKey
 from placet_sdk.question import Action, Grant, Question, Resource
 from placet_sdk.question import Execution as AnyExecution
@@ -30,7 +30,7 @@ _NO_EDGE = "edge= must say where the sidecar's edge API listens"
 class Options(TypedDict, total=False):
     """The options of `AsyncPlacet.decide`."""
 
-    identity: AsyncIdentitySource | None
+    identity: AsyncIdentitySource | Own | None
     warrant: Sequence[str]
     proof_key: ProofKey | None
     environment: Sequence[str]
@@ -80,7 +80,7 @@ class AsyncPlacet:
         resource: Resource,
         context: Mapping[str, Any] | None = None,
         *,
-        identity: AsyncIdentitySource | None = None,
+        identity: AsyncIdentitySource | Own | None = OWN,
         warrant: Sequence[str] = (),
         proof_key: ProofKey | None = None,
         environment: Sequence[str] = (),
@@ -127,10 +127,11 @@ class AsyncPlacet:
         """A dependency for FastAPI's `Depends`: as `governed`, with parameters taken from the request."""
         return governed.dependency(self.require, {"action": action, "resource": resource, "context": context, **more})
 
-    async def _decide(self, question: Question, identity: AsyncIdentitySource | None, timeout: float) -> Decision:
-        if isinstance(question.execution, Grant) and identity is not None:
+    async def _decide(self, question: Question, identity: AsyncIdentitySource | Own | None, timeout: float) -> Decision:
+        if isinstance(question.execution, Grant) and identity is not OWN:
             raise ConfigurationError("inside an execution its token stands for the identity: give none")
-        source = self._identity if identity is None and not question.inside else identity
+        own = None if question.inside else self._identity
+        source = own if isinstance(identity, Own) else identity
         try:
             return read_response(
                 *await self._channel.post(DECISION, question.body(await resolve_async(source)), timeout)
@@ -146,7 +147,7 @@ class AsyncPlacet:
         context: Mapping[str, Any] | None = None,
         *,
         id: str | None = None,
-        identity: AsyncIdentitySource | None = None,
+        identity: AsyncIdentitySource | Own | None = OWN,
         warrant: Sequence[str] = (),
         proof_key: ProofKey | None = None,
         environment: Sequence[str] = (),
@@ -192,10 +193,15 @@ class AsyncPlacet:
         return AsyncExecution(self, id, token, expires_at)
 
     async def _start(
-        self, edge: AsyncChannel, question: Question, id: str, identity: AsyncIdentitySource | None, timeout: float
+        self,
+        edge: AsyncChannel,
+        question: Question,
+        id: str,
+        identity: AsyncIdentitySource | Own | None,
+        timeout: float,
     ) -> tuple[Grant | None, Decision]:
         try:
-            body = question.body(await resolve_async(self._identity if identity is None else identity))
+            body = question.body(await resolve_async(self._identity if isinstance(identity, Own) else identity))
             return read_start(*await edge.post(EXECUTIONS, body, timeout), id)
         except Doubt as doubt:
             return None, Decision.deny(doubt.code, doubt.message)

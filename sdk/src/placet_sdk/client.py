@@ -17,7 +17,7 @@ from placet_sdk.channel import Channel
 from placet_sdk.decision import Decision
 from placet_sdk.errors import ConfigurationError, Denied, Doubt
 from placet_sdk.execution import Execution, read_renewal, read_start
-from placet_sdk.identity import IdentitySource, resolve
+from placet_sdk.identity import OWN, IdentitySource, Own, resolve
 from placet_sdk.proof import ProofKey
 from placet_sdk.question import Action, Grant, Question, Resource
 from placet_sdk.question import Execution as AnyExecution
@@ -36,7 +36,7 @@ START_TIMEOUT = 16.0
 class Options(TypedDict, total=False):
     """The options of `Placet.decide`."""
 
-    identity: IdentitySource | None
+    identity: IdentitySource | Own | None
     warrant: Sequence[str]
     proof_key: ProofKey | None
     environment: Sequence[str]
@@ -96,7 +96,7 @@ class Placet:
         resource: Resource,
         context: Mapping[str, Any] | None = None,
         *,
-        identity: IdentitySource | None = None,
+        identity: IdentitySource | Own | None = OWN,
         warrant: Sequence[str] = (),
         proof_key: ProofKey | None = None,
         environment: Sequence[str] = (),
@@ -142,10 +142,11 @@ class Placet:
         """A dependency for FastAPI's `Depends`: as `governed`, with parameters taken from the request."""
         return governed.dependency(self.require, {"action": action, "resource": resource, "context": context, **more})
 
-    def _decide(self, question: Question, identity: IdentitySource | None, timeout: float) -> Decision:
-        if isinstance(question.execution, Grant) and identity is not None:
+    def _decide(self, question: Question, identity: IdentitySource | Own | None, timeout: float) -> Decision:
+        if isinstance(question.execution, Grant) and identity is not OWN:
             raise ConfigurationError("inside an execution its token stands for the identity: give none")
-        source = self._identity if identity is None and not question.inside else identity
+        own = None if question.inside else self._identity
+        source = own if isinstance(identity, Own) else identity
         try:
             return read_response(*self._channel.post(DECISION, question.body(resolve(source)), timeout))
         except Doubt as doubt:
@@ -159,7 +160,7 @@ class Placet:
         context: Mapping[str, Any] | None = None,
         *,
         id: str | None = None,
-        identity: IdentitySource | None = None,
+        identity: IdentitySource | Own | None = OWN,
         warrant: Sequence[str] = (),
         proof_key: ProofKey | None = None,
         environment: Sequence[str] = (),
@@ -206,10 +207,10 @@ class Placet:
         return Execution(self, id, token, expires_at)
 
     def _start(
-        self, edge: Channel, question: Question, id: str, identity: IdentitySource | None, timeout: float
+        self, edge: Channel, question: Question, id: str, identity: IdentitySource | Own | None, timeout: float
     ) -> tuple[Grant | None, Decision]:
         try:
-            body = question.body(resolve(self._identity if identity is None else identity))
+            body = question.body(resolve(self._identity if isinstance(identity, Own) else identity))
             return read_start(*edge.post(EXECUTIONS, body, timeout), id)
         except Doubt as doubt:
             return None, Decision.deny(doubt.code, doubt.message)

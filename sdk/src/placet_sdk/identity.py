@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,17 @@ from placet_sdk.errors import Doubt
 Identity = str | Mapping[str, Any]
 IdentitySource = Identity | Callable[[], Identity | None]
 AsyncIdentitySource = Identity | Callable[[], Identity | Awaitable[Identity | None] | None]
+
+
+class Own(Enum):
+    """The type of `OWN`."""
+
+    OWN = "own"
+
+
+#: The client's own identity: what a call uses that says nothing. None at a call means nobody, so that a service which
+#: hands on the token of a caller who has none does not ask in its own name.
+OWN = Own.OWN
 
 #: Bytes of a token file.
 _MAX_TOKEN = 16 * 1024

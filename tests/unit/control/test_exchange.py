@@ -200,7 +200,7 @@ def unsigned():
 
 BAD_TOKENS = {
     "identity.malformed": ["x", "a.b.c", "x" * 8193, identity() + ".x", identity(headers={"crit": ["b64"]}), "é.é.é"]
-    + [identity(headers={"typ": typ}) for typ in ("warrant+jwt", "proof+jwt", "ear+jwt", "logout+jwt", "", "JWT2")],
+    + [identity(headers={"typ": typ}) for typ in ("warrant+jwt", "proof+jwt", "ear+jwt", "logout+jwt", "JWT2")],
     "identity.issuer_unknown": [identity(issuer="https://nobody.example"), identity(issuer=7), identity(issuer=None)],
     "identity.key_unknown": [identity(kid="k2")],
     "identity.algorithm": [unsigned(), hmac_with_public_key()],
@@ -307,6 +307,25 @@ def test_quarantine_and_foreign_domains_are_denied(api):
     govern(api, exchange=[JOBS | {"issuer": "https://partner.example"}])
     foreign = identity("job-1", key=key, issuer="https://partner.example")
     assert refused(exchange(api, foreign)) == ("access_denied", "warrant.domain")
+
+
+def test_an_issuer_names_actors_of_its_own_domain_alone(api):
+    key = ed25519.Ed25519PrivateKey.generate()
+    partner = "https://partner.example"
+    body = {"issuer": partner, "audiences": ["payments"], "domain": "partner.example"}
+    assert api.post("/api/v1/issuers", json=body | {"jwks": {"keys": [public(key)]}}).is_success
+    assert api.post("/api/v1/domains", json={"domain": "partner.example"}).is_success
+    rule = JOBS | {"issuer": partner, "actor": {"issuer": OTHER_ISSUER, "subject": "agent-1"}}
+    govern(api, exchange=[rule, JOBS | {"issuer": partner, "actor": {"issuer": partner, "subject": "*"}}])
+    for act in (
+        {"iss": OTHER_ISSUER, "sub": "agent-1"},
+        {"iss": "https://nobody.example", "sub": "agent-1"},
+        {"sub": "spiffe://placet.internal/agent"},
+    ):
+        acted = identity("job-1", key=key, issuer=partner, act=act)
+        assert refused(exchange(api, acted)) == ("invalid_request", "identity.domain"), act
+    assert exchange(api, identity("job-1", key=key, issuer=partner, act={"sub": "agent-1"})).status_code == 200
+    assert exchange(api, identity("job-1", key=key, issuer=partner), agent()).status_code == 200, "it says so itself"
 
 
 def test_where_approval_is_required_an_exchange_waits_for_it(api):

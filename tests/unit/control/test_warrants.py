@@ -256,6 +256,25 @@ def test_an_approval_at_another_control_plane_is_none_here(asks_approval):
     assert waiting["request"]["audience"] == AUDIENCE, "so that the approver sees and signs it"
 
 
+def test_nothing_is_held_up_while_an_approval_is_verified(asks_approval, plane):
+    """And what is true when it is written counts: approvers who were taken out meanwhile approve nothing."""
+    api, verify = asks_approval, plane.verify_statement
+    first, second = (whole(api, ask(api).json()["id"]) for _ in range(2))
+
+    def meanwhile(raw, **about):
+        other = (
+            {**APPROVER, "identity": "other@example.org"} if about["subject"] == second["request_digest"] else APPROVER
+        )
+        govern(api, approval={"required": True, "approvers": [other]})
+        return verify(raw, **about)
+
+    object.__setattr__(plane, "verify_statement", meanwhile)
+    path = f"{WARRANTS}/%s/approvals"
+    assert api.post(path % first["id"], json={"evidence": approval(first)}).status_code == 200
+    assert api.post(path % second["id"], json={"evidence": approval(second)}).status_code == 409
+    assert whole(api, second["id"])["status"] == "pending"
+
+
 def test_nobody_approves_their_own(asks_approval):
     own = {"issuer": ISSUER, "id": "lead@example.org"}
     asker = asks_approval.with_token("warrant:issue", "warrant:read", name="Lead@Example.org")

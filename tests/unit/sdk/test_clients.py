@@ -41,6 +41,13 @@ def test_a_calls_identity_goes_before_the_clients(client, sidecar):
     assert sidecar.received[0].input["identity"] == {"token": "d.e.f"}
 
 
+def test_none_at_a_call_is_nobody_and_not_the_client(client, sidecar):
+    """A service hands on the token of its caller, who may have none: that must not become the service's own."""
+    assert client.decide(identity=None)
+    assert client.decide(identity=lambda: None)
+    assert ["identity" in received.input for received in sidecar.received] == [False, False]
+
+
 def test_without_identity_it_is_asked_all_the_same(client, sidecar):
     assert client.decide(client={"identity": None})
     assert "identity" not in sidecar.received[0].input

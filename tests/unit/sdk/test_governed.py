@@ -129,6 +129,16 @@ def test_a_source_of_identities_denies_when_it_has_none(placet, tmp_path):
         refund()
 
 
+def test_a_caller_without_a_token_is_not_the_service(placet, sidecar):
+    @placet.governed("refund", ("payment", "p-1"), {"amount": 1}, identity=lambda token: token)
+    def refund(token=None):
+        return 1
+
+    refund()
+    refund("d.e.f")
+    assert [received.input.get("identity") for received in sidecar.received] == [None, {"token": "d.e.f"}]
+
+
 def test_a_source_that_is_awaited(aplacet, sidecar):
     async def token():
         return "d.e.f"
