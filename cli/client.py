@@ -94,7 +94,7 @@ class ControlPlane:
         except httpx.HTTPError as error:
             raise PlacetError(
                 f"cannot reach the control plane at {self._server}: {error or type(error).__name__}; "
-                "is it running (placet server run), and is --server right?"
+                "is it running (placet server run), is --server right, and is its CA your own (PLACET_SERVER_CA)?"
             ) from error
         if response.is_success:
             return _json(response) if response.content else None

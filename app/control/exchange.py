@@ -39,6 +39,8 @@ DEFAULT_LIFETIME = 3600
 
 #: Earlier requests that are looked through for one that waits or was approved.
 _LOOK_BACK = 50
+#: Requests of one subject and actor that may wait at a time: approvers must find those of others.
+_MAX_WAITING = 20
 
 
 class Details(Part):
@@ -195,9 +197,15 @@ def _described(token: str, claims: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _waiting(session: Session, system: str, asker: Asker, request: WarrantRequest) -> str:
-    """The key of the same request made before, which waits or was approved and lasts; else one of its own."""
+    """The key of the same request made before, which waits or was approved and lasts; else one of its own.
+
+    Raises `Forbidden` when too many wait.
+    """
     query = select(Warrant).where(Warrant.system == system, Warrant.requested_by == asker.id)
-    for row in session.exec(query.order_by(col(Warrant.created_at).desc()).limit(_LOOK_BACK)):
+    rows = session.exec(query.order_by(col(Warrant.created_at).desc()).limit(_LOOK_BACK)).all()
+    for row in rows:
         if row.idempotency_key and row.request == request.document() and warrants.status(row) in {"pending", "issued"}:
             return row.idempotency_key
+    if sum(warrants.status(row) == "pending" for row in rows) >= _MAX_WAITING:
+        raise Forbidden(f"{_MAX_WAITING} requests wait for an approval already", reason=str(Reason.WARRANT_UNAPPROVED))
     return f"exchange {secrets.token_urlsafe(16)}"

@@ -24,6 +24,7 @@ from app.control.problems import Invalid, NotFound, Problem
 from app.control.store import Issuer, IssuerSource, first_line
 from app.control.store.columns import now
 from app.core import strict_json
+from app.core.complaint import printable
 
 log = logging.getLogger("placet.control")
 
@@ -81,7 +82,7 @@ def usable(document: Mapping[str, Any], kind: str, pins: Sequence[str]) -> tuple
         try:
             found = _take(one, kind)
         except Invalid as error:
-            refused.append(f"{str(one.get('kid', ''))[:60]}: {error}")
+            refused.append(printable(f"{str(one.get('kid', ''))[:60]}: {error}"))
             continue
         for key in found.keys.values():
             if pins and issuer_keys.thumbprint(key) not in pins:
@@ -173,7 +174,7 @@ def _note(plane: Plane, before: IssuerSource, issuer: str, trouble: str | None, 
         source = _unchanged(session, before, issuer)
         if source is None:
             return
-        source.tried_at, source.trouble = now(), trouble and trouble[:1000]
+        source.tried_at, source.trouble = now(), trouble and printable(trouble)[:1000]
         if fetched is not None:
             _succeeded(source, fetched)
         session.add(source)

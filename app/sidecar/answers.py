@@ -79,7 +79,7 @@ class Start:
 
 
 #: Claims that the agent alone sets.
-OWN_CLAIMS = frozenset({"iss", "aud", "iat", "exp", "exe", "until"})
+OWN_CLAIMS = frozenset({"iss", "aud", "iat", "exp", "exe", "until", "kids"})
 
 
 def read_decision(answer: Answer) -> dict[str, Any]:

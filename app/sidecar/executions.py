@@ -83,7 +83,7 @@ class Executions:
             return Outcome(refused(Reason.LEASE_MISSING))
         try:
             answer = api.ask(PATH, {**request, "execution": {"id": identifier}})
-            outcome = self._decided(identifier, read_start(answer), request.get("proof"))
+            outcome = self._decided(identifier, read_start(answer), request)
             return replace(outcome, decision_id=decision_id(answer))
         except OpaUnavailable:
             return Outcome(refused(Reason.SIDECAR_UNREACHABLE))
@@ -115,10 +115,10 @@ class Executions:
             return Outcome(refused(getattr(error, "reason", Reason.AGENT_FAILED), about))
         return Outcome(None, execution)
 
-    def _decided(self, identifier: str, start: Start, proof: Any) -> Outcome:
+    def _decided(self, identifier: str, start: Start, request: Mapping[str, Any]) -> Outcome:
         if not start.decision["allow"]:
             return Outcome(start.decision)
-        reason = self._settle(identifier, start, proof)
+        reason = self._settle(identifier, start, request.get("proof"))
         if reason is not None:
             log.info("execution %s was not started: %s", identifier, reason)
             return Outcome(refused(reason, start.decision))
@@ -126,7 +126,8 @@ class Executions:
         if trust is None:  # lost while the control plane was asked
             return Outcome(refused(Reason.LEASE_MISSING, start.decision))
         try:
-            return Outcome(start.decision, self._signed(identifier, _narrowed(start, trust), start.until, trust))
+            claims = {**_narrowed(start, trust), "kids": revocation.keys_of(request)}
+            return Outcome(start.decision, self._signed(identifier, claims, start.until, trust))
         except PlacetError as error:
             log.warning("execution %s was not started: %s", identifier, error)
             return Outcome(refused(getattr(error, "reason", Reason.AGENT_FAILED), start.decision))

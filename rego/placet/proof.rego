@@ -27,6 +27,7 @@ failures := [] if {
 	object.keys(made) == {"iat", "jti", "req"}
 	regex.match(`^[A-Za-z0-9_-]{1,64}$`, made.jti)
 	made.req == request
+	chain.whole(made.iat)
 	(made.iat + 60) * 1000000000 >= clock.now
 	(made.iat - 2) * 1000000000 <= clock.now
 }

@@ -182,6 +182,18 @@ test_well_formed_patterns if {
 	}
 }
 
+long := to_number(concat("", ["7" | some _ in numbers.range(1, 50)]))
+
+# Each comparison with such a number can cost milliseconds.
+test_monstrous_numbers_meet_no_bound if {
+	every value in [long, 1e1000, -1e1000, 1e-1000] {
+		every bound in [{"at_most": 5}, {"at_least": -5}, {"at_least": -5, "at_most": 5}, {"in": [1, value]}] {
+			not scope.constraints_met({"n": bound}, {"n": value})
+		}
+	}
+	scope.constraints_met({"n": {"at_most": 5}}, {"n": -1e999})
+}
+
 test_well_formed_constraints if {
 	every constraints in [
 		{},
@@ -190,6 +202,8 @@ test_well_formed_constraints if {
 		{"n": {"at_least": 1, "at_most": 0}},
 		{"n": {"in": ["a", 1, true]}},
 		{"n": {"in": [number | some number in numbers.range(1, 64)]}},
+		{"n": {"in": ["", "\"", "\\", "a\",\"b", "]", "<\n\u2028日", -0, -1.5e-300, 1e999, 123456789012345678901234567890, false]}},
+		{sprintf("n%d", [n]): {"at_most": n} | some n in numbers.range(1, 32)},
 	] {
 		scope.constraints_well_formed(constraints)
 	}
@@ -200,6 +214,9 @@ test_well_formed_constraints if {
 		{"n": {"at_most": 1, "in": [1]}}, {"n": {"most": 1}}, {"n": {"at_most": 1, "other": 1}},
 		{"n": {"in": []}}, {"n": {"in": {}}}, {"n": {"in": "a"}}, {"n": {"in": [null]}}, {"n": {"in": [["a"]]}}, {"n": {"in": [1, {}]}},
 		{"n": {"in": [number | some number in numbers.range(1, 65)]}},
+		{sprintf("n%d", [n]): {"at_most": n} | some n in numbers.range(1, 33)},
+		{"n": {"at_most": 1e1000}}, {"n": {"at_least": 1, "at_most": 1e-1000}}, {"n": {"in": ["a", 1e1000]}}, {"n": {"in": [long]}},
+		{"n": {"at_least": long}},
 		{"n": {"at_most": 1}, "m": {}},
 	] {
 		not scope.constraints_well_formed(constraints)

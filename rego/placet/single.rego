@@ -59,6 +59,7 @@ bounded(one) if {
 } else if {
 	count(one) == 10
 	is_object(one.constraints)
+	count(one.constraints) <= 32
 	met := [member |
 		some member, bound in one.constraints
 		scope.bound_well_formed(bound)

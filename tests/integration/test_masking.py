@@ -101,7 +101,9 @@ json_values = st.recursive(
     | st.integers(-(2**70), 2**70)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=20)
-    | st.sampled_from(["eyJ", "eyJ.", "eyJ..", "{", '"', "\\", "Bearer eyJhbGci"]),
+    | st.sampled_from(
+        ["eyJ", "eyJ.", "eyJ..", "{", '"', "\\", "Bearer eyJhbGci", "\x0eyJ..", "\x1eyJ..eyJ..", ">yJ..", "\\u003eyJ.."]
+    ),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
@@ -146,6 +148,7 @@ def test_every_answer_has_one_record_without_tokens(opa: stand.Server, asked: An
     assert len(lines) == 1
     record = json.loads(lines[0])
     assert record["msg"] == "Decision Log"
+    assert "could not be masked" not in lines[0], "whoever can bring this about hides what they do"
     for token in TOKENS:
         assert token not in lines[0]
         assert token.rsplit(".", 1)[1] not in lines[0], "the signature of a token is in the record"
@@ -171,6 +174,25 @@ def test_bodies_without_an_input_object(opa: stand.Server, body: bytes) -> None:
     else:
         assert answer.status_code == 400
         assert lines == []
+
+
+@pytest.mark.parametrize("note", ["\x0eyJa.b.c", ">yJa.b.c eyJ", "\x1eyJ..", "\\\x0eyJ.."])
+def test_an_escape_before_what_looks_like_a_token_hides_nothing(opa: stand.Server, note: str) -> None:
+    _, [line] = ask(opa, {"input": stand.request(TOKENS[0], context={"note": note})})
+    recorded = json.loads(line)
+    assert recorded["input"]["context"] == {"note": note}
+    assert recorded["result"]["subject"]["id"] == API
+
+
+@pytest.mark.parametrize("member", ["warrant", "environment", "certificate"])
+def test_what_is_repeated_does_not_grow_in_the_record(opa: stand.Server, member: str) -> None:
+    """A record of many times the request's size would let anybody fill the disk."""
+    asked = stand.request(TOKENS[0])
+    (asked["identity"] if member == "certificate" else asked)[member] = [0] * 30000
+    tail = Tail(opa.stderr)
+    opa.client.post(stand.DECISION, content=json.dumps({"input": asked}, separators=(",", ":"))).raise_for_status()
+    [line] = tail.lines()
+    assert len(line) < 5000
 
 
 def test_the_record_keeps_a_digest_of_the_token(opa: stand.Server) -> None:

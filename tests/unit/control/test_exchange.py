@@ -328,6 +328,18 @@ def test_an_issuer_names_actors_of_its_own_domain_alone(api):
     assert exchange(api, identity("job-1", key=key, issuer=partner), agent()).status_code == 200, "it says so itself"
 
 
+def test_nobody_floods_the_approvers(api, monkeypatch):
+    monkeypatch.setattr("app.control.exchange._MAX_WAITING", 2)
+    govern(api, exchange=[JOBS], approval={"required": True, "approvers": [APPROVER]})
+    for lifetime in (1, 2, 2, 1):
+        asked = exchange(api, authorization_details=details(lifetime_seconds=lifetime))
+        assert refused(asked) == ("authorization_pending", "warrant.unapproved")
+    asked = exchange(api, authorization_details=details(lifetime_seconds=3))
+    assert refused(asked) == ("access_denied", "warrant.unapproved")
+    assert len(api.get(WARRANTS).json()["items"]) == 2
+    assert refused(exchange(api, identity("job-2")))[0] == "authorization_pending", "others may still ask"
+
+
 def test_where_approval_is_required_an_exchange_waits_for_it(api):
     govern(api, exchange=[JOBS], approval={"required": True, "approvers": [APPROVER]})
     assert refused(exchange(api)) == ("authorization_pending", "warrant.unapproved")

@@ -75,7 +75,8 @@ def aged(plane, seconds):
 def test_keys_are_fetched_at_once_and_rotations_are_followed(api, keys):
     answer = add(api, jwks_uri=f"{keys.url}/keys")
     assert answer.status_code == 201, answer.text
-    assert (answer.json()["condition"], answer.json()["key_age_seconds"]) == ("fresh", 0)
+    assert answer.json()["condition"] == "fresh"
+    assert answer.json()["key_age_seconds"] < 60
     assert list(published(api)[ISSUER]["keys"]) == ["old"]
     keys.give(OLD, NEW)
     assert [key["kid"] for key in refreshed(api)["keys"]] == ["old", "new"]
@@ -304,12 +305,12 @@ def test_a_set_that_cannot_be_used_changes_nothing(api, keys, document, said):
 
 
 def test_keys_that_cannot_be_used_are_left_out_and_reported(api, keys):
-    odd = public(ec.generate_private_key(ec.SECP521R1()), kid="odd")
+    odd = public(ec.generate_private_key(ec.SECP521R1()), kid="odd\0\n")
     short = public(rsa.generate_private_key(65537, 1024), kid="short")
     keys.give(OLD, odd, short, {**NEW, "use": "enc"}, public(RSA, kid="rsa"))
     shown = add(api, jwks_uri=f"{keys.url}/keys").json()
     assert [key["kid"] for key in shown["keys"]] == ["old", "rsa"]
-    assert [line.split(":")[0] for line in shown["source"]["refused"]] == ["odd", "short"]
+    assert [line.split(":")[0] for line in shown["source"]["refused"]] == ["odd\\x00 ", "short"]
 
 
 odd_values = st.none() | st.booleans() | st.integers() | st.text(max_size=6) | st.lists(st.text(max_size=3), max_size=2)

@@ -297,6 +297,41 @@ def test_what_ended_is_not_renewed(world, change, reason):
     assert outcome.decision["subject"] == ALLOW["subject"]
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"issuers": {"i": {"keys": {"another": {}}}, "f": {"keys": {}}}}, "identity.key_unknown"),
+        ({"warrant": {"revoked": {}, "issuers": {"w": {"keys": {"another": {}}}}}}, "warrant.key_unknown"),
+    ],
+)
+def test_what_a_withdrawn_key_signed_ends_what_began_with_it(world, change, reason):
+    trusted = {
+        **TRUST,
+        "issuers": {"i": {"keys": {"k": {}}}, "f": {"keys": {}}},
+        "warrant": {"revoked": {}, "issuers": {"w": {"keys": {"wk": {}}}}},
+    }
+    world.trust = trusted
+    world.start["claims"] = {**CLAIMS, "warrants": ["w-1"], "warrant_issuer": "w"}
+    signed = {name: jwt.encode({}, "k" * 32, headers={"kid": name}) for name in ("k", "wk")}
+    outcome = world.begin(identity={"token": signed["k"]}, warrant=[signed["wk"]])
+    assert world.claims(outcome)["kids"] == {"identity": "k", "warrant": "wk"}
+    token = outcome.execution["token"]
+    token = world.executions.renew(ID, token).execution["token"]
+    world.trust = {**trusted, **change}
+    assert codes(world.executions.renew(ID, token)) == [reason]
+
+
+def test_the_key_of_a_forwarders_token_is_the_forwarders(world):
+    world.trust = {**TRUST, "issuers": {"i": {"keys": {}}, "f": {"keys": {"k": {}}}}}
+    world.start["claims"] = {**CLAIMS, "via": {"issuer": "f", "id": "gateway"}}
+    token = world.begin(identity={"token": jwt.encode({}, "k" * 32, headers={"kid": "k"})}).execution["token"]
+    assert world.executions.renew(ID, token).execution
+    world.trust = {**TRUST, "issuers": {"i": {"keys": {}}, "f": {"keys": {}}}}
+    assert codes(world.executions.renew(ID, token)) == ["identity.key_unknown"]
+    world.trust = {**TRUST, "issuers": {"i": {"keys": {}}}}
+    assert codes(world.executions.renew(ID, token)) == ["identity.issuer_unknown"]
+
+
 def test_tokens_that_are_not_renewed(world):
     token = world.begin().execution["token"]
     assert codes(world.executions.renew("another-execution", token)) == ["execution.mismatch"]
