@@ -104,9 +104,11 @@ def list_(
     token_file: client.TokenFileOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List the executions that redeemed warrants, as the control plane counted them."""
+    """List the executions whose warrants count uses. Others are known by their decisions alone."""
     with client.connect(server, token_file) as plane:
         found = plane.get(f"/api/v1/systems/{system}/executions", limit=limit)["items"]
+    if not found:
+        say("None. Only executions whose warrants count uses are known here; others stand in the sidecars' decisions.")
     emit(found, output, columns=["execution", "subject", "sidecar", "warrants", "started_at"])
 
 

@@ -120,7 +120,7 @@ def sign(
     evidence = _evidence(file)
     predicate = modes.read_declaration(evidence[0])
     for name, value in predicate.model_dump(by_alias=True).items():
-        say(f"{name}: {value}")
+        say(f"{name}: {options.words(value)}")
     if not yes and not sys.stdin.isatty():
         raise UsageError("nobody can be asked here; look at the declaration, then give --yes")
     if not yes and not typer.confirm("Do you sign this?", err=True):

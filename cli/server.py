@@ -69,7 +69,10 @@ def init(
     ] = None,
     domain: Annotated[
         str | None,
-        typer.Option(help="This control plane's trust domain, such as example.org.", show_default=False),
+        typer.Option(
+            help="This control plane's trust domain, one that no other has. Default: placet.internal.",
+            show_default=False,
+        ),
     ] = None,
     warrant_key: Annotated[
         str | None,

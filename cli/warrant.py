@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,7 +81,7 @@ def issue(
         _deliver(answer, system, out, output)
 
 
-@app.command(epilog="Example: placet warrant fetch bTJkQ2 --system payments -o job-17.warrant")
+@app.command(epilog="Example: placet warrant fetch NkhBKGs0dWk5cTdXb1R6QQ --system payments -o job-17.warrant")
 def fetch(
     warrant: IdArgument,
     system: options.SystemOption,
@@ -98,7 +97,7 @@ def fetch(
 
 
 @app.command(
-    epilog="Example: placet warrant approve bTJkQ2 --system payments --trust-config trust-config.json "
+    epilog="Example: placet warrant approve NkhBKGs0dWk5cTdXb1R6QQ --system payments --trust-config trust-config.json "
     "--identity-token lead.jwt --yes"
 )
 def approve(
@@ -133,7 +132,9 @@ def approve(
     emit({"id": warrant, "status": done.get("status"), "identity": session.identity, "issuer": session.issuer}, output)
 
 
-@app.command(epilog="Example: placet warrant revoke bTJkQ2 --system payments --reason 'job-17 is retired'")
+@app.command(
+    epilog="Example: placet warrant revoke NkhBKGs0dWk5cTdXb1R6QQ --system payments --reason 'job-17 is retired'"
+)
 def revoke(
     system: options.SystemOption,
     warrant: Annotated[str | None, typer.Argument(help="The warrant's id (jti).", show_default=False)] = None,
@@ -230,22 +231,13 @@ def _deliver(answer: dict[str, Any], system: str, out: Path | None, output: Outp
 def _confirm(request: dict[str, Any], yes: bool) -> None:
     """Show what is about to be signed, and ask, where somebody can answer."""
     for name, value in request.items():
-        say(f"{name}: {_words(value)}")
+        say(f"{name}: {options.words(value)}")
     if yes:
         return
     if not sys.stdin.isatty():
         raise UsageError("nobody can be asked here; look at the request, then give --yes")
     if not typer.confirm("Sign this?", err=True):
         raise UsageError("not signed")
-
-
-def _words(value: Any) -> str:
-    """A member of a request as a person reads it."""
-    if isinstance(value, dict) and value.keys() == {"issuer", "id"}:
-        return f"{value['issuer']}#{value['id']}"
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return ", ".join(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _name(principal: Any) -> str:

@@ -91,7 +91,7 @@ def rotate(
         emit(plane.post(f"/api/v1/signing-keys/{purpose}/rotate", json=body), output, columns=_COLUMNS)
 
 
-@app.command(epilog="Example: placet warrant key withdraw 9f2c41")
+@app.command(epilog="Example: placet warrant key withdraw 9f2c41d7a8e05b36")
 def withdraw(
     kid: Annotated[str, typer.Argument(help="The key's id, as the list shows it.", show_default=False)],
     server: client.ServerOption = None,

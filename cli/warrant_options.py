@@ -6,6 +6,7 @@ can read.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -31,7 +32,10 @@ ChainArgument = Annotated[
     typer.Argument(help="Files of warrants, one a line, root first; - reads stdin.", show_default=False),
 ]
 SubjectOption = Annotated[
-    str, typer.Option("--subject", help="On whose behalf: ISSUER#ID, or the id alone.", show_default=False)
+    str,
+    typer.Option(
+        "--subject", help="On whose behalf: ISSUER#ID, or the id alone with --subject-issuer.", show_default=False
+    ),
 ]
 SubjectIssuerOption = Annotated[
     str | None, typer.Option("--subject-issuer", help="The issuer that vouches for the subject's id.")
@@ -131,6 +135,15 @@ def constraints(written: Sequence[str] | None, file: Path | None) -> dict[str, C
     if both := sorted(set(given) & set(listed)):
         raise UsageError(f"the member {both[0]!r} is constrained in {file} and by --constraint; say it once")
     return {**listed, **given}
+
+
+def words(value: Any) -> str:
+    """A member of a request as a person reads it."""
+    if isinstance(value, dict) and value.keys() == {"issuer", "id"}:
+        return f"{value['issuer']}#{value['id']}"
+    if isinstance(value, list):
+        return ", ".join(words(one) for one in value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def json_file(file: Path, what: str) -> dict[str, Any]:

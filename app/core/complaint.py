@@ -8,10 +8,17 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+#: Kinds of fault whose own words speak of the software rather than of the document.
+_PLAIN = {
+    "string_pattern_mismatch": "is not of the accepted form",
+    "extra_forbidden": "there is no such member",
+}
+
+
 def complaint(error: ValidationError) -> str:
     """What is wrong first, and where; and how much more there is. It never repeats the input."""
     first = error.errors(include_url=False, include_input=False)[0]
-    said = printable(first["msg"].removeprefix("Value error, "))[:400]
+    said = _PLAIN.get(first["type"], printable(first["msg"].removeprefix("Value error, ")))[:400]
     where = place(error)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{where}: {said}{more}" if where else said + more

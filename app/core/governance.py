@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from app.core.targets import Document, Line, Name
 
-Pattern = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^*]*\*?$")]
+
+def _star_at_the_end(pattern: str) -> str:
+    if "*" in pattern[:-1]:
+        raise ValueError(f"{pattern!r}: * may stand at the end only")
+    return pattern
+
+
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_star_at_the_end)]
 #: Kinds of attestation results.
 Kind = Literal["image", "node", "region", "posture"]
 

@@ -239,7 +239,10 @@ def _domain(root: bytes) -> str:
     try:
         domain = Metadata[Root].from_bytes(root).signed.unrecognized_fields[DOMAIN]
     except (RepositoryError, KeyError) as error:
-        raise PlacetError("the TUF root is no control plane's of this version: it names no trust domain") from error
+        raise PlacetError(
+            "the TUF root is no control plane's of this version: it names no trust domain; make a new control plane "
+            "with `placet server init`, and pin its root"
+        ) from error
     return str(domain)
 
 

@@ -62,6 +62,8 @@ effective := {
 	"constraints": {},
 	"redeem": [],
 	"ends": [identity.expires_at_ns],
+} if {
+	warrant.granted == null
 }
 
 # Large claims are left behind: a token has to fit into every request.

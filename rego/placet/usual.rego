@@ -25,6 +25,7 @@ grounds := {
 } if {
 	count(input) == 4
 	token := execution.token
+	execution.starting == false
 	plain
 	count(input.execution) == 2
 	token.exe == input.execution.id
@@ -66,6 +67,7 @@ grounds := {
 carried(token) := null if {
 	token.warrants == []
 	data.placet_state.trust.warrant.required == false
+	is_object(data.placet_state.trust.warrant.revoked)
 	[token.actions, token.resources, token.constraints] == [["*"], ["*"], {}]
 } else := {"ids": token.warrants, "issuer": token.warrant_issuer} if {
 	token.warrants != []

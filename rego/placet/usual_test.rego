@@ -133,6 +133,7 @@ test_so_is_every_other_trust_state if {
 	grounds(fixtures.inside, changed("/trust/quarantine/executions", {"e-1": {}})) == []
 	grounds(scoped, changed("/trust/warrant/revoked", {"w-1": {}})) == []
 	grounds(scoped, changed("/trust/warrant/revoked", [])) == []
+	grounds(fixtures.inside, changed("/trust/warrant/revoked", "")) == []
 	grounds(alone, changed("/trust/max_identity_age_seconds", 60)) == []
 }
 
@@ -176,6 +177,23 @@ test_segments_and_environment if {
 			with data.placet.environment.expires_at as 1800000002
 	]
 	found.until_ns == 1800000002000000000
+}
+
+# An execution starts from an identity: by its token, one could start another without the bounds of its warrants.
+test_no_execution_starts_by_the_token_of_another if {
+	every request in [fixtures.inside, scoped] {
+		found := [found | found := usual.grounds with input as request
+			with data.placet_state as state
+			with data.placet.execution.starting as true
+			with time.now_ns as fixtures.now]
+		found == []
+		started := placet.start with input as request
+			with data.placet_state as state
+			with data.placet_glue as fixtures.glue
+			with time.now_ns as fixtures.now
+		[reason.code | some reason in started.decision.reasons] == ["execution.malformed"]
+		started.claims == null
+	}
 }
 
 # The short way to the subject gives what the long way gives.
