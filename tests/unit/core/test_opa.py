@@ -162,7 +162,7 @@ def test_a_rehearsal_says_how_long_activation_takes(opa):
     "files",
     [
         {"app.rego": b"package app\nallow if data.placet.decision.allow\n"},  # recursion through the library
-        {"app.rego": b"package app\nallow := data.placet.policy.failure\n"},
+        {"app.rego": b"package app\nallow := data.placet.policy.failures\n"},
         {"app.rego": b"package app\nallow := true\n", "data.json": b'{"app": {"allow": true}}'},
         {"app.rego": b"package app\nallow(x) := x\n"},
     ],
