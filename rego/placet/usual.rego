@@ -25,7 +25,6 @@ grounds := {
 } if {
 	count(input) == 4
 	token := execution.token
-	execution.starting == false
 	plain
 	count(input.execution) == 2
 	token.exe == input.execution.id
@@ -78,6 +77,9 @@ carried(token) := null if {
 
 # What holds for every usual request.
 plain if {
+	# A start names its execution, and carries no token of one.
+	execution.starting == false
+
 	# Subtraction is defined for numbers alone, so these are numbers, and the comparisons mean what they say.
 	lease := data.placet_state.lease
 	lease.valid_until_ns - lease.issued_at_ns <= 3600000000000

@@ -179,9 +179,10 @@ test_segments_and_environment if {
 	found.until_ns == 1800000002000000000
 }
 
-# An execution starts from an identity: by its token, one could start another without the bounds of its warrants.
-test_no_execution_starts_by_the_token_of_another if {
-	every request in [fixtures.inside, scoped] {
+# An execution starts from an identity and has an id: by the token of one, one could start another without the bounds of
+# its warrants.
+test_a_start_is_not_usual if {
+	every request in usuals {
 		found := [found | found := usual.grounds with input as request
 			with data.placet_state as state
 			with data.placet.execution.starting as true
