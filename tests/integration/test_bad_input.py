@@ -269,7 +269,9 @@ FIELDS: list[tuple[str, str, str, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("base", "path", "beginning", "harmless"), FIELDS, ids=[f"{base}-{path}" for base, path, *_ in FIELDS])
+@pytest.mark.parametrize(
+    ("base", "path", "beginning", "harmless"), FIELDS, ids=[f"{base}-{path}" for base, path, *_ in FIELDS]
+)
 def test_every_field_in_every_wrong_form(
     decider: Decider, base: str, path: str, beginning: str, harmless: set[str]
 ) -> None:
