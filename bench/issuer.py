@@ -77,7 +77,7 @@ class Issuer:
         payload = {name: value for name, value in claims.items() if value is not None}
         return jwt.encode(payload, self.key, "EdDSA", headers={"kid": self.kid, "typ": "warrant+jwt"})
 
-    def execution(self, execution: str, claims: Mapping[str, Any], *, seconds: int = 300) -> str:
+    def execution(self, execution: str, claims: Mapping[str, Any], *, seconds: int = 3500) -> str:
         """The token of an execution: what `start` gave, signed as the agent does."""
         now = int(time.time())
         issued = {"iss": SIDECAR, "aud": SYSTEM, "iat": now, "exp": now + seconds, "exe": execution}

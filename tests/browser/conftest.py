@@ -73,9 +73,12 @@ def _record(number, allow, subject=None, resource=None, code="policy.denied"):
     return json.dumps(document).encode() + b"\n"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """The system's Chromium. A missing one fails the tests: they are not optional."""
+    """The system's Chromium. A missing one fails the tests: they are not optional.
+
+    Not for the whole session: Playwright keeps an event loop running in this thread, where other tests start theirs.
+    """
     found = os.environ.get("PLACET_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     assert found, "install Chromium (Debian: apt-get install chromium), or name one in PLACET_CHROMIUM"
     with sync_playwright() as playwright:

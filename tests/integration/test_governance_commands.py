@@ -153,6 +153,9 @@ def test_governance_is_written_compared_and_set(plane, tmp_path):
     assert plane.json("governance", "show", "payments")["version"] == version
     assert plane.json("governance", "set", "payments", "--file", file)["version"] == version + 1
     assert plane.target(tmp_path / "cache", "payments.governance.json")["warrant_required"] is True
+    again = plane.json("governance", "set", "payments", "--file", file)
+    assert (again["version"], again["changed"]) == (version + 1, False), "a job may set the same file again"
+    file.write_text(written)
     late = plane.run("governance", "set", "payments", "--file", file, expect=1).stderr
     assert f"version {version + 1} is in force" in late
     file.write_text("segments: [{name: a, resources: [payment]}]\n")

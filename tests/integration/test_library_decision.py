@@ -315,7 +315,7 @@ def mutated(good: Any) -> st.SearchStrategy[Any]:
 SUPPORT = "spiffe://example.org/support"
 SIDECAR = stand.Issuer(stand.SIDECAR, kid="e1")
 CONTROL_PLANE = stand.Issuer(stand.CONTROL_PLANE, kid="w1")
-LASTING = stand.trust_state(ISSUER, seconds=3000, sidecar=SIDECAR, control_plane=CONTROL_PLANE)
+LASTING = stand.trust_state(ISSUER, seconds=3500, sidecar=SIDECAR, control_plane=CONTROL_PLANE)
 
 USUAL = stand.request(ISSUER.token(sub=SUPPORT))
 WARRANTED = USUAL | {"warrant": [CONTROL_PLANE.warrant(SUPPORT)]}

@@ -144,7 +144,8 @@ def test_the_name_in_the_certificate_counts(sidecar: sdk_kit.Sidecar, ask: Askin
 
 def test_plain_http_to_tls(sidecar: sdk_kit.Sidecar, ask: Asking) -> None:
     options = sidecar.options | {"url": sidecar.url.replace("https", "http"), "insecure_loopback": True}
-    assert denied(ask(options)) == ["request.malformed"]  # Go's server answers 400
+    # Go's server answers 400 and closes, and the client may see only that.
+    assert denied(ask(options)) in (["request.malformed"], ["sidecar.unreachable"])
 
 
 def test_the_environment_says_nothing(

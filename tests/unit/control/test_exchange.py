@@ -198,43 +198,56 @@ def unsigned():
     return f"{none}.{body}.{head}"
 
 
-BAD_TOKENS = {
-    "identity.malformed": ["x", "a.b.c", "x" * 8193, identity() + ".x", identity(headers={"crit": ["b64"]}), "é.é.é"]
-    + [identity(headers={"typ": typ}) for typ in ("warrant+jwt", "proof+jwt", "ear+jwt", "logout+jwt", "JWT2")],
-    "identity.issuer_unknown": [identity(issuer="https://nobody.example"), identity(issuer=7), identity(issuer=None)],
-    "identity.key_unknown": [identity(kid="k2")],
-    "identity.algorithm": [unsigned(), hmac_with_public_key()],
-    "identity.invalid": [identity(key=OTHER_KEY), identity()[:-6] + "AAAAAA"],
-    "identity.audience": [
-        identity(audience="ledger"),
-        identity(audience=None),
-        identity(audience=""),
-        identity(audience=[]),
-    ],
-    "identity.expired": [identity(exp=int(time.time()) - 1)],
-    "identity.not_yet_valid": [identity(nbf=int(time.time()) + 600)],
-    "identity.future": [identity(iat=int(time.time()) + 600)],
-    "identity.claims": [
-        identity(exp=None),
-        identity(exp=str(int(time.time()) + 60)),
-        identity(subject=None),
-        identity(subject=""),
-        identity(subject="job\x001"),
-        identity(iat=True),
-        identity(exp=253402300800),
-        identity(exp=1e308),
-    ],
-    "identity.domain": [identity("spiffe://example.org/x"), identity("SYSTEM:serviceaccount:a:b")],
-    "identity.actors": [
-        identity(act="agent"),
-        identity(act={"sub": 1}),
-        identity(act={"sub": "a", "act": {"sub": "b"}}),
-    ],
-}
+def bad_tokens():
+    """Made anew for each test: a suite may go on for longer than they are in the future."""
+    return {
+        "identity.malformed": [
+            "x",
+            "a.b.c",
+            "x" * 8193,
+            identity() + ".x",
+            identity(headers={"crit": ["b64"]}),
+            "é.é.é",
+        ]
+        + [identity(headers={"typ": typ}) for typ in ("warrant+jwt", "proof+jwt", "ear+jwt", "logout+jwt", "JWT2")],
+        "identity.issuer_unknown": [
+            identity(issuer="https://nobody.example"),
+            identity(issuer=7),
+            identity(issuer=None),
+        ],
+        "identity.key_unknown": [identity(kid="k2")],
+        "identity.algorithm": [unsigned(), hmac_with_public_key()],
+        "identity.invalid": [identity(key=OTHER_KEY), identity()[:-6] + "AAAAAA"],
+        "identity.audience": [
+            identity(audience="ledger"),
+            identity(audience=None),
+            identity(audience=""),
+            identity(audience=[]),
+        ],
+        "identity.expired": [identity(exp=int(time.time()) - 1)],
+        "identity.not_yet_valid": [identity(nbf=int(time.time()) + 600)],
+        "identity.future": [identity(iat=int(time.time()) + 600)],
+        "identity.claims": [
+            identity(exp=None),
+            identity(exp=str(int(time.time()) + 60)),
+            identity(subject=None),
+            identity(subject=""),
+            identity(subject="job\x001"),
+            identity(iat=True),
+            identity(exp=253402300800),
+            identity(exp=1e308),
+        ],
+        "identity.domain": [identity("spiffe://example.org/x"), identity("SYSTEM:serviceaccount:a:b")],
+        "identity.actors": [
+            identity(act="agent"),
+            identity(act={"sub": 1}),
+            identity(act={"sub": "a", "act": {"sub": "b"}}),
+        ],
+    }
 
 
 def test_tokens_that_no_sidecar_would_take_are_refused_with_their_code(api):
-    for expected, tokens in BAD_TOKENS.items():
+    for expected, tokens in bad_tokens().items():
         for token in tokens:
             assert refused(exchange(api, token)) == ("invalid_request", expected), token
             if expected != "identity.actors":
@@ -243,7 +256,7 @@ def test_tokens_that_no_sidecar_would_take_are_refused_with_their_code(api):
 
 
 def test_an_answer_never_quotes_a_token(api):
-    for tokens in BAD_TOKENS.values():
+    for tokens in bad_tokens().values():
         for token in tokens:
             text = exchange(api, token).text
             assert not [part for part in token.split(".") if len(part) > 20 and part in text]

@@ -119,7 +119,7 @@ def test_a_dry_run_changes_nothing(api):
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ({"warrant_require": True}, "warrant_require: Extra inputs"),
+        ({"warrant_require": True}, "warrant_require: there is no such member"),
         ({"warrant_required": "yes"}, "warrant_required"),
         ({"max_identity_age_seconds": 1}, "max_identity_age_seconds"),
         ({"environment": [{"kind": "moon", "max_age_seconds": 60}]}, "environment.0.kind"),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from functools import partial
 from typing import Any
 
 import httpx
+from starlette.applications import Starlette
 
 from app.core.reason_codes import Reason
+from app.core.serving import ThreadedServer
 from app.local.demo.parts import Sidecar, eventually
 from app.local.demo.rows.table import World, denied_with, require, row
 from app.local.demo.stack import SUBJECT
-from app.local.sample_service import Governed
+from app.local.sample_service import Governed, create_app
 
 
 @row("allowed request allowed")
@@ -32,6 +35,29 @@ def forbidden(world: World) -> str:
     codes = [code for code, _ in decision.reasons]
     require(str(Reason.POLICY_DENIED) in codes, f"denied with {codes}")
     return ", ".join(codes)
+
+
+@row("HTTP API under governance: each call decided for whoever calls")
+def http_api(world: World) -> str:
+    """The sample service over HTTP: a reader reads, may not refund, and nobody may do anything."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}/payments/p-1"
+    service: Starlette = create_app(_governed(world.first))
+    server = ThreadedServer(service, listener, "payments")
+    server.start()
+    try:
+        headers = {"Authorization": f"Bearer {world.stack.workload_token()}"}
+        with httpx.Client(timeout=10, trust_env=False) as caller:
+            read = caller.get(address, headers=headers)
+            refund = caller.post(f"{address}/refunds", json={"amount": 10}, headers=headers)
+            nobody = caller.get(address)
+    finally:
+        server.stop()
+    require(read.status_code == httpx.codes.OK, f"reading gave {read.status_code}: {read.text}")
+    for answer, code in ((refund, Reason.POLICY_DENIED), (nobody, Reason.IDENTITY_MALFORMED)):
+        require(answer.status_code == httpx.codes.FORBIDDEN, f"it gave {answer.status_code}")
+        require(str(code) in answer.text, f"403 without {code}: {answer.text}")
+    return "200 to read; 403 to refund, and 403 to a caller without a token"
 
 
 @row("OPA's API closed: everything but the decision is 401")
