@@ -99,6 +99,24 @@ class Issuer:
         }
 
 
+def execution_claims(subject: str) -> dict[str, Any]:
+    """What a start without warrants says of a subject of the home domain, for `Issuer.execution`."""
+    return {
+        "sub": subject,
+        "sub_iss": ISSUER,
+        "domain": DOMAIN,
+        "actors": [],
+        "claims": {},
+        "principals": [[ISSUER, subject]],
+        "domains": [DOMAIN],
+        "warrants": [],
+        "warrant_issuer": None,
+        "actions": ["*"],
+        "resources": ["*"],
+        "constraints": {},
+    }
+
+
 def _base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 

@@ -36,14 +36,15 @@ from bench.issuer import (
     Issuer,
     _base64url,
     digest,
+    execution_claims,
     request,
     trust_state,
 )
 
 __all__ = [
     "AGENT_TOKEN", "AUDIENCE", "CONTROL_PLANE", "DECISION", "DOMAIN", "GOVERNED", "ISSUER", "NOBODY", "SIDECAR",
-    "SYSTEM", "Issuer", "Server", "_base64url", "archive", "composed", "digest", "example", "process_cpu_seconds",
-    "request", "running", "trust_state",
+    "SYSTEM", "Issuer", "Server", "_base64url", "archive", "composed", "digest", "example", "execution_claims",
+    "process_cpu_seconds", "request", "running", "trust_state",
 ]  # fmt: skip
 
 AGENT_TOKEN = secrets.token_urlsafe(32)

@@ -35,6 +35,7 @@ class ControlPlane:
 
     def __init__(self, directory, sigstore, opa, *options):
         self.directory = directory
+        self.sigstore = sigstore
         placet("server", "init", "--dir", directory, "--domain", "example.org")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -1,12 +1,7 @@
 """`placet warrant` as people use it: against a real control plane and Sigstore, and offline."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import httpx
 import jwt
@@ -15,74 +10,20 @@ import pytest
 from app.core import holder_keys
 from app.core.warrants import read
 
+from .control_kit import ControlPlane, placet
+
 pytestmark = pytest.mark.stack
 
-PLACET = str(Path(sys.executable).with_name("placet"))
-REPOSITORY = Path(__file__).parents[2]
 DEVELOPER, LEAD = "dev@example.org", "lead@example.org"
 SUBJECT = "spiffe://example.org/job-17"
 PARTNER = "https://tokens.partner.example"
 AUDIENCE = "spiffe://example.org/system/payments"
 
 
-def placet(*arguments, expect=0, stdin=None, **environment):
-    """Run `placet` to its end."""
-    done = subprocess.run(
-        [PLACET, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=REPOSITORY,
-        input=stdin,
-        env=os.environ | {name: str(value) for name, value in environment.items()},
-    )
-    assert done.returncode == expect, (arguments, done.returncode, done.stdout, done.stderr)
-    return done
-
-
-class Plane:
-    """A control plane with a system and trusted issuers, and the options that lead to it."""
-
-    def __init__(self, directory, sigstore, opa):
-        self.sigstore = sigstore
-        placet("server", "init", "--dir", directory, "--domain", "example.org")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        options = ["--dir", directory, "--port", port, "--trust-config", sigstore.trust_config, "--opa", opa]
-        self.process = subprocess.Popen(
-            [PLACET, "server", "run", *map(str, options)], stderr=subprocess.PIPE, text=True, cwd=REPOSITORY
-        )
-        self.url = f"http://127.0.0.1:{port}"
-        self.token_file = directory / "admin.token"
-        deadline = time.monotonic() + 60
-        while not self._ready():
-            assert self.process.poll() is None, self.process.stderr.read()
-            assert time.monotonic() < deadline, "the control plane did not become ready"
-            time.sleep(0.05)
-
-    def _ready(self):
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    def run(self, *arguments, expect=0, **environment):
-        return placet(*arguments, "--server", self.url, "--token-file", self.token_file, expect=expect, **environment)
-
-    def json(self, *arguments, expect=0):
-        return json.loads(self.run(*arguments, "--output", "json", expect=expect).stdout)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
-        self.process.stderr.close()
-
-
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory, sigstore, opa_binary):
     directory = tmp_path_factory.mktemp("plane")
-    running = Plane(directory / "control", sigstore, opa_binary)
+    running = ControlPlane(directory / "control", sigstore, opa_binary)
     signer = ["--certificate-identity", DEVELOPER, "--certificate-oidc-issuer", sigstore.issuer_url]
     running.run("system", "create", "payments", *signer)
     running.run("system", "create", "refunds", *signer)

@@ -320,20 +320,7 @@ LASTING = stand.trust_state(ISSUER, seconds=3500, sidecar=SIDECAR, control_plane
 USUAL = stand.request(ISSUER.token(sub=SUPPORT))
 WARRANTED = USUAL | {"warrant": [CONTROL_PLANE.warrant(SUPPORT)]}
 GOOD = USUAL | {"execution": {"id": "e"}}
-CLAIMS = {
-    "sub": SUPPORT,
-    "sub_iss": stand.ISSUER,
-    "domain": stand.DOMAIN,
-    "actors": [],
-    "claims": {},
-    "principals": [[stand.ISSUER, SUPPORT]],
-    "domains": [stand.DOMAIN],
-    "warrants": [],
-    "warrant_issuer": None,
-    "actions": ["*"],
-    "resources": ["*"],
-    "constraints": {},
-}
+CLAIMS = stand.execution_claims(SUPPORT)
 
 
 def inside(**changes: Any) -> dict[str, Any]:

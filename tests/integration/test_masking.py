@@ -26,20 +26,7 @@ ISSUER = stand.Issuer()
 SIDECAR = stand.Issuer(stand.SIDECAR, kid="e1")
 CONTROL_PLANE = stand.Issuer(stand.CONTROL_PLANE, kid="w1")
 API = "spiffe://example.org/api"
-CLAIMS = {
-    "sub": API,
-    "sub_iss": stand.ISSUER,
-    "domain": stand.DOMAIN,
-    "actors": [],
-    "claims": {},
-    "principals": [[stand.ISSUER, API]],
-    "domains": [stand.DOMAIN],
-    "warrants": [],
-    "warrant_issuer": None,
-    "actions": ["*"],
-    "resources": ["*"],
-    "constraints": {},
-}
+CLAIMS = stand.execution_claims(API)
 INNER = ISSUER.token(sub="spiffe://example.org/inner")
 EXECUTION = SIDECAR.execution("e-1", CLAIMS)
 #: A holder of other people's tokens, and an execution of it: what verifies is recorded, so this must be cut too.
