@@ -6,6 +6,7 @@ The folders `tests/cases/input-*` hold the attacks that have a name; the rest is
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
 import re
@@ -110,7 +111,12 @@ def tokens_in(text: str) -> list[str]:
     return re.findall(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.([A-Za-z0-9_-]{40,})", text)
 
 
-AUTHORITY = Authority(int(time.time()))
+@functools.cache
+def authority() -> Authority:
+    """The authority of all certificates here, made when a test needs it: a long run must not outlive it."""
+    return Authority(int(time.time()))
+
+
 GATEWAY, FRONTEND = "spiffe://example.org/gateway", "spiffe://example.org/frontend"
 
 
@@ -121,7 +127,7 @@ def deciding(directory: Path, **changes: Any) -> Iterator[Decider]:
     files = stand.composed(*stand.example("payments"))
     usual = {
         "warrant": world.trust()["warrant"] | {"revoked": {"revoked": {"expires_at": world.now + 6000}}},
-        "x509": {DOMAIN: [AUTHORITY.pem]},
+        "x509": {DOMAIN: [authority().pem]},
         "grants": {OIDC: {GATEWAY: {"forward-certificate": True}, FRONTEND: {"assert-subject": True}}},
     }
     with stand.running(installed("opa"), files, directory) as opa:
@@ -153,7 +159,7 @@ def demanding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Decider]:
 BASES: dict[str, Callable[[World], dict[str, Any]]] = {
     "identity": lambda world: made.by(world.identity()),
     "forwarded": lambda world: made.request(
-        identity={"token": world.identity(GATEWAY), "certificate": [AUTHORITY.leaf(SUPPORT)]}
+        identity={"token": world.identity(GATEWAY), "certificate": [authority().leaf(SUPPORT)]}
     ),
     "asserted": lambda world: made.request(identity={"token": world.identity(FRONTEND), "asserted": {"id": SUPPORT}}),
     "warrant": lambda world: made.warrant(world),
@@ -182,18 +188,18 @@ def test_what_is_changed_here_is_allowed_as_it_is(decider: Decider, name: str) -
 @pytest.mark.parametrize(
     ("certificate", "code"),
     [
-        (lambda: AUTHORITY.leaf("spiffe://other.example/support"), "identity.certificate"),
-        (lambda: AUTHORITY.leaf(SUPPORT, ends=-1), "identity.certificate"),
-        (lambda: AUTHORITY.leaf(SUPPORT, begins=600), "identity.certificate"),
-        (lambda: AUTHORITY.leaf(SUPPORT, FRONTEND), "identity.certificate"),
-        (lambda: AUTHORITY.leaf(), "identity.certificate"),
-        (lambda: AUTHORITY.leaf(SUPPORT, ca=True), "identity.certificate"),
-        (lambda: Authority(AUTHORITY.now).leaf(SUPPORT), "identity.certificate"),
-        (lambda: AUTHORITY.leaf(SUPPORT).replace("M", "N", 1), "identity.certificate"),
-        (lambda: AUTHORITY.leaf(SUPPORT) + AUTHORITY.leaf(SUPPORT), "identity.malformed"),
-        (lambda: AUTHORITY.pem, "identity.certificate"),
+        (lambda: authority().leaf("spiffe://other.example/support"), "identity.certificate"),
+        (lambda: authority().leaf(SUPPORT, ends=-1), "identity.certificate"),
+        (lambda: authority().leaf(SUPPORT, begins=600), "identity.certificate"),
+        (lambda: authority().leaf(SUPPORT, FRONTEND), "identity.certificate"),
+        (lambda: authority().leaf(), "identity.certificate"),
+        (lambda: authority().leaf(SUPPORT, ca=True), "identity.certificate"),
+        (lambda: Authority(authority().now).leaf(SUPPORT), "identity.certificate"),
+        (lambda: authority().leaf(SUPPORT).replace("M", "N", 1), "identity.certificate"),
+        (lambda: authority().leaf(SUPPORT) + authority().leaf(SUPPORT), "identity.malformed"),
+        (lambda: authority().pem, "identity.certificate"),
         (lambda: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", "identity.certificate"),
-        (lambda: AUTHORITY.leaf(*[f"spiffe://example.org/{n}" for n in range(500)]), "identity.malformed"),
+        (lambda: authority().leaf(*[f"spiffe://example.org/{n}" for n in range(500)]), "identity.malformed"),
     ],
 )
 def test_certificates_that_prove_nothing(decider: Decider, certificate: Callable[[], str], code: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import re
@@ -9,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,23 @@ def test_modules_are_short() -> None:
 def test_no_module_is_named_after_nothing() -> None:
     vague = re.compile(r"^(utils?|helpers?|managers?|base|misc|common)\.py$")
     assert not [relative(path) for path in ours() if vague.match(path.name)]
+
+
+def test_no_test_reads_the_clock_at_import() -> None:
+    """What is valid for minutes when a module is imported has expired when a long run comes to it."""
+
+    def reads(node: ast.AST) -> Iterator[int]:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            children: Iterable[ast.AST] = [*node.decorator_list, *node.args.defaults]
+        else:
+            children = [] if isinstance(node, ast.Lambda) else ast.iter_child_nodes(node)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("time.time", "time.time_ns"):
+            yield node.lineno
+        for child in children:
+            yield from reads(child)
+
+    modules = (ROOT / "tests").rglob("*.py")
+    assert not [(relative(path), line) for path in modules for line in reads(ast.parse(text_of(path)))]
 
 
 def test_the_layers_hold() -> None:

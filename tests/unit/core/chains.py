@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from dataclasses import dataclass, field
 
 from app.core import holder_keys
@@ -13,7 +12,7 @@ from app.core.jwk import vet
 from app.core.warrant_trust import Signer, WarrantTrust
 
 #: When all this happens: a run of the tests may last longer than a warrant.
-NOW = int(time.time())
+NOW = 1_800_000_000
 HOME = "example.org"
 PARTNER = "partner.example"
 PLANE = f"spiffe://{HOME}/control-plane"

@@ -1,4 +1,3 @@
-import time
 from datetime import UTC, datetime
 
 import jwt
@@ -10,7 +9,7 @@ from app.sidecar.control_plane import NotAccepted
 from app.sidecar.environment import Environment, Expected
 
 SIDECAR, AUDIENCE = "spiffe://example.org/sidecar/payments/one", "spiffe://example.org/system/payments"
-NOW = time.time()
+NOW = 1_800_000_000.0
 
 
 def result(typ="ear+jwt", **changes):
