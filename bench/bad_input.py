@@ -83,11 +83,16 @@ def unsigned(make: Callable[[World, int], Body]) -> Callable[[World, int], Body]
     return spoilt
 
 
-def actors(world: World, n: int) -> Body:
-    act: Any = {"sub": "a"}
+def nested(world: World, n: int, claim: str = "note") -> Body:
+    """A token that says 150 things in each other: as `act`, they are too many actors."""
+    inner: Any = {"sub": "a"}
     for _ in range(150):
-        act = {"sub": "a", "act": act}
-    return by(world.identity(jti=str(n), act=act))
+        inner = {"sub": "a", "act": inner}
+    return by(world.identity(jti=str(n), **{claim: inner}))
+
+
+def actors(world: World, n: int) -> Body:
+    return nested(world, n, "act")
 
 
 #: By name: the attack, and the good request that it is measured against.
@@ -96,7 +101,7 @@ ATTACKS: dict[str, tuple[Callable[[World, int], Body], Callable[[World, int], Bo
     "forged signature": (unsigned(identity), identity),
     "unknown key": (lambda world, n: by(world.keys[OIDC].sign({"iss": OIDC, "jti": str(n)}, kid=str(n))), identity),
     "expired": (lambda world, n: by(world.identity(jti=str(n), exp=world.now - 1)), identity),
-    "200 actors": (actors, identity),
+    "150 actors": (actors, nested),
     "large request": (unsigned(large), large),
     "deep request": (unsigned(deep), deep),
     "forged warrant": (

@@ -43,14 +43,14 @@ def warrant(world: World, asked: Body) -> list[Body]:
     return [{**asked, "identity": {"token": world.identity()}, "warrant": [world.warrant(**scope(asked))]}]
 
 
-def proof(world: World, asked: Body) -> list[Body]:
+def proof(world: World, asked: Body, count: int = PROOFS) -> list[Body]:
     key = HOLDERS[0]
     bound = {
         **asked,
         "identity": {"token": world.identity()},
         "warrant": [world.warrant(**scope(asked), cnf={"jwk": key.jwk})],
     }
-    return [{**bound, "proof": world.proof(key, asked, jti=f"proof-{n}")} for n in range(PROOFS)]
+    return [{**bound, "proof": world.proof(key, asked, jti=f"proof-{n}")} for n in range(count)]
 
 
 def delegation(world: World, asked: Body) -> list[Body]:

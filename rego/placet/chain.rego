@@ -115,6 +115,7 @@ signed(token, alg, jwks) := one if {
 } else := one if {
 	header_of(token, alg)
 	said := unverified(token)
+	misplaced(said) # or it would have verified above
 	[true, _, one] = io.jwt.decode_verify(token, {
 		"cert": jwks,
 		"alg": alg,
@@ -122,6 +123,17 @@ signed(token, alg, jwks) := one if {
 		"time": (said.exp - 1) * 1000000000,
 	})
 	well_formed(one)
+}
+
+# Whether these claims are out of their time, or for another audience.
+misplaced(said) if {
+	(said.exp - 1) * 1000000000 <= clock.now
+} else if {
+	object.get(said, "nbf", 0) * 1000000000 >= clock.now
+} else if {
+	every audience in audiences(said) {
+		audience != data.placet_state.trust.audience
+	}
 }
 
 # Whether the token has the one form of header, with this algorithm: a cached verification does not look at `alg`
@@ -227,29 +239,31 @@ faults contains "warrant.malformed" if not listed
 
 faults contains "warrant.malformed" if {
 	listed
-	some token in input.warrant
-	not unverified(token)
+	count(legible) < count(input.warrant)
 }
 
 faults contains fault
 
+# Which of them are of the right form.
+legible := {position | some position, token in input.warrant; unverified(token)}
+
 # The first one that does not verify.
 first := min([position | some position, one in claims; one == null])
 
-fault := "warrant.issuer_unknown" if {
+fault := code if {
+	first in legible
+	code := unverifiable
+}
+
+unverifiable := "warrant.issuer_unknown" if {
 	first == 0
-	unverified(input.warrant[0])
 	not issuer_trusted
 } else := "warrant.key_unknown" if {
 	first == 0
-	unverified(input.warrant[0])
 	not root_key
 } else := "warrant.algorithm" if {
-	unverified(input.warrant[first])
 	header(input.warrant[first]).alg != expected
-} else := "warrant.invalid" if {
-	unverified(input.warrant[first])
-}
+} else := "warrant.invalid"
 
 # Rules of their own, because OPA takes a reference out of `not f(reference)`: where the reference is undefined, so is the
 # negation.

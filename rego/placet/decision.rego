@@ -17,6 +17,7 @@ import data.placet.mode
 import data.placet.policy
 import data.placet.quarantine
 import data.placet.reasons as table
+import data.placet.refusal
 import data.placet.request
 import data.placet.segment
 import data.placet.state
@@ -42,6 +43,35 @@ decision := {
 	grounds := sound
 	answer := policy.answer
 	answer.allow == true
+} else := {
+	"allow": false,
+	"reasons": array.concat([table.reasons["policy.denied"]], answer.reasons),
+	"obligations": answer.obligations,
+	"bundles": data.placet_glue.bundles,
+	"subject": grounds.subject,
+	"warrant": grounds.warrant,
+	"execution": grounds.execution,
+	"mode": null,
+	"state": data.placet_state.digest,
+	"expires_at": null,
+} if {
+	grounds := sound
+	answer := policy.answer
+	answer.allow == false
+	data.placet_state.trust.modes == {"shadow": [], "break_glass": []}
+} else := {
+	"allow": false,
+	"reasons": [table.reasons[code] | some code in refused.codes],
+	"obligations": [],
+	"bundles": data.placet_glue.bundles,
+	"subject": refused.subject,
+	"warrant": refused.warrant,
+	"execution": null,
+	"mode": null,
+	"state": data.placet_state.digest,
+	"expires_at": null,
+} if {
+	refused := refusal.found
 } else := {
 	"allow": true,
 	"reasons": [],
@@ -71,7 +101,9 @@ decision := {
 # What a request rests on that stands, so that the policy may be asked about it. Undefined for others.
 sound := grounds if {
 	grounds := usual.grounds
-} else := checked
+} else := checked if {
+	not refusal.found
+}
 
 # The same for any request, by the checks themselves.
 checked := {

@@ -1,4 +1,6 @@
-# What OPA's decision log leaves out: tokens. Records keep a SHA-256 in the place of each.
+# What OPA's decision log leaves out: signatures, so that no token in a record can be used. What a token says stays, since
+# replay needs it: a JWT in its place is recorded with its own SHA-256 where its signature was, anything else there as a
+# SHA-256 alone. Of a verification only the outcome stays; what it gave is what the token says.
 #
 # OPA treats an error here badly: after a conflict or an ill-formed operation it answers and records nothing, and
 # when `mask` is undefined it records the tokens. So `mask` has a default, and no two rules give one value.
@@ -17,100 +19,97 @@ default mask := [
 # Only two members change.
 # (`sprintf` gives the text of a value in half the time of `json.marshal`, and leaves `eyJ` in it as it is.)
 mask := [
-	{"op": "upsert", "path": "/input/identity", "value": {"token": concat(":", ["sha256", crypto.sha256(token)])}},
-	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(operands): verified}},
+	{"op": "upsert", "path": "/input/identity", "value": {"token": unsigned(token)}},
+	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(token): outcome}},
 ] if {
 	token := input.input.identity.token
 	count(input.input.identity) == 1
-	count(input.nd_builtin_cache) == 2
-	input.nd_builtin_cache["time.now_ns"]
-	calls := input.nd_builtin_cache["io.jwt.decode_verify"]
-	count(calls) == 1 # or the mask would have two values, which OPA answers by recording nothing
-	some operands, verified in calls
+	outcome := only_call(token)
 	object.filter(input.input, ["warrant", "proof", "environment", "execution"]) == {}
-	not contains(sprintf("%v", [[object.remove(input.input, ["identity"]), input.result, verified]]), "eyJ")
+	not contains(sprintf("%v", [[object.remove(input.input, ["identity"]), input.result]]), "eyJ")
 } else := [
-	{
-		"op": "upsert",
-		"path": "/input/execution",
-		"value": {"id": execution.id, "token": concat(":", ["sha256", crypto.sha256(execution.token)])},
-	},
-	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(operands): verified}},
+	{"op": "upsert", "path": "/input/execution", "value": {"id": execution.id, "token": unsigned(execution.token)}},
+	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(execution.token): outcome}},
 ] if {
 	execution := input.input.execution
 	count(execution) == 2
-	count(input.nd_builtin_cache) == 2
-	input.nd_builtin_cache["time.now_ns"]
-	calls := input.nd_builtin_cache["io.jwt.decode_verify"]
-	count(calls) == 1
-	some operands, verified in calls
+	outcome := only_call(execution.token)
 	object.filter(input.input, ["warrant", "proof", "environment", "identity"]) == {}
-	elsewhere := [object.remove(input.input, ["execution"]), execution.id, input.result, verified]
-	not contains(sprintf("%v", [elsewhere]), "eyJ")
+	not contains(sprintf("%v", [[object.remove(input.input, ["execution"]), execution.id, input.result]]), "eyJ")
 } else := array.concat(
-	# Several tokens, each in its place.
-	[{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": hashed_calls}],
-	[{"op": "upsert", "path": concat("/", ["/input", member]), "value": value} | some member, value in digests],
+	# Several tokens, each in its place, or none that was verified.
+	[{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": outcomes} |
+		input.nd_builtin_cache["io.jwt.decode_verify"]
+	],
+	[{"op": "upsert", "path": concat("/", ["/input", member]), "value": value} | some member, value in shown],
 ) if {
 	is_object(input.input)
-	is_object(input.nd_builtin_cache["io.jwt.decode_verify"])
 	elsewhere := [
-		object.remove(input.input, object.keys(digests)),
-		digests,
-		hashed_calls,
+		object.remove(input.input, object.keys(shown)),
+		[object.remove(value, ["token"]) | some value in object.filter(shown, ["identity", "execution"])],
 		object.remove(input.nd_builtin_cache, ["io.jwt.decode_verify"]),
 		object.get(input, "result", null),
 	]
 	not contains(sprintf("%v", [elsewhere]), "eyJ")
 } else := [
 	# Everything else: the parts are replaced whole, which OPA can do whatever their type is.
-	{"op": "upsert", "path": "/input", "value": without_tokens(masked_input)},
-	{"op": "upsert", "path": "/nd_builtin_cache", "value": without_tokens(masked_calls)},
+	{"op": "upsert", "path": "/input", "value": cut_input},
+	{"op": "upsert", "path": "/nd_builtin_cache", "value": object.union(
+		without_tokens(object.remove(input.nd_builtin_cache, ["io.jwt.decode_verify"])),
+		{"io.jwt.decode_verify": outcomes},
+	)},
 	{"op": "upsert", "path": "/result", "value": without_tokens(object.get(input, "result", null))},
 ]
 
-# Calls of `io.jwt.decode_verify` are filed under their operands, one of which is the token.
-hashed_calls := {crypto.sha256(operands): result |
-	some operands, result in input.nd_builtin_cache["io.jwt.decode_verify"]
+# The outcome of verifying this token, where that was the only call but for the clock's. Calls are filed under their
+# operands, as JSON.
+only_call(token) := verified[0] if {
+	count(input.nd_builtin_cache) == 2
+	input.nd_builtin_cache["time.now_ns"]
+	count(calls) == 1
+	some operands, verified in calls
+	startswith(operands, concat("", [`["`, token, `",`]))
 }
 
-masked_calls := object.union(
-	object.remove(input.nd_builtin_cache, ["io.jwt.decode_verify"]),
-	{"io.jwt.decode_verify": hashed_calls},
-)
+# Every outcome, filed under the SHA-256 of its token; where one token was verified more than once, all also under that of
+# the constraints. (A text with a quote in it is no JWT, and is not verified.)
+outcomes := {crypto.sha256(verified): calls[operands][0] | some operands, verified in tokens} if {
+	count({verified | some verified in tokens}) == count(calls)
+} else := object.union_n([{filed(operands): verified[0]} | some operands, verified in calls])
 
-# The input with digests in the places for tokens, whatever stands there.
-default masked_input := null
+default calls := {}
 
-masked_input := object.union(object.remove(input.input, object.keys(digests)), digests) if {
-	is_object(input.input)
-} else := input.input
+calls := input.nd_builtin_cache["io.jwt.decode_verify"]
 
-# Certificates and the name of an asserted subject stay: they are no secrets, and replay needs them.
-digests["identity"] := object.union(
-	{"token": digest(object.get({"is": identity}, ["is", "token"], identity))},
-	{member: shown(member, value) | some member, value in object.filter(identity, ["asserted", "certificate"])},
+tokens := {operands: split(operands, `"`)[1] | some operands, _ in calls; startswith(operands, `["`)}
+
+filed(operands) := concat(":", [crypto.sha256(verified), crypto.sha256(json.marshal(constraints))]) if {
+	[verified, constraints] := json.unmarshal(operands)
+} else := crypto.sha256(operands)
+
+# What stands in the places for tokens, as it is recorded. Certificates and the name of an asserted subject stay: they
+# are no secrets, and replay needs them.
+shown["identity"] := object.union(
+	{"token": unsigned(object.get({"is": identity}, ["is", "token"], identity))},
+	{member: beside(member, value) | some member, value in object.filter(identity, ["asserted", "certificate"])},
 ) if {
 	identity := input.input.identity
 }
 
-digests["execution"] := object.union(
-	object.remove(execution, ["token"]),
-	{"token": digest(execution.token)},
-) if {
+shown["execution"] := object.union(execution, {"token": unsigned(execution.token)}) if {
 	execution := input.input.execution
 }
 
-digests[member] := [digest(token) | some token in at_most_ten(tokens)] if {
+shown[member] := [unsigned(token) | some token in at_most_ten(tokens)] if {
 	some member in ["warrant", "environment"]
 	tokens := input.input[member]
 }
 
-digests["proof"] := digest(input.input.proof)
+shown["proof"] := unsigned(input.input.proof)
 
-shown("asserted", value) := value
+beside("asserted", value) := value
 
-shown("certificate", chain) := [certificate(pem) | some pem in at_most_ten(chain)]
+beside("certificate", chain) := [certificate(pem) | some pem in at_most_ten(chain)]
 
 # A digest is longer than what a caller can repeat, so the rest of a long list, which no check lets pass, shares one.
 at_most_ten(list) := list if {
@@ -126,9 +125,45 @@ certificate(pem) := pem if {
 	count(split(pem, "-----BEGIN")) == 2
 } else := digest(pem)
 
+# A JWT without its signature. It says all that it said, so replay can read it; it is as long as it was, give or take
+# 64 characters, and shorter than what any check lets pass.
+unsigned(token) := concat(".", [header, payload, crypto.sha256(token)]) if {
+	count(token) <= 8128
+	[header, payload, _] := split(token, ".")
+	startswith(header, "ey") # the base64url of `{` and a quote or a blank
+	startswith(payload, "ey")
+	said := concat("", [base64url.decode(header), base64url.decode(payload)])
+	not hides_token(said)
+} else := digest(token)
+
+# Whether a JSON text may hold another token, be it with escapes.
+hides_token(text) if {
+	contains(text, "eyJ")
+} else if {
+	contains(text, `\u00`)
+	regex.match(`\\u00(65|79|4[aA])`, text)
+}
+
 digest(value) := concat(":", ["sha256", crypto.sha256(value)]) if {
 	is_string(value)
 } else := concat(":", ["sha256", crypto.sha256(json.marshal(value))])
+
+# The input with what is shown in the places for tokens, and tokens elsewhere cut out.
+default cut_input := null
+
+cut_input := object.union(
+	without_tokens(object.remove(input.input, object.keys(shown))),
+	{member: cut_beside(member, value) | some member, value in shown},
+) if {
+	is_object(input.input)
+} else := without_tokens(input.input)
+
+cut_beside(member, value) := object.union(
+	without_tokens(object.remove(value, ["token"])),
+	{"token": value.token},
+) if {
+	member in {"identity", "execution"}
+} else := value
 
 # A token elsewhere, such as in the context, is cut out of the text of the whole. Every JWT begins with the
 # base64url of `{"`.

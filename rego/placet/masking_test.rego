@@ -12,39 +12,54 @@ masked(event) := json.patch(event, operations) if {
 
 digest_of(text) := concat(":", ["sha256", crypto.sha256(text)])
 
-event := {
+# A JWT without its signature.
+unsigned(token) := concat(".", array.concat(array.slice(split(token, "."), 0, 2), [crypto.sha256(token)]))
+
+constraints := {"alg": "EdDSA", "time": 1}
+
+# How OPA files a call.
+operands_of(token) := json.marshal([token, constraints])
+
+event := event_of(fixtures.token)
+
+event_of(token) := {
 	"input": fixtures.request,
 	"result": {"allow": true},
-	"nd_builtin_cache": {"time.now_ns": {"[]": 1}, "io.jwt.decode_verify": {"operands": [true, {}, {}]}},
+	"nd_builtin_cache": {"time.now_ns": {"[]": 1}, "io.jwt.decode_verify": {operands_of(token): [true, {}, {}]}},
 }
 
 with_input(value) := json.patch(event, [{"op": "replace", "path": "/input", "value": value}])
 
+inside(value) := json.patch(
+	event_of(fixtures.inside.execution.token),
+	[{"op": "replace", "path": "/input", "value": value}],
+)
+
 test_nothing_is_dropped if placet_log.drop == false
 
-hidden := {"time.now_ns": {"[]": 1}, "io.jwt.decode_verify": {crypto.sha256("operands"): [true, {}, {}]}}
+hidden(token) := {"time.now_ns": {"[]": 1}, "io.jwt.decode_verify": {crypto.sha256(token): true}}
 
 test_the_usual_request_changes_in_two_places if {
 	masked(event) == {
-		"input": object.union(fixtures.request, {"identity": {"token": digest_of(fixtures.token)}}),
+		"input": object.union(fixtures.request, {"identity": {"token": unsigned(fixtures.token)}}),
 		"result": {"allow": true},
-		"nd_builtin_cache": hidden,
+		"nd_builtin_cache": hidden(fixtures.token),
 	}
 	count(placet_log.mask) == 2 with input as event
 }
 
 test_the_token_of_an_execution if {
-	asked := with_input(fixtures.inside)
+	asked := inside(fixtures.inside)
 	masked(asked) == {
-		"input": object.union(fixtures.inside, {"execution": {"token": digest_of(fixtures.inside.execution.token)}}),
+		"input": object.union(fixtures.inside, {"execution": {"token": unsigned(fixtures.inside.execution.token)}}),
 		"result": {"allow": true},
-		"nd_builtin_cache": hidden,
+		"nd_builtin_cache": hidden(fixtures.inside.execution.token),
 	}
 	count(placet_log.mask) == 2 with input as asked
 	stepped := object.union(fixtures.inside, {"execution": {"step": 3}})
 	masked(with_input(stepped)).input.execution == {
 		"id": "e-1",
-		"token": digest_of(fixtures.inside.execution.token),
+		"token": unsigned(fixtures.inside.execution.token),
 		"step": 3,
 	}
 }
@@ -65,11 +80,13 @@ test_tokens_of_executions_of_any_form_become_a_digest if {
 }
 
 test_identities_of_any_form_become_a_digest if {
-	every identity in [null, false, 7, "text", fixtures.token, [], [fixtures.token], {}, {"token": 7}, {"x": fixtures.token}] {
+	every identity in [null, false, 7, "text", [], [fixtures.token], {}, {"token": 7}, {"x": fixtures.token}] {
 		after := masked(with_input(object.union(object.remove(fixtures.request, ["identity"]), {"identity": identity})))
 		object.keys(after.input.identity) == {"token"}
 		startswith(after.input.identity.token, "sha256:")
 	}
+	bare := masked(with_input(object.union(object.remove(fixtures.request, ["identity"]), {"identity": fixtures.token})))
+	bare.input.identity == {"token": unsigned(fixtures.token)}
 }
 
 test_a_forwarded_certificate_stays if {
@@ -77,7 +94,7 @@ test_a_forwarded_certificate_stays if {
 	chain := [pems.leaf, key, concat("\n", [pems.leaf, key]), 7]
 	after := masked(with_input(fixtures.request_with({"identity": {"token": fixtures.token, "certificate": chain}})))
 	after.input.identity == {
-		"token": digest_of(fixtures.token),
+		"token": unsigned(fixtures.token),
 		"certificate": [pems.leaf, digest_of(key), digest_of(concat("\n", [pems.leaf, key])), digest_of("7")],
 	}
 	every other in [null, {}, 7] {
@@ -88,7 +105,7 @@ test_a_forwarded_certificate_stays if {
 
 test_an_asserted_subject_stays if {
 	asked := fixtures.request_with({"identity": {"token": fixtures.token, "asserted": {"id": "bob"}}})
-	masked(with_input(asked)).input.identity == {"token": digest_of(fixtures.token), "asserted": {"id": "bob"}}
+	masked(with_input(asked)).input.identity == {"token": unsigned(fixtures.token), "asserted": {"id": "bob"}}
 	leaking := fixtures.request_with({"identity": {"token": fixtures.token, "asserted": {"id": fixtures.token}}})
 	masked(with_input(leaking)).input.identity.asserted == {"id": "(token cut)"}
 }
@@ -99,9 +116,9 @@ test_lists_of_tokens_become_digests if {
 		"environment": [fixtures.token],
 		"proof": fixtures.token,
 	})))
-	after.input.warrant == [digest_of(fixtures.token), digest_of("7")]
-	after.input.environment == [digest_of(fixtures.token)]
-	after.input.proof == digest_of(fixtures.token)
+	after.input.warrant == [unsigned(fixtures.token), digest_of("7")]
+	after.input.environment == [unsigned(fixtures.token)]
+	after.input.proof == unsigned(fixtures.token)
 	opaque := masked(with_input(fixtures.request_with({"warrant": ["opaque"], "environment": ["opaque"], "proof": "opaque"})))
 	object.filter(opaque.input, ["warrant", "environment", "proof"]) == {
 		"warrant": [digest_of("opaque")],
@@ -156,31 +173,71 @@ test_long_lists_share_a_digest if {
 	))
 	[count(after.input.warrant), after.input.warrant[9]] == [10, of_rest]
 	[count(after.input.identity.certificate), after.input.identity.certificate[9]] == [10, of_rest]
-	after.input.environment == [concat(":", ["sha256", crypto.sha256(fixtures.token)])]
+	after.input.environment == [unsigned(fixtures.token)]
 }
 
-# A token may carry another one in its claims.
-test_tokens_in_verified_claims_are_cut if {
+# A token may carry another one, be it with escapes; and only what is a JWT is taken apart.
+test_what_is_not_shown_without_its_signature if {
+	head := base64url.encode_no_pad(json.marshal({"alg": "EdDSA"}))
+	carrying := base64url.encode_no_pad(json.marshal({"inner": fixtures.token}))
+	escaped := base64url.encode_no_pad(replace(json.marshal({"inner": fixtures.token}), "eyJ", `\u0065yJ`))
+	every token in [
+		concat(".", [head, carrying, "x"]),
+		concat(".", [head, escaped, "x"]),
+		concat(".", [head, "eyJ!", "x"]),
+		concat(".", [head, "password", "x"]),
+		concat(".", ["password", head, "x"]),
+		concat(".", [head, head]),
+		concat(".", [head, head, "x", "y", "z"]),
+		concat(".", [head, head, concat("", [x | some _ in numbers.range(1, 1100); x := "xxxxxxxx"])]),
+	] {
+		asked := with_input(fixtures.request_with({"identity": {"token": token}}))
+		masked(asked).input.identity == {"token": digest_of(token)}
+		masked(with_input(fixtures.request_with({"proof": token}))).input.proof == digest_of(token)
+	}
+	accented := concat(".", [head, base64url.encode_no_pad(`{"name": "Ren\u00e9"}`), "x"])
+	masked(with_input(fixtures.request_with({"proof": accented}))).input.proof == unsigned(accented)
+}
+
+with_calls(request, calls) := json.patch(with_input(request), [{
+	"op": "replace",
+	"path": "/nd_builtin_cache/io.jwt.decode_verify",
+	"value": calls,
+}])
+
+test_of_calls_only_the_outcome_stays if {
+	other := json.marshal(["other", constraints])
+	again := json.marshal(["other", {"alg": "ES256"}])
+	filed := concat(":", [crypto.sha256("other"), crypto.sha256(json.marshal(constraints))])
 	every request in [fixtures.request, fixtures.inside, fixtures.request_with({"warrant": []})] {
-		after := masked(json.patch(with_input(request), [{
-			"op": "replace",
-			"path": "/nd_builtin_cache/io.jwt.decode_verify/operands",
-			"value": [true, {}, {"inner": fixtures.token}],
-		}]))
-		after.nd_builtin_cache["io.jwt.decode_verify"] == {crypto.sha256("operands"): [true, {}, {"inner": "(token cut)"}]}
+		one := masked(with_calls(request, {other: [true, {}, {"inner": fixtures.token}]}))
+		one.nd_builtin_cache["io.jwt.decode_verify"] == {crypto.sha256("other"): true}
+		two := masked(with_calls(request, {other: [true, {}, {}], operands_of(fixtures.token): [false, {}, {}]}))
+		two.nd_builtin_cache["io.jwt.decode_verify"] == {crypto.sha256("other"): true, crypto.sha256(fixtures.token): false}
+		three := masked(with_calls(request, {other: [true, {}, {}], again: [false, {}, {}], "operands": [false, {}, {}]}))
+		three.nd_builtin_cache["io.jwt.decode_verify"][filed] == true
+		three.nd_builtin_cache["io.jwt.decode_verify"][crypto.sha256("operands")] == false
+		count(three.nd_builtin_cache["io.jwt.decode_verify"]) == 3
+		none := masked(with_calls(request, {}))
+		none.nd_builtin_cache["io.jwt.decode_verify"] == {}
 	}
 }
 
-test_calls_are_hidden_however_many_they_are if {
-	every calls in [{}, {"a": [false, {}, {}], fixtures.token: [true, {}, {}]}] {
-		every request in [fixtures.request, fixtures.inside] {
-			asked := json.patch(with_input(request), [{
-				"op": "replace",
-				"path": "/nd_builtin_cache/io.jwt.decode_verify",
-				"value": calls,
-			}])
-			masked(asked).nd_builtin_cache["io.jwt.decode_verify"] == {crypto.sha256(operands): result | some operands, result in calls}
-		}
+test_a_request_whose_token_was_not_verified if {
+	asked := json.patch(
+		with_input(fixtures.request_with({"identity": {"token": "no token"}})),
+		[{"op": "remove", "path": "/nd_builtin_cache/io.jwt.decode_verify"}],
+	)
+	masked(asked).input.identity == {"token": digest_of("no token")}
+	masked(asked).nd_builtin_cache == {"time.now_ns": {"[]": 1}}
+	count(placet_log.mask) == 1 with input as asked
+}
+
+# An outcome is filed under the token that it is about, whatever stands in the input.
+test_the_one_call_may_be_of_another_token if {
+	every request in [fixtures.request, fixtures.inside] {
+		after := masked(with_calls(request, {json.marshal(["other", constraints]): [true, {}, {}]}))
+		after.nd_builtin_cache["io.jwt.decode_verify"] == {crypto.sha256("other"): true}
 	}
 }
 

@@ -13,7 +13,15 @@ import data.placet.proof
 import data.placet.scope
 
 # The reason codes, in the order of the table.
-codes := [code | some code in order; code in found]
+codes := [code | some code in unverifiable] if {
+	# Of what does not verify at all nothing else can be said.
+	verified == []
+	count(unverifiable) == 1
+} else := [code | some code in found] if {
+	count(found) <= 1
+} else := [code | some code in order; code in found]
+
+unverifiable := chain.faults | {code | some code in proof.failures}
 
 order := [
 	"warrant.malformed",
@@ -37,9 +45,7 @@ order := [
 	"warrant.needs_execution",
 ]
 
-found contains code if some code in chain.faults
-
-found contains code if some code in proof.failures
+found contains code if some code in unverifiable
 
 found contains "warrant.malformed" if {
 	chain.verified
