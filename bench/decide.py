@@ -11,7 +11,8 @@ All rivals run the same user policy on the same input, in one run, in turns, ove
 Each row is one way to ask (`bench/questions.py`). Ratios are medians over the rounds, governed against each rival: of
 rates (higher is better), and of latencies and CPU time a request (lower is better); "p99 secured/governed" is the other
 way round, so that more is better. The lease is renewed every second, as an agent does. `--parts` adds the governed
-OPA with one part taken away at a time, to see what each part costs; never run a sidecar so.
+OPA with one part taken away at a time, to see what each part costs, and one whose library only verifies the caller's
+token and asks the policy (`tokens alone`): what no library can do without. Never run a sidecar so.
 """
 
 from __future__ import annotations
@@ -149,8 +150,10 @@ def rivals(plan: Plan, directory: Path) -> Iterator[dict[str, Rival]]:
             ),
             "governed": start("governed", stand.DECISION, composed, None),
         }
-        for name, less in PARTS.items() if plan.parts else ():
-            found[name] = start(name, stand.DECISION, composed, None, **less)
+        if plan.parts:
+            for name, less in PARTS.items():
+                found[name] = start(name, stand.DECISION, composed, None, **less)
+            found["tokens alone"] = start("tokens alone", stand.DECISION, questions.tokens_alone(composed), None)
         if "identity" in plan.rows and not tls:
             found["proxy"] = _proxy(stack, found["logged"])
         stack.enter_context(renewed(leased))
@@ -177,7 +180,6 @@ def renewed(servers: Sequence[stand.Server], every: float = 1.0) -> Iterator[Non
             write()
 
     write()
-
     thread = threading.Thread(target=renew)
     thread.start()
     try:

@@ -74,6 +74,31 @@ ROWS: dict[str, Callable[[World, Body], list[Body]]] = {
 SUBJECT_STUB = f'package placet\n\nsubject := {{"id": "{SUPPORT}", "issuer": "{OIDC}"}}\n'
 
 
+#: A library that verifies the caller's token and asks the policy, and does nothing else: what no library can do without.
+TOKENS_ALONE = """package placet
+
+import data.placet.execution
+import data.placet.identity
+import data.placet.policy
+
+subject := identity.subject
+
+decision := {"allow": true, "bundles": data.placet_glue.bundles, "state": data.placet_state.digest} if {
+	caller.sub
+	policy.answer.allow == true
+}
+
+caller := execution.token if input.execution
+else := identity.usual.claims
+"""
+
+
+def tokens_alone(composed: dict[str, str]) -> dict[str, str]:
+    """The composed bundle with that in the place of its decision."""
+    rest = {name: text for name, text in composed.items() if name != "placet/library/start.rego"}
+    return rest | {"placet/library/decision.rego": TOKENS_ALONE}
+
+
 def many_rules(count: int) -> tuple[dict[str, str], str, list[str]]:
     """A policy of `count` rules, one grant each."""
     grants = "\n".join(
