@@ -74,7 +74,7 @@ ROWS: dict[str, Callable[[World, Body], list[Body]]] = {
 SUBJECT_STUB = f'package placet\n\nsubject := {{"id": "{SUPPORT}", "issuer": "{OIDC}"}}\n'
 
 
-#: A library that verifies the caller's token and asks the policy, and does nothing else: what no library can do without.
+#: A library that verifies the caller's token and asks the policy: what no library can do without.
 TOKENS_ALONE = """package placet
 
 import data.placet.execution
