@@ -21,6 +21,7 @@ default mask := [
 mask := [
 	{"op": "upsert", "path": "/input/identity", "value": {"token": unsigned(token)}},
 	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(token): outcome}},
+	{"op": "upsert", "path": "/nd_builtin_cache/placet.lease", "value": {"[]": lease}},
 ] if {
 	token := input.input.identity.token
 	count(input.input.identity) == 1
@@ -30,6 +31,7 @@ mask := [
 } else := [
 	{"op": "upsert", "path": "/input/execution", "value": {"id": execution.id, "token": unsigned(execution.token)}},
 	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(execution.token): outcome}},
+	{"op": "upsert", "path": "/nd_builtin_cache/placet.lease", "value": {"[]": lease}},
 ] if {
 	execution := input.input.execution
 	count(execution) == 2
@@ -41,7 +43,10 @@ mask := [
 	[{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": outcomes} |
 		input.nd_builtin_cache["io.jwt.decode_verify"]
 	],
-	[{"op": "upsert", "path": concat("/", ["/input", member]), "value": value} | some member, value in shown],
+	array.concat(
+		[{"op": "upsert", "path": "/nd_builtin_cache/placet.lease", "value": {"[]": lease}}],
+		[{"op": "upsert", "path": concat("/", ["/input", member]), "value": value} | some member, value in shown],
+	),
 ) if {
 	is_object(input.input)
 	elsewhere := [
@@ -56,10 +61,15 @@ mask := [
 	{"op": "upsert", "path": "/input", "value": cut_input},
 	{"op": "upsert", "path": "/nd_builtin_cache", "value": object.union(
 		without_tokens(object.remove(input.nd_builtin_cache, ["io.jwt.decode_verify"])),
-		{"io.jwt.decode_verify": outcomes},
+		{"io.jwt.decode_verify": outcomes, "placet.lease": {"[]": lease}},
 	)},
 	{"op": "upsert", "path": "/result", "value": without_tokens(object.get(input, "result", null))},
 ]
+
+# The lease that the decision was made under, for replay: a trust state is named by its digest without it.
+default lease := null
+
+lease := data.placet_state.lease
 
 # The outcome of verifying this token, where that was the only call but for the clock's. Calls are filed under their
 # operands, as JSON.
@@ -89,35 +99,42 @@ filed(operands) := concat(":", [crypto.sha256(verified), crypto.sha256(json.mars
 
 # What stands in the places for tokens, as it is recorded. Certificates and the name of an asserted subject stay: they
 # are no secrets, and replay needs them.
-shown["identity"] := object.union(
-	{"token": unsigned(object.get({"is": identity}, ["is", "token"], identity))},
-	{member: beside(member, value) | some member, value in object.filter(identity, ["asserted", "certificate"])},
-) if {
-	identity := input.input.identity
-}
+shown["identity"] := identified(input.input.identity)
 
-shown["execution"] := object.union(execution, {"token": unsigned(execution.token)}) if {
+# (Of what it replaces nothing may be left: `object.union` merges objects.)
+shown["execution"] := object.union(object.remove(execution, ["token"]), {"token": unsigned(execution.token)}) if {
 	execution := input.input.execution
 }
 
-shown[member] := [unsigned(token) | some token in at_most_ten(tokens)] if {
-	some member in ["warrant", "environment"]
-	tokens := input.input[member]
-}
+shown[member] := each_unsigned(input.input[member]) if some member in ["warrant", "environment"]
 
 shown["proof"] := unsigned(input.input.proof)
 
+identified(identity) := object.union_n([
+	{"token": unsigned(token) | some token in object.filter(identity, ["token"])},
+	{member: beside(member, value) | some member, value in object.filter(identity, ["asserted", "certificate"])},
+	{"(other members)": digest(others) |
+		others := object.remove(identity, ["token", "asserted", "certificate"])
+		others != {}
+	},
+]) if {
+	is_object(identity)
+} else := unsigned(identity)
+
 beside("asserted", value) := value
 
-beside("certificate", chain) := [certificate(pem) | some pem in at_most_ten(chain)]
+beside("certificate", chain) := [certificate(pem) | some pem in at_most_ten(chain)] if {
+	is_array(chain)
+} else := digest(chain)
+
+each_unsigned(tokens) := [unsigned(token) | some token in at_most_ten(tokens)] if {
+	is_array(tokens)
+} else := unsigned(tokens)
 
 # A digest is longer than what a caller can repeat, so the rest of a long list, which no check lets pass, shares one.
 at_most_ten(list) := list if {
-	is_array(list)
 	count(list) <= 9
-} else := array.concat(array.slice(list, 0, 9), [array.slice(list, 9, count(list))]) if {
-	is_array(list)
-} else := [list]
+} else := array.concat(array.slice(list, 0, 9), [array.slice(list, 9, count(list))])
 
 # A key that somebody sent in the place of a certificate is not shown.
 certificate(pem) := pem if {
@@ -144,9 +161,13 @@ hides_token(text) if {
 	regex.match(`\\u00(65|79|4[aA])`, text)
 }
 
+# What is no JWT, by its SHA-256. Its type stays, since a check may refuse what is of another; and so do null, booleans
+# and numbers, which are no tokens.
 digest(value) := concat(":", ["sha256", crypto.sha256(value)]) if {
 	is_string(value)
-} else := concat(":", ["sha256", crypto.sha256(json.marshal(value))])
+} else := {"sha256": crypto.sha256(json.marshal(value))} if {
+	type_name(value) in {"object", "array"}
+} else := value
 
 # The input with what is shown in the places for tokens, and tokens elsewhere cut out.
 default cut_input := null
@@ -160,9 +181,10 @@ cut_input := object.union(
 
 cut_beside(member, value) := object.union(
 	without_tokens(object.remove(value, ["token"])),
-	{"token": value.token},
+	object.filter(value, ["token"]),
 ) if {
 	member in {"identity", "execution"}
+	is_object(value)
 } else := value
 
 # A token elsewhere, such as in the context, is cut out of the text of the whole. Every JWT begins with the

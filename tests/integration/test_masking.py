@@ -202,7 +202,7 @@ def test_the_record_keeps_what_a_token_says_and_a_digest_of_it(opa: stand.Server
     _, lines = ask(opa, {"input": stand.request(TOKENS[0], warrant=[TOKENS[1], 7, CARRIER])})
     recorded = json.loads(lines[0])["input"]
     assert recorded["identity"] == {"token": unsigned(TOKENS[0])}
-    assert recorded["warrant"] == [unsigned(TOKENS[1]), stand.digest(b"7"), stand.digest(CARRIER.encode())]
+    assert recorded["warrant"] == [unsigned(TOKENS[1]), 7, stand.digest(CARRIER.encode())]
 
 
 def test_a_warrant_is_cut_whatever_it_is(opa: stand.Server) -> None:
@@ -213,7 +213,8 @@ def test_a_warrant_is_cut_whatever_it_is(opa: stand.Server) -> None:
 def test_the_record_keeps_what_replay_needs(opa: stand.Server) -> None:
     _, lines = ask(opa, {"input": stand.request(TOKENS[0])})
     calls = json.loads(lines[0])["nd_builtin_cache"]
-    assert set(calls) == {"time.now_ns", "io.jwt.decode_verify"}
+    assert set(calls) == {"time.now_ns", "io.jwt.decode_verify", "placet.lease"}
+    assert set(calls["placet.lease"]["[]"]) == {"issued_at_ns", "valid_until_ns"}
     assert calls["io.jwt.decode_verify"] == {hashlib.sha256(TOKENS[0].encode()).hexdigest(): True}
 
 

@@ -16,7 +16,7 @@ from app.local.tools import installed
 pytestmark = pytest.mark.stack
 
 #: What is quoted in the library and looks like a reason code: members of what OPA logs, and of attestation results.
-MEMBERS = {"time.now_ns", "ear.status"}
+MEMBERS = {"time.now_ns", "placet.lease", "ear.status"}
 
 TESTED = ["rego/placet", "bundles/payments", "bundles/agent-tools"]
 

@@ -1,0 +1,200 @@
+"""Replay against OPA's own batch evaluation.
+
+    .venv/bin/python bench/replay.py [--quick] [--opa PATH] [--output json]
+
+A real OPA decides requests of the `payments` example and records them. Then, alternating: replay makes the records
+again, from their bytes to the verdicts; and the same OPA evaluates the same requests in the same query, as nobody could
+who has records alone: with the tokens as they were sent, whose checks it caches, and with the trust state in its store.
+Both use all cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from app.core import archive, strict_json
+from app.core.bundle import build_bundle, parse_bundle, read_directory
+from app.core.compose import Library, compose
+from app.core.opa import Opa
+from app.core.replay import Replay, Verdict
+from app.core.shipped import shipped
+from app.local.replay_opa import Opas, ReplayOpa
+from bench import stand
+from bench.world import World, request
+
+AIMS = {"replay/evaluation": 0.8, "replay: records per s / 5000": 1.0}
+
+#: Requests of one query, as replay has them.
+CHUNK = 128
+
+KINDS: dict[str, Callable[[World], dict[str, Any]]] = {
+    "identity": lambda world: {"identity": {"token": world.identity()}},
+    "warrant": lambda world: {"identity": {"token": world.identity()}, "warrant": [world.warrant()]},
+    "execution": lambda world: {"execution": {"id": "run-1", "token": world.execution()}},
+}
+
+EVALUATE = """package evaluate
+
+results := [[position, json.marshal(answer)] |
+	some position, one in input.batch
+	asked := one.input
+	now := one.now
+	answer := data.placet.decision with input as asked with time.now_ns as now
+]
+"""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Requests, their records, and the trust state that all of them name."""
+
+    policy: bytes
+    asked: list[bytes]
+    records: list[bytes]
+    state: dict[str, Any]
+    archived: bytes
+
+
+class Stored:
+    """What a replay asks for."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        self._recorded = recorded
+
+    def bundle(self, digest: str) -> bytes | None:
+        """The one policy."""
+        return self._recorded.policy
+
+    def state(self, digest: str) -> bytes | None:
+        """The one trust state."""
+        return self._recorded.archived
+
+
+def main() -> None:
+    """Run the benchmark and print its report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="end within 60 seconds")
+    parser.add_argument("--opa", type=Path, help="an OPA binary (default: the pinned one)")
+    parser.add_argument("--output", choices=["table", "json"], default="table")
+    options = parser.parse_args()
+    rounds, count = (3, 600) if options.quick else (7, 6_000)
+    figures, ratios = measure(Opa(options.opa or _pinned()), rounds, count)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    if options.output == "json":
+        print(json.dumps({"name": "replay", "machine": machine, "figures": figures, "ratios": ratios, "aims": AIMS}))
+        return
+    print(f"replay: {machine}")
+    for name, value in (figures | ratios).items():
+        print(f"  {name:50} {value:12,.2f}")
+
+
+def measure(opa: Opa, rounds: int, count: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Records per second of both, for each kind of request and for a mix of them; and the ratios."""
+    figures: dict[str, float] = {}
+    ratios: dict[str, float] = {}
+    for name, kinds in {**{name: [kind] for name, kind in KINDS.items()}, "mixed": list(KINDS.values())}.items():
+        recorded = record(opa, kinds, count)
+        with evaluating(opa, recorded) as evaluate, Opas(opa) as opas:
+            replay = Replay(Stored(recorded), opas.engine)
+            ways = (evaluate, partial(again, replay, recorded))
+            rounds_made = [[count / seconds(way) for way in ways] for _ in range(rounds + 1)]
+            found = [(theirs, ours) for theirs, ours in rounds_made[1:]]  # the first one fills caches
+        figures[f"{name}: evaluation, records per s"] = round(statistics.median(one for one, _ in found), 1)
+        figures[f"{name}: replay, records per s"] = round(statistics.median(one for _, one in found), 1)
+        ratios[f"{name}: replay/evaluation"] = round(statistics.median(ours / theirs for theirs, ours in found), 3)
+    ratios["replay/evaluation"] = ratios["mixed: replay/evaluation"]
+    ratios["replay: records per s / 5000"] = round(figures["mixed: replay, records per s"] / 5_000, 3)
+    return figures, ratios
+
+
+def record(opa: Opa, kinds: list[Callable[[World], dict[str, Any]]], count: int) -> Recorded:
+    """Let a real OPA decide `count` requests, and read its records."""
+    world = World(int(time.time()))
+    policy = build_bundle(read_directory(shipped("bundles") / "payments"))
+    files = archive.read_archive(compose(parse_bundle(policy), Library.shipped()).raw)
+    state = world.state(lease_seconds=3000)
+    archived = json.dumps(state["trust"], separators=(",", ":"), sort_keys=True).encode()
+    state["digest"] = stand.digest(archived)
+    given = [kind(world) for kind in kinds]
+    asked = [
+        json.dumps(request(**given[n % len(given)], context={"amount": 1 + n % 100, "currency": "EUR"})).encode()
+        for n in range(count)
+    ]
+    with tempfile.TemporaryDirectory(prefix="placet-bench-") as directory:
+        names = {name: content.decode() for name, content in files.items()}
+        with stand.running(opa.binary, names, Path(directory) / "opa") as server:
+            server.write(state)
+            for one in asked:
+                server.client.post(stand.DECISION, content=b'{"input":%s}' % one).raise_for_status()
+            lines = server.stderr.read_bytes().split(b"\n")
+    return Recorded(policy, asked, [line for line in lines if b'"msg":"Decision Log"' in line], state, archived)
+
+
+@contextmanager
+def evaluating(opa: Opa, recorded: Recorded) -> Iterator[Callable[[], None]]:
+    """OPA's own batch evaluation of the requests."""
+    files = archive.read_archive(compose(parse_bundle(recorded.policy), Library.shipped()).raw)
+    manifest = json.loads(files[".manifest"])
+    manifest["roots"] = sorted([*manifest["roots"], "evaluate"])
+    bundle = {**files, ".manifest": strict_json.canonical(manifest), "evaluate/evaluate.rego": EVALUATE.encode()}
+    times = [json.loads(raw)["nd_builtin_cache"]["time.now_ns"]["[]"] for raw in recorded.records]
+    questions = [b'{"input":%s,"now":%d}' % pair for pair in zip(recorded.asked, times, strict=True)]
+    bodies = [
+        b'{"input":{"batch":[%s]}}' % b",".join(questions[start : start + CHUNK])
+        for start in range(0, len(questions), CHUNK)
+    ]
+    running = ReplayOpa(opa, archive.write_archive(bundle))
+    client = running.client
+    try:
+        client.put("/v1/data/placet_state", json=recorded.state).raise_for_status()
+
+        def evaluate() -> None:
+            with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+                answers = threads.map(lambda body: client.post("/v1/data/evaluate/results", content=body), bodies)
+                results = [text for answer in answers for _, text in answer.json()["result"]]
+            if len(results) != len(questions) or '{"allow":true' not in results[0]:
+                raise RuntimeError("OPA did not decide as it did")
+
+        yield evaluate
+    finally:
+        running.close()
+
+
+def again(replay: Replay, recorded: Recorded) -> None:
+    """The replay of all records, which must give the same."""
+    found = [one for one in replay.replay(recorded.records) if one.verdict is Verdict.SAME]
+    if len(found) != len(recorded.records):
+        raise RuntimeError("replay does not give what OPA gave")
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """How long it takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _pinned() -> Path:
+    from app.local.tools import installed
+
+    return installed("opa")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""`placet decision`: search recorded decisions, read them, and make them again."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.core.errors import PlacetError, UsageError
+from cli import client
+from cli.output import Output, OutputOption, emit, messages, say
+
+if TYPE_CHECKING:
+    from app.core.replay import Replayed
+
+app = typer.Typer()
+
+SystemOption = Annotated[str | None, typer.Option(help="Of this system alone.", show_default=False)]
+OutcomeOption = Annotated[str | None, typer.Option(help="allow, deny or unreadable.", show_default=False)]
+SinceOption = Annotated[str | None, typer.Option(help="From this time on, RFC 3339.", show_default=False)]
+UntilOption = Annotated[str | None, typer.Option(help="Before this time, RFC 3339.", show_default=False)]
+TextOption = Annotated[str | None, typer.Option(help="With this text in the record.", show_default=False)]
+ModeOption = Annotated[str | None, typer.Option(help="shadow, break-glass or any.", show_default=False)]
+ExecutionOption = Annotated[str | None, typer.Option(help="Of this execution.", show_default=False)]
+
+_COLUMNS = ["decision_id", "time", "system", "outcome", "action", "resource", "reasons"]
+#: Seconds after which a replay says how far it is, and between two such lines.
+_PATIENCE = 2.0
+
+
+@app.command("list", epilog="Example: placet decision list --system payments --outcome deny --output json")
+def list_(
+    system: SystemOption = None,
+    outcome: OutcomeOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    text: TextOption = None,
+    mode: ModeOption = None,
+    execution: ExecutionOption = None,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 50,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List decisions, newest first. As JSON, each is a line of its own."""
+    from cli.decision_sources import FromControlPlane
+
+    filters = _filters(system, outcome, since, until, text, mode, execution)
+    with client.connect(server, token_file) as plane:
+        found = FromControlPlane(plane).pages(filters, limit)
+        if output is Output.JSON:
+            for one in found:
+                sys.stdout.write(json.dumps(one, ensure_ascii=False) + "\n")
+        else:
+            emit(list(found), output, columns=_COLUMNS)
+
+
+@app.command(epilog="Example: placet decision show 4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e --record")
+def show(
+    decision: Annotated[str, typer.Argument(metavar="ID", help="The decision's id.", show_default=False)],
+    record: Annotated[bool, typer.Option("--record", help="Print the record alone, byte for byte.")] = False,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print one decision with its record."""
+    from cli.decision_sources import FromControlPlane
+
+    with client.connect(server, token_file) as plane:
+        whole = FromControlPlane(plane).whole(decision)
+    found = json.loads(whole)
+    if record:
+        sys.stdout.buffer.write(found["raw"].encode("utf-8", "surrogatepass") + b"\n")
+    elif output is Output.JSON:
+        sys.stdout.buffer.write(whole + b"\n")  # as it came: numbers keep their text
+    else:
+        emit({name: value for name, value in found.items() if name != "raw"}, output)
+
+
+@app.command(
+    epilog="Examples: placet decision replay 4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e  ·  placet decision replay "
+    "--system payments --since 2026-11-01T00:00:00Z  ·  placet decision replay --from-files records.log "
+    "--bundle payments.tar.gz --states states/"
+)
+def replay(
+    decision: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Decisions, by id.", show_default=False)
+    ] = None,
+    system: SystemOption = None,
+    outcome: OutcomeOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    text: TextOption = None,
+    mode: ModeOption = None,
+    execution: ExecutionOption = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many of the newest.", min=1, show_default=False)] = None,
+    from_files: Annotated[
+        Path | None, typer.Option("--from-files", metavar="RECORDS", help="Records in a file, and no server.")
+    ] = None,
+    bundle: Annotated[
+        list[Path] | None, typer.Option(help="With --from-files: a policy bundle, a .tar.gz. Repeatable.")
+    ] = None,
+    states: Annotated[
+        Path | None, typer.Option(help="With --from-files: the directory of archived trust states.")
+    ] = None,
+    allow_unavailable: Annotated[
+        bool, typer.Option("--allow-unavailable", help="Exit with 0 although some could not be replayed.")
+    ] = False,
+    opa: Annotated[Path | None, typer.Option("--opa", help="Another OPA than the pinned build.")] = None,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make recorded decisions again in OPA, by the bundle and trust state that each names, and compare.
+
+    Prints what is not the same, as JSON a line for every record; then counts on stderr. Exit code 3 when a result
+    differs, 1 when some record could not be replayed.
+    """
+    from cli.decision_sources import FromControlPlane, FromFiles
+
+    filters = _filters(system, outcome, since, until, text, mode, execution)
+    asked = [name for name, value in {**filters, "limit": limit}.items() if value is not None]
+    if from_files is not None:
+        if asked:
+            raise UsageError(f"--{asked[0]} asks a control plane; with --from-files name decisions by their ids")
+        files = FromFiles(bundle or [], states)
+        counts = _replay(files, files.records(from_files, set(decision or [])), opa, output)
+        if files.others:
+            say(f"{files.others} other lines are no decision records")
+    else:
+        if bundle or states:
+            raise UsageError("--bundle and --states go with --from-files")
+        if bool(decision) == bool(asked):
+            raise UsageError("name decisions by their ids, or give a filter, such as --system payments")
+        with client.connect(server, token_file) as plane:
+            stored = FromControlPlane(plane)
+            ids = iter(decision) if decision else (one["decision_id"] for one in stored.pages(filters, limit))
+            counts = _replay(stored, stored.records(ids), opa, output)
+    _judge(counts, allow_unavailable)
+
+
+def _replay(parts: Any, records: Iterable[bytes], opa: Path | None, output: Output) -> Counter[str]:
+    """Replay the records, print what comes of them, and count it."""
+    from app.core.opa import Opa
+    from app.core.replay import Replay
+    from app.local import tools
+    from app.local.replay_opa import Opas
+
+    counts: Counter[str] = Counter()
+    began = time.monotonic()
+    with Opas(Opa(opa or tools.installed("opa"))) as opas:
+        for one in _with_progress(Replay(parts, opas.engine).replay(records)):
+            counts[str(one.verdict)] += 1
+            _print(one, output)
+    spent = time.monotonic() - began
+    total = counts.total()
+    found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("same", "differs", "unavailable"))
+    say(f"{total} records in {spent:.1f} s ({total / spent:.0f}/s): {found}")
+    return counts
+
+
+def _print(one: Replayed, output: Output) -> None:
+    if output is Output.JSON:
+        sys.stdout.write(one.line() + "\n")
+    elif one.reason is not None:
+        emit(
+            {
+                "decision": one.decision_id,
+                "reason": str(one.reason),
+                "detail": one.detail,
+                **({"recorded": one.recorded, "replayed": one.replayed} if one.recorded else {}),
+            },
+            output,
+        )
+
+
+def _with_progress(replayed: Iterator[Replayed]) -> Iterator[Replayed]:
+    began = told = time.monotonic()
+    for number, one in enumerate(replayed, 1):
+        yield one
+        now = time.monotonic()
+        if now - told > _PATIENCE:
+            told = now
+            messages.print(f"{number} records, {number / (now - began):.0f}/s")
+
+
+def _judge(counts: Counter[str], allow_unavailable: bool) -> None:
+    """The exit code, with one line that says why."""
+    from app.core.errors import Denied
+    from app.core.reason_codes import Reason
+
+    if counts["differs"]:
+        raise Denied(Reason.REPLAY_DIFFERS, f"{counts['differs']} of {counts.total()} records give another result now")
+    if counts["unavailable"] and not allow_unavailable:
+        raise PlacetError(f"{Reason.REPLAY_UNAVAILABLE}: {counts['unavailable']} records could not be replayed")
+    if not counts:
+        raise PlacetError("there was no decision record to replay")
+
+
+def _filters(
+    system: str | None,
+    outcome: str | None,
+    since: str | None,
+    until: str | None,
+    text: str | None,
+    mode: str | None,
+    execution: str | None,
+) -> dict[str, str | None]:
+    return {
+        "system": system,
+        "outcome": outcome,
+        "since": since,
+        "until": until,
+        "text": text,
+        "mode": mode,
+        "execution": execution,
+    }

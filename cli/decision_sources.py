@@ -1,0 +1,128 @@
+"""Where `placet decision` finds records, bundles and trust states: at the control plane, or in files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from app.core.bundle import digest_of
+from app.core.errors import PlacetError, UsageError
+from app.core.files import read_bounded
+from cli.client import ControlPlane
+from cli.output import say
+
+#: Decisions of one page of the API, and records that are fetched at a time.
+_PAGE, _TOGETHER = 200, 8
+#: Bytes of an archived trust state: OPA takes no larger one.
+_MAX_STATE = 1024 * 1024
+
+
+class FromFiles:
+    """Records, bundles and trust states that somebody was given, for a replay without a server."""
+
+    def __init__(self, bundles: list[Path], states: Path | None) -> None:
+        """`bundles`: policy bundles. `states`: a directory with `HEX.json` for each state, as sidecars archive them."""
+        from app.core.archive import MAX_COMPRESSED
+
+        raws = (read_bounded(bundle, MAX_COMPRESSED, "the bundle") for bundle in bundles)
+        self._bundles = {digest_of(raw): raw for raw in raws}
+        if states is not None and not states.is_dir():
+            raise UsageError(f"{states} is not a directory")
+        self._states = states
+        #: Lines that were no decision records: OPA writes messages to the same file.
+        self.others = 0
+
+    def bundle(self, digest: str) -> bytes | None:
+        """The policy of that digest, if it was given."""
+        return self._bundles.get(digest)
+
+    def state(self, digest: str) -> bytes | None:
+        """The trust state of that digest, if the directory has it."""
+        path = (self._states or Path()) / f"{digest.removeprefix('sha256:')}.json"
+        return read_bounded(path, _MAX_STATE, "the trust state") if self._states and path.exists() else None
+
+    def records(self, file: Path, wanted: set[str]) -> Iterator[bytes]:
+        """The decision records in a file of OPA's, or those whose ids are `wanted`: then each of them."""
+        from app.core.record_entry import read_entry
+
+        missing = set(wanted)
+        try:
+            with file.open("rb") as lines:
+                for line in lines:
+                    raw = line.rstrip(b"\n")
+                    entry = read_entry(raw)
+                    if entry is None:
+                        self.others += bool(raw)
+                    elif not wanted or entry.decision_id in wanted:
+                        missing.discard(entry.decision_id or "")
+                        yield raw
+        except OSError as error:
+            raise UsageError(f"cannot read {file}: {error.strerror}") from error
+        if missing:
+            raise PlacetError(f"{file} has no record of {min(missing)}")
+
+
+class FromControlPlane:
+    """The same, as a control plane stores them."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self._systems: set[str] = set()
+
+    def pages(self, filters: dict[str, str | None], limit: int | None) -> Iterator[dict[str, Any]]:
+        """Decisions as the API lists them, newest first: at most `limit`."""
+        cursor = None
+        left = limit
+        while left is None or left > 0:
+            size = min(_PAGE, left or _PAGE)
+            page = self._plane.get("/api/v1/decisions", limit=size, cursor=cursor, **filters)
+            yield from page["items"]
+            cursor = page["next"]
+            left = None if left is None else left - len(page["items"])
+            if cursor is None:
+                return
+
+    def record(self, decision: str) -> bytes:
+        """The record of a decision, byte for byte."""
+        found = self._plane.get(_path(decision))
+        self._systems.add(found["system"])
+        if found["copies"] > 1:
+            say(f"{found['copies']} records have the id {decision}; the one that came first is taken")
+        return str(found["raw"]).encode("utf-8", "surrogatepass")
+
+    def records(self, decisions: Iterator[str]) -> Iterator[bytes]:
+        """The records of many decisions, in their order."""
+        with ThreadPoolExecutor(_TOGETHER) as threads:
+            while some := list(islice(decisions, _PAGE)):
+                yield from threads.map(self.record, some)
+
+    def whole(self, decision: str) -> bytes:
+        """A decision with its record, as the API gives it: numbers keep their text."""
+        answer = self._plane.get_bytes(_path(decision))
+        if answer is None:
+            raise PlacetError(f"there is no decision {decision}")
+        return answer
+
+    def bundle(self, digest: str) -> bytes | None:
+        """A release's bundle, where TUF clients find it."""
+        from app.core.targets import BUNDLE_FILE, release_target
+
+        sha = digest.removeprefix("sha256:")
+        directory, _, name = release_target(digest, BUNDLE_FILE).rpartition("/")
+        return self._plane.get_bytes(f"/tuf/targets/{directory}/{sha}.{name}")
+
+    def state(self, digest: str) -> bytes | None:
+        """An archived trust state, of any of the systems whose records were read."""
+        for system in sorted(self._systems):
+            found = self._plane.get_bytes(f"/api/v1/systems/{quote(system, safe='')}/states/{digest}")
+            if found is not None:
+                return found
+        return None
+
+
+def _path(decision: str) -> str:
+    return f"/api/v1/decisions/{quote(decision, safe='')}"
