@@ -81,7 +81,7 @@ def _child(parent: WarrantClaims, changes: Delegation, now: int) -> WarrantClaim
             iat=now,
             nbf=parent.nbf if changes.not_before is None else changes.not_before,
             exp=parent.exp if changes.lifetime_seconds is None else now + changes.lifetime_seconds,
-            jti=secrets.token_urlsafe(16),
+            jti=secrets.token_hex(16),
             actions=list(changes.actions or parent.actions),
             resources=list(changes.resources or parent.resources),
             constraints=constraints or None,

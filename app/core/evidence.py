@@ -146,6 +146,10 @@ def _strict_log_entry(document: dict[str, Any], bundle: Bundle, trust: TrustConf
             raise deny(Reason.EVIDENCE_INVALID, "the times of the entry do not fit together", step, "integratedTime")
     else:
         raise deny(Reason.EVIDENCE_INVALID, f"an entry of kind {kind[0]}/{kind[1]}", step, "kindVersion")
+    for timestamp in timestamps:  # CMS does not sign its versions (RFC 5652, sections 5.1 and 5.3)
+        signed = timestamp.signed_data
+        if signed.version != 3 or any(info.version != 1 for info in signed.signer_infos):
+            raise deny(Reason.EVIDENCE_INVALID, "a timestamp of another version", step, "rfc3161Timestamps")
 
     log = trust.log(base64.b64decode(entry["logId"]["keyId"]))
     if log is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,9 @@ TIMEOUT = (10, 60)
 
 _MAX_TOKEN = 64 * 1024
 
+#: Connections that are kept to one service: as many as sign at the same time with one certificate.
+_CONNECTIONS = 32
+
 
 class Unanswered(PlacetError):
     """A service of the Sigstore instance did not answer."""
@@ -45,6 +49,8 @@ class SigningSession:
             context = SigningContext.from_trust_config(trust.config)
             _bound(context)
             self._signer = Signer(identity, context)
+            #: When the certificate ends: a signature that is timestamped later is worth nothing.
+            self.valid_until: datetime = self._signer._signing_cert().not_valid_after_utc
         except ExpiredIdentity as error:
             raise UsageError("the identity token has expired; get a new one") from error
         except Exception as error:  # some of sigstore-python's errors have no common class
@@ -121,5 +127,5 @@ def _bound(context: SigningContext) -> None:
             raise PlacetError(
                 f"this version of sigstore-python is not supported: {type(client).__name__} has no session"
             )
-        session.mount("http://", _Bounded())
-        session.mount("https://", _Bounded())
+        session.mount("http://", _Bounded(pool_maxsize=_CONNECTIONS))
+        session.mount("https://", _Bounded(pool_maxsize=_CONNECTIONS))

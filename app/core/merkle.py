@@ -1,0 +1,78 @@
+"""The Merkle tree of a batch: RFC 6962, section 2.1, with SHA-256.
+
+A leaf commits to a salt and to the raw bytes of an entry. Without the salt nobody can guess what an erased entry was;
+its leaf hash stays in its place, so that the tree still holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+#: Bytes of a salt, and of a hash.
+SALT = 16
+HASH = 32
+
+
+def leaf_hash(salt: bytes, raw: bytes) -> bytes:
+    """The hash of one entry's leaf. Raises `ValueError` for a salt of another length than 16 bytes."""
+    if len(salt) != SALT:
+        raise ValueError(f"a salt has {SALT} bytes, not {len(salt)}")
+    return sha256(b"\x00" + salt + raw).digest()
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """The root over leaf hashes; that of no leaf is the hash of nothing."""
+    if not leaves:
+        return sha256().digest()
+    level = list(leaves)
+    while len(level) > 1:
+        level = _above(level)
+    return level[0]
+
+
+def path(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """The audit path of the leaf at `index`, from the leaf's neighbour up to the root's child."""
+    if not 0 <= index < len(leaves):
+        raise ValueError(f"there is no leaf {index} among {len(leaves)}")
+    found = []
+    level = list(leaves)
+    while len(level) > 1:
+        neighbour = index ^ 1
+        if neighbour < len(level):  # the last of an odd number has none, and moves up as it is
+            found.append(level[neighbour])
+        level, index = _above(level), index // 2
+    return found
+
+
+def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """The root to which `path` leads from the leaf at `index` of `size` leaves.
+
+    Raises `ValueError` where no tree of that size has such a path: a root alone does not tell its size.
+    """
+    if not 0 <= index < size:
+        raise ValueError(f"there is no leaf {index} among {size}")
+    if any(len(hash_) != HASH for hash_ in (leaf, *path)):
+        raise ValueError(f"a hash has {HASH} bytes")
+    rest = list(reversed(path))
+    last, found = size - 1, leaf
+    while last:
+        if index % 2 or index < last:
+            if not rest:
+                raise ValueError(f"the path of {len(path)} hashes is too short for leaf {index} of {size}")
+            neighbour = rest.pop()
+            found = _node(neighbour, found) if index % 2 else _node(found, neighbour)
+        index, last = index // 2, last // 2
+    if rest:
+        raise ValueError(f"the path of {len(path)} hashes is too long for a leaf of {size}")
+    return found
+
+
+def _above(level: list[bytes]) -> list[bytes]:
+    """Pairs become nodes; the last of an odd number moves up. That is RFC 6962's tree, from below."""
+    nodes = [sha256(b"\x01" + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
+    return nodes if len(level) % 2 == 0 else [*nodes, level[-1]]
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right).digest()
