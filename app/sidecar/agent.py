@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,18 +27,29 @@ from app.core.opa import Opa
 from app.core.reason_codes import Reason
 from app.core.strict_json import canonical
 from app.core.trust import TrustConfig
-from app.sidecar import metadata_watcher, opa_keeper, opa_process, record_keeper, reserve, status
+from app.sidecar import (
+    metadata,
+    metadata_watcher,
+    opa_keeper,
+    opa_process,
+    record_keeper,
+    reserve,
+    shipper,
+    signed_shipping,
+    status,
+)
 from app.sidecar.authzen_decisions import Decisions
 from app.sidecar.bundle_server import BundleServer
 from app.sidecar.clock import Clock
 from app.sidecar.config import SidecarConfig
-from app.sidecar.control_plane import Conflict, ControlPlane, NotAccepted
+from app.sidecar.control_plane import ControlPlane, NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.edge import Edge
 from app.sidecar.environment import Environment, Expected
 from app.sidecar.evidence import Evidence
 from app.sidecar.execution_keys import ExecutionKeys
 from app.sidecar.executions import Executions
+from app.sidecar.failures import Failures
 from app.sidecar.lease import LeaseKeeper
 from app.sidecar.loop import Loop
 from app.sidecar.metadata import Repository, Snapshot
@@ -51,7 +62,7 @@ from app.sidecar.pki import SidecarCA
 from app.sidecar.record_keeper import RecordKeeper
 from app.sidecar.releases import Releases
 from app.sidecar.rollout import Rollout
-from app.sidecar.shipper import Shipper
+from app.sidecar.shipping import shipping
 from app.sidecar.trust_keeper import TrustKeeper
 
 log = logging.getLogger("placet.sidecar")
@@ -83,14 +94,18 @@ class Agent:
         self._clock = Clock(files.private / "clock")
         # A vouch outlives two of its checks, and never a lease.
         ttl = config.lease_ttl
-        self._doubts = Doubts(
-            {
-                metadata_watcher.CONCERN: max(ttl, 3 * config.refresh_interval + 10),
-                opa_keeper.CONCERN: max(ttl / 2, 3.0),
-                record_keeper.CONCERN: max(ttl / 2, 3.0),
-            },
-            self._on_doubt,
-        )
+        concerns = {
+            # A new connection, its handshake, a question and an answer may each take almost the timeout.
+            metadata_watcher.CONCERN: max(ttl, 3 * config.refresh_interval + 4 * metadata.TIMEOUT),
+            opa_keeper.CONCERN: max(ttl / 2, 3.0),
+            record_keeper.CONCERN: max(ttl / 2, 3.0),
+            status.CONCERN: math.inf,  # nobody need say again that this sidecar is admitted
+        }
+        if config.lineage:
+            concerns[signed_shipping.CONCERN] = signed_shipping.VOUCH_HOLDS
+        self._doubts = Doubts(concerns, self._on_doubt)
+        self._doubts.vouch(status.CONCERN)
+        self._failures = Failures()
         ca = SidecarCA.open(files.private / "ca.key", files.ca)
         ca.server_leaf(files.run / "agent.pem", files.run / "agent.key")
         self._server = BundleServer(files.run / "agent.pem", files.run / "agent.key", files.ca)
@@ -102,7 +117,14 @@ class Agent:
         self._rollout = Rollout(releases, repository, self._server, self._keeper, files.private / "enforced.json")
         self._records = RecordKeeper(config, self._keeper, self._doubts)
         self._plane = ControlPlane(config, token, files.instance())
-        self._shipper = Shipper(files.records, self._plane, self._free)
+        self._shipping = shipping(
+            config, opa.digest, self._id, self._plane, self._doubts, self._free, self._failures,
+            lambda: self._shipping_loop.wake(),
+        )  # fmt: skip
+        shipping_failed = self._on_concern_failed(signed_shipping.CONCERN) if config.lineage else None
+        self._shipping_loop = Loop(
+            "shipping", self._shipping.step, shipping_failed or self._on_part_failed(signed_shipping.PART)
+        )
         environment = None
         if evidence:
             environment = Environment(evidence.read, self._plane.attest, self._expected, self._on_doubt)
@@ -117,21 +139,19 @@ class Agent:
         self._edge = Edge(config, ca, executions, decisions, holds) if config.edge_port else None
         self._parts = status.Parts(
             config, opa, library, self._lease, self._metadata, self._rollout, self._keeper, self._records,
-            self._shipper, trust_keeper, modes, environment,
+            self._shipping, trust_keeper, modes, environment,
         )  # fmt: skip
         self._loops = [
             Loop("metadata", self._metadata.step, self._on_concern_failed(metadata_watcher.CONCERN)),
             Loop("opa", self._keeper.step, self._on_concern_failed(opa_keeper.CONCERN), retry=0.2),
             Loop("records", self._records.step, self._on_concern_failed(record_keeper.CONCERN), retry=0.2),
             Loop("rollout", self._rollout.step, self._on_part_failed("rollout")),
-            Loop("shipping", self._ship, self._on_part_failed("shipping")),
+            self._shipping_loop,
             Loop("status", self._report, self._on_part_failed("status")),
             self._lease_loop,
         ]
         if environment:
             self._loops.append(Loop("environment", environment.step, self._on_part_failed("environment")))
-        self._last_failure: dict[str, str] = {}
-        self._conflict: Conflict | None = None
 
     def stop(self) -> None:
         """Ask the agent to end."""
@@ -149,8 +169,8 @@ class Agent:
             if orphan:
                 log.warning("ended process %d, the OPA of an earlier agent", orphan)
             opa_process.require_free_port(self._config.port, patience=5.0 if orphan else 0.0)
-            for unfinished in self._config.files.records.glob(".*"):
-                unfinished.unlink()  # a note that an earlier agent was writing when it was killed
+            shipper.tidy(self._config.files.records)
+            self._shipping.open()
             for path in self._config.files.records.glob("*.log"):
                 reserve.release(path)  # now that nobody writes them any more
             self._keys.open()
@@ -175,10 +195,8 @@ class Agent:
             self._lease.withdraw()
         self._keeper.shut_down()
         self._server.stop()
-        deadline = time.monotonic() + _LAST_SHIPMENT
         try:
-            while self._shipper.ship(ended=True) and time.monotonic() < deadline:
-                pass
+            self._shipping.finish(_LAST_SHIPMENT)
             self._report()
         except PlacetError as error:
             log.warning("some records wait for the next start: %s", error)
@@ -203,27 +221,24 @@ class Agent:
         return failed
 
     def _on_part_failed(self, part: str) -> Any:
-        return lambda reason, detail: self._tell(part, f"{reason}: {detail}")
-
-    def _tell(self, part: str, detail: str) -> None:
-        """Log what a part could not do, once."""
-        if self._last_failure.get(part) != detail:
-            log.warning("%s: %s", part, detail)
-        self._last_failure[part] = detail
+        return lambda reason, detail: self._failures.tell(part, f"{reason}: {detail}")
 
     def _verify_mode(self, evidence: Sequence[str], audience: str) -> Mode:
         now = datetime.now(UTC)
         policy, trust = self._config.policy, self._trust_config
         return verify_mode(evidence, policy=policy, trust=trust, audience=audience, now=now)
 
-    def _expected(self) -> Expected | None:
+    def _id(self) -> str | None:
+        """The sidecar's SPIFFE ID, once metadata has said in which domain it is."""
         known = self._metadata.known
         if known is None:
             return None
-        governance = known.snapshot.governance
-        return Expected(
-            sidecar_id(known.snapshot.state.domain, governance.system, self._config.name), governance.audience
-        )
+        snapshot = known.snapshot
+        return sidecar_id(snapshot.state.domain, snapshot.governance.system, self._config.name)
+
+    def _expected(self) -> Expected | None:
+        known, name = self._metadata.known, self._id()
+        return Expected(name, known.snapshot.governance.audience) if known and name else None
 
     def _trust_held(self) -> dict[str, Any] | None:
         state = self._lease.held()
@@ -235,16 +250,6 @@ class Agent:
 
     # Shipping and reporting.
 
-    def _ship(self) -> float:
-        try:
-            more = self._shipper.ship()
-            self._conflict = None
-        except Conflict as conflict:
-            self._conflict = conflict
-            raise
-        self._last_failure.pop("shipping", None)
-        return 0.0 if more else 0.2
-
     def _free(self, path: Path, acknowledged: int) -> None:
         tallied = self._records.tally()
         if tallied and tallied[0] == path:
@@ -252,11 +257,14 @@ class Agent:
         reserve.free(path, acknowledged)
 
     def _report(self) -> float:
-        report = status.reported(self._parts, self._conflict)
+        report = status.reported(self._parts)
         here = {**report, **status.local(self._parts)}
         write_atomically(self._config.files.root / "status.json", canonical(here) + b"\n", mode=0o644)
         try:
             self._plane.report(report)
+            self._doubts.vouch(status.CONCERN)
         except NotAccepted as error:
-            self._tell("status", str(error))  # the file above tells those who are here
+            if error.reason == Reason.SIDECAR_EVICTED:
+                self._doubts.doubt(status.CONCERN, error.reason, str(error))
+            self._failures.tell("status", str(error))  # the file above tells those who are here
         return _REPORT_EVERY

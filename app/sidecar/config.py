@@ -10,6 +10,7 @@ from pathlib import Path
 
 from app.core.errors import PlacetError
 from app.core.files import write_atomically
+from app.core.trust import TrustConfig
 from app.core.verification_policy import VerificationPolicy
 
 MIB = 1024 * 1024
@@ -42,6 +43,8 @@ class SidecarConfig:
     server_ca: Path | None = None
     #: Where services start executions and ask in AuthZEN's form, on loopback; None: nowhere.
     edge_port: int | None = None
+    #: The Sigstore instance whose log holds this sidecar's batches; None: records go unsigned.
+    lineage: TrustConfig | None = None
 
     @property
     def renewal(self) -> float:
@@ -91,6 +94,11 @@ class SidecarFiles:
         return self.root / "records"
 
     @property
+    def batches(self) -> Path:
+        """What decision batches commit to, noted before they are signed."""
+        return self.root / "batches"
+
+    @property
     def metadata(self) -> Path:
         """TUF metadata, as last verified."""
         return self.root / "metadata"
@@ -109,9 +117,10 @@ class SidecarFiles:
         """Make the directories. Existing ones must belong to this user."""
         try:
             self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-            for directory in (self.run, self.private, self.records, self.metadata, self.targets, self.states):
+            own = (self.run, self.private, self.records, self.batches)
+            for directory in (*own, self.metadata, self.targets, self.states):
                 directory.mkdir(mode=0o700, exist_ok=True)
-            for directory in (self.root, self.run, self.private, self.records):
+            for directory in (self.root, *own):
                 found = directory.stat()
                 if found.st_uid != os.geteuid():
                     raise PlacetError(f"{directory} belongs to another user")

@@ -1,10 +1,12 @@
 """The sidecar's calls to the control plane's API: ship records, report status, redeem warrants, be attested.
 
-It believes nothing of the answers but that records were kept and that uses were counted.
+It believes nothing of the answers but that records were kept and that uses were counted. An identity token is for
+Sigstore, which verifies it.
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
 import ssl
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from app.core.batch import BatchStatement
 from app.core.errors import PlacetError
 from app.core.reason_codes import Reason
 from app.sidecar.config import SidecarConfig
@@ -65,6 +68,31 @@ class ControlPlane:
         if answer.get("acknowledged") != last:
             raise NotAccepted(f"acknowledged {answer.get('acknowledged')!r}, not {last}")
 
+    def identity(self) -> str:
+        """A token that says who this sidecar is, for a certificate to sign batches with."""
+        token = self._post(f"/sidecars/{self._name}/identity").get("token")
+        if not isinstance(token, str):
+            raise NotAccepted("the control plane's answer holds no identity token")
+        return token
+
+    def ship_batch(self, batch: BatchStatement, raw: bytes, salts: bytes, evidence: bytes) -> None:
+        """Send a signed batch and its records. Returns when the control plane holds them durably."""
+        answer = self._post(
+            f"/sidecars/{self._name}/batches",
+            json={
+                "records": base64.b64encode(gzip.compress(raw, compresslevel=1)).decode(),
+                "salts": base64.b64encode(salts).decode(),
+                "evidence": evidence.decode(),
+            },
+        )
+        held = (answer.get("acknowledged"), answer.get("entries"))
+        if held != (batch.last_byte, batch.next_entry):
+            raise NotAccepted(f"acknowledged {held}, not {(batch.last_byte, batch.next_entry)}")
+
+    def put_state(self, digest: str, document: bytes) -> None:
+        """Have a trust state kept, so that decisions under it can be replayed."""
+        self._call("PUT", f"/states/{digest}", content=document, headers={"Content-Type": "application/json"})
+
     def report(self, status: Mapping[str, Any]) -> None:
         """Send the sidecar's status."""
         self._post(f"/sidecars/{self._name}/status", json={"instance": self._instance, **status})
@@ -90,8 +118,11 @@ class ControlPlane:
         return self._post(f"/sidecars/{self._name}/environment", json={"evidence": [dict(one) for one in evidence]})
 
     def _post(self, path: str, **request: Any) -> dict[str, Any]:
+        return self._call("POST", path, **request)
+
+    def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         try:
-            with self._clients.borrow() as http, http.stream("POST", path, **request) as answer:
+            with self._clients.borrow() as http, http.stream(method, path, **request) as answer:
                 body = b""
                 for chunk in answer.iter_bytes():
                     body += chunk

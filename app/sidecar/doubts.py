@@ -48,6 +48,13 @@ class Doubts:
             self._vouched[concern] = boot_seconds()
             self._raised.pop(concern, None)
 
+    def prolong(self, concern: str) -> None:
+        """The check of the concern goes on: a vouch that still holds does so for as long again. Ends no doubt."""
+        now = boot_seconds()
+        with self._lock:
+            if concern not in self._raised and now - self._vouched[concern] <= self._limits[concern]:
+                self._vouched[concern] = now
+
     def doubt(self, concern: str, reason: Reason, detail: str) -> None:
         """The concern is not well. Holds until it is vouched for again."""
         with self._lock:

@@ -7,7 +7,7 @@ time of issue, and the channel's sequence. A failed refresh never extends the ho
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,8 +38,6 @@ from app.sidecar.config import SidecarConfig
 
 #: Seconds without a byte before a download is given up.
 TIMEOUT = 5.0
-
-_CHUNK = 64 * 1024
 
 _Document = TypeVar("_Document", ChannelPointer, PublishedState, SystemGovernance)
 
@@ -75,11 +73,13 @@ class Repository:
         )
         self._updater: Updater | None = None
         self._lock = threading.RLock()
+        #: Called whenever something of an answer arrives.
+        self.arrived: Callable[[], None] = lambda: None
 
     def refresh(self) -> Snapshot:
         """Fetch and verify the newest metadata. Raises `Unreachable` or `Denied`."""
         with self._lock:
-            return self._load(_HttpFetcher(self._http))
+            return self._load(_HttpFetcher(self._http, lambda: self.arrived()))
 
     def cached(self) -> Snapshot | None:
         """What was verified last, verified again; None on a first start."""
@@ -206,15 +206,19 @@ class _Floor:
 
 
 class _HttpFetcher(FetcherInterface):
-    def __init__(self, http: httpx.Client) -> None:
+    def __init__(self, http: httpx.Client, arrived: Callable[[], None]) -> None:
         self._http = http
+        self._arrived = arrived
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         try:
             with self._http.stream("GET", url) as answer:
+                self._arrived()
                 if answer.status_code != httpx.codes.OK:
                     raise DownloadHTTPError(f"{url}: status {answer.status_code}", answer.status_code)
-                yield from answer.iter_raw(_CHUNK)
+                for chunk in answer.iter_raw():  # as it arrives
+                    self._arrived()
+                    yield chunk
         except httpx.HTTPError as error:
             raise DownloadError(f"{url}: {error or type(error).__name__}") from error
 

@@ -61,6 +61,7 @@ class MetadataWatcher:
         self._doubts = doubts
         self._modes = modes
         self._changed = changed
+        repository.arrived = self._slow_is_not_hung
         #: The newest verified metadata.
         self.known: Known | None = None
         #: Why the last refresh failed, if it did.
@@ -87,6 +88,10 @@ class MetadataWatcher:
         # Vouched for even now: an old snapshot ends by its horizon, and a bad one was not accepted.
         self._doubts.vouch(CONCERN)
         return self._config.refresh_interval
+
+    def _slow_is_not_hung(self) -> None:
+        """Whoever slows the line must not end the lease any sooner than by cutting it: what is known has a horizon."""
+        self._doubts.prolong(CONCERN)
 
     def _accept(self, snapshot: Snapshot) -> None:
         self._clock.compare(snapshot.issued_at)

@@ -22,7 +22,7 @@ from app.core.errors import PlacetError
 from app.core.files import write_atomically
 from app.core.opa import Opa
 from app.core.shipped import shipped
-from app.sidecar import bundle_server
+from app.sidecar import bundle_server, record_origin
 from app.sidecar.config import SidecarConfig, SidecarFiles
 from app.sidecar.opa_api import MAX_REQUEST, OpaApi
 from app.sidecar.pki import SidecarCA
@@ -79,6 +79,7 @@ def start(config: SidecarConfig, opa: Opa, ca: SidecarCA, bundle_port: int) -> O
     _write_json(files.run / "opa.json", _configuration(config, bundle_port))
     write_atomically(files.run / "authz.rego", _authz(token), mode=0o600)
     records = _next_record_file(files)
+    record_origin.note(records, opa.digest)
     with _append_only(records) as stderr, (files.run / "opa.out").open("wb") as stdout:
         try:
             process = subprocess.Popen(

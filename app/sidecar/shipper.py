@@ -8,11 +8,13 @@ control plane says that it holds is not believed: somebody else may have shipped
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.core import strict_json
 from app.core.errors import PlacetError
 from app.core.files import write_atomically
+from app.sidecar import record_origin
 from app.sidecar.control_plane import ControlPlane
 
 #: Bytes of records in one batch at most; a single longer line goes alone.
@@ -37,7 +39,7 @@ class Shipper:
         paths = sorted(self._directory.glob("*.log"))
         for path in paths:
             complete = ended or path != paths[-1]
-            progress = _Progress(path)
+            progress = Progress(path)
             batch = _next_batch(path, progress, complete)
             if batch:
                 self._send(path, progress, batch)
@@ -45,13 +47,14 @@ class Shipper:
             if complete:
                 path.unlink()
                 progress.forget()
+                record_origin.forget(path)
         return False
 
     def acknowledged(self, path: Path) -> int:
         """Up to which offset the control plane holds this file."""
-        return _Progress(path).acknowledged
+        return Progress(path).acknowledged
 
-    def _send(self, path: Path, progress: _Progress, batch: bytes) -> None:
+    def _send(self, path: Path, progress: Progress, batch: bytes) -> None:
         first, last = progress.acknowledged, progress.acknowledged + len(batch)
         progress.intend(last)
         self._plane.ship(path, first, last, batch)
@@ -59,10 +62,11 @@ class Shipper:
         self._freed(path, last)
 
 
-class _Progress:
+class Progress:
     """How far one record file was acknowledged, and the end of the batch that was on its way."""
 
     def __init__(self, path: Path) -> None:
+        """`path`: the record file. Raises `PlacetError` when the note beside it is damaged."""
         self._note = path.with_suffix(".ack")
         self.acknowledged = 0
         self.intended: int | None = None
@@ -76,15 +80,18 @@ class _Progress:
                 raise PlacetError(f"{self._note} is damaged; delete it, and all records are sent again") from error
 
     def intend(self, last: int) -> None:
+        """A batch up to `last` is about to be sent."""
         if self.intended != last:
             self.intended = last
             self._save()
 
     def acknowledge(self, last: int) -> None:
+        """The control plane holds everything up to `last`."""
         self.acknowledged, self.intended = last, None
         self._save()
 
     def forget(self) -> None:
+        """The record file is gone."""
         self._note.unlink(missing_ok=True)
 
     def _save(self) -> None:
@@ -92,22 +99,55 @@ class _Progress:
         write_atomically(self._note, strict_json.canonical(document), mode=0o600)
 
 
-def _next_batch(path: Path, progress: _Progress, complete: bool) -> bytes:
-    """The next whole lines.
+def tidy(directory: Path) -> None:
+    """Delete what a killed agent left: notes that it was writing, and notes of record files that are gone."""
+    for path in directory.iterdir():
+        orphaned = path.suffix in {".ack", ".opa"} and not path.with_suffix(".log").exists()
+        if path.is_file() and (orphaned or path.name.startswith(".")):
+            path.unlink()
 
-    OPA may have been killed within its last line, before it answered. In a complete file that line is shipped too,
+
+@dataclass(frozen=True)
+class Lines:
+    """Whole lines of a record file, as they stand there, each with its newline."""
+
+    raw: bytes
+    #: Whether a batch takes no more.
+    full: bool
+
+    @property
+    def entries(self) -> list[bytes]:
+        """The lines without their newlines."""
+        return self.raw[:-1].split(b"\n") if self.raw else []
+
+
+def whole_lines(path: Path, first: int, complete: bool) -> Lines:
+    """The next whole lines from byte `first` on, as many as make a batch.
+
+    OPA may have been killed within its last line, before it answered. In a complete file that line is taken too,
     ended here: not in the file, since the disk may be full.
     """
+    lines = bytearray()
     with path.open("rb") as file:
-        file.seek(progress.acknowledged)
-        if progress.intended is not None:
-            batch = file.read(progress.intended - progress.acknowledged)
-            return batch if batch.endswith(b"\n") else batch + b"\n"
-        lines = bytearray()
+        file.seek(first)
         for number, line in enumerate(file):
             if not line.endswith(b"\n") and not complete:
                 break
             if lines and (len(lines) + len(line) > _BATCH or number == _BATCH_LINES):
-                break
+                return Lines(bytes(lines), True)
             lines += line if line.endswith(b"\n") else line + b"\n"
-        return bytes(lines)
+    return Lines(bytes(lines), False)
+
+
+def read_range(path: Path, first: int, last: int) -> bytes:
+    """The bytes [first, last) of a record file, its last line ended as `whole_lines` does."""
+    with path.open("rb") as file:
+        file.seek(first)
+        raw = file.read(last - first)
+    return raw if raw.endswith(b"\n") else raw + b"\n"
+
+
+def _next_batch(path: Path, progress: Progress, complete: bool) -> bytes:
+    if progress.intended is not None:
+        return read_range(path, progress.acknowledged, progress.intended)
+    return whole_lines(path, progress.acknowledged, complete).raw

@@ -13,7 +13,6 @@ from app.core.errors import Denied, PlacetError
 from app.core.opa import Opa
 from app.core.reason_codes import Reason
 from app.sidecar.config import SidecarConfig
-from app.sidecar.control_plane import Conflict
 from app.sidecar.environment import Environment
 from app.sidecar.lease import LeaseKeeper
 from app.sidecar.metadata_watcher import MetadataWatcher
@@ -21,8 +20,11 @@ from app.sidecar.modes import Modes, as_reported
 from app.sidecar.opa_keeper import OpaKeeper
 from app.sidecar.record_keeper import RecordKeeper
 from app.sidecar.rollout import Rollout
-from app.sidecar.shipper import Shipper
+from app.sidecar.shipping import Shipping
 from app.sidecar.trust_keeper import TrustKeeper
+
+#: Whether the control plane still takes this sidecar's reports.
+CONCERN = "admission"
 
 #: Characters of the detail of one reason, and reasons at most, in a report.
 _DETAIL, _REASONS = 1000, 32
@@ -40,13 +42,13 @@ class Parts:
     rollout: Rollout
     keeper: OpaKeeper
     records: RecordKeeper
-    shipper: Shipper
+    shipping: Shipping
     trust: TrustKeeper
     modes: Modes
     environment: Environment | None
 
 
-def reported(parts: Parts, conflict: Conflict | None) -> dict[str, Any]:
+def reported(parts: Parts) -> dict[str, Any]:
     """What the control plane is told."""
     enforced = parts.rollout.enforced
     tallied = parts.records.tally()
@@ -54,7 +56,7 @@ def reported(parts: Parts, conflict: Conflict | None) -> dict[str, Any]:
         "channel": parts.config.channel,
         "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "healthy": parts.lease.valid_until > time.time(),
-        "reasons": list(_reasons(parts, conflict))[:_REASONS],
+        "reasons": list(_reasons(parts))[:_REASONS],
         "release": enforced.release.digest if enforced else None,
         "sequence": enforced.pointer.sequence if enforced else None,
         "library": parts.library.digest,
@@ -64,7 +66,7 @@ def reported(parts: Parts, conflict: Conflict | None) -> dict[str, Any]:
         # Bytes of the record file that is written now.
         "records": {
             "written": tallied[1].end if tallied else 0,
-            "shipped": parts.shipper.acknowledged(tallied[0]) if tallied else 0,
+            "shipped": parts.shipping.acknowledged(tallied[0]) if tallied else 0,
         },
     }
 
@@ -76,12 +78,13 @@ def local(parts: Parts) -> dict[str, Any]:
     return {
         "opa_pid": process.pid if process else None,
         "tally": tallied[1].counts() if tallied else {},
+        "batches": parts.shipping.describe(),
         "edge_port": parts.config.edge_port,
         "environment_until": datetime.fromtimestamp(ends, tz=UTC).isoformat() if ends else None,
     }
 
 
-def _reasons(parts: Parts, conflict: Conflict | None) -> Iterator[dict[str, str]]:
+def _reasons(parts: Parts) -> Iterator[dict[str, str]]:
     for doubt in parts.lease.against or []:
         yield _said(doubt.reason, doubt.detail)
     failures: list[Denied | None] = [
@@ -93,7 +96,7 @@ def _reasons(parts: Parts, conflict: Conflict | None) -> Iterator[dict[str, str]
     for failure in failures:
         if failure is not None:
             yield _said(failure.reason, failure.detail)
-    if conflict:
+    if conflict := parts.shipping.conflict:
         yield _said(Reason.RECORD_CONFLICT, str(conflict))
     if trouble := parts.metadata.failure:
         yield _said(_code(trouble), str(trouble))

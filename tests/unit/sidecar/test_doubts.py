@@ -72,6 +72,24 @@ def test_a_doubt_stands_until_it_is_vouched_against(doubts, watch):
     assert doubts.current() == []
 
 
+def test_a_check_that_goes_on_prolongs_what_holds_and_ends_no_doubt(doubts, watch):
+    doubts.prolong("opa")
+    assert reasons(doubts)["opa"] == Reason.AGENT_PAUSED, "nobody vouched yet"
+    doubts.vouch("opa")
+    doubts.vouch("records")
+    for _ in range(3):
+        watch.now += 4.0
+        doubts.prolong("opa")
+        assert "opa" not in reasons(doubts)
+    watch.now += 5.1
+    doubts.prolong("opa")
+    assert reasons(doubts)["opa"] == Reason.AGENT_PAUSED, "a pause is not bridged"
+    doubts.vouch("opa")
+    doubts.doubt("opa", Reason.OPA_STOPPED, "dead")
+    doubts.prolong("opa")
+    assert reasons(doubts)["opa"] == Reason.OPA_STOPPED
+
+
 def test_a_new_doubt_is_told_at_once_and_a_repeated_one_is_not(doubts, changes):
     doubts.vouch("opa")
     doubts.doubt("opa", Reason.OPA_STOPPED, "x")

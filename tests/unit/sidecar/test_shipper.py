@@ -253,3 +253,17 @@ def test_what_was_acknowledged_is_known_after_a_restart(tmp_path, plane, ship):
     drain(ship)
     assert Shipper(tmp_path, plane, lambda *_: None).acknowledged(path) == len(lines(7))
     assert Shipper(tmp_path, plane, lambda *_: None).acknowledged(tmp_path / "none.log") == 0
+
+
+def test_notes_that_a_killed_agent_left_are_tidied_away(tmp_path):
+    written = write(tmp_path, 1, lines(1))
+    kept = [written, written.with_suffix(".ack"), written.with_suffix(".opa")]
+    gone = [tmp_path / name for name in (".00000001.ack.x7", "00000002.ack", "00000002.opa")]
+    kept += [tmp_path / "00000003.log.gz", tmp_path / "notes.txt"]  # somebody's own
+    for path in kept[1:] + gone:
+        path.write_bytes(b"x")
+    for name in ("lost+found", ".snapshot"):  # where a file system is mounted
+        kept.append(tmp_path / name)
+        kept[-1].mkdir()
+    module.tidy(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)

@@ -1,0 +1,104 @@
+"""Signs decision batches with Sigstore, several at a time: the log answers after about a second, whatever it is asked.
+
+The certificate is short-lived, for the sidecar's SPIFFE ID; the control plane's own issuer vouches for it. What was
+signed is verified here before it is shipped: the control plane takes a signature that does not verify for a break.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+
+from app.core.errors import Denied, PlacetError
+from app.core.evidence import verify_evidence
+from app.core.signing import SigningSession, Unanswered
+from app.core.trust import TrustConfig
+from app.core.verification_policy import SignerIdentity, VerificationPolicy
+from app.sidecar.batch_notes import Batch
+
+#: A certificate that ends sooner than this is not used any more: signing may take a while.
+RENEW_BEFORE = timedelta(seconds=60)
+#: Seconds for which nobody asks again for a certificate that could not be had.
+_PAUSE = 1.0
+
+
+class BatchSigner:
+    """Signs for one sidecar. Safe to use from several threads."""
+
+    def __init__(self, trust: TrustConfig, token: Callable[[], str], signed: Callable[[], None]) -> None:
+        """`token` gets an identity token of the sidecar's. `signed` is called when a batch was signed, or was not."""
+        self._trust = trust
+        self._token = token
+        self._signed = signed
+        self._lock = threading.Lock()
+        self._session: SigningSession | None = None
+        self._failed: tuple[float, PlacetError] | None = None
+
+    def begin(self, batch: Batch) -> Future[bytes]:
+        """Sign a batch in a thread of its own. Gives the Sigstore bundle (JSON), or the `PlacetError`."""
+        future: Future[bytes] = Future()
+        threading.Thread(target=self._run, args=(batch, future), name="signing", daemon=True).start()
+        return future
+
+    def sign(self, batch: Batch) -> bytes:
+        """Sign a batch. Raises `PlacetError`."""
+        session = self._current(batch.says.sidecar)
+        try:
+            evidence = session.sign(batch.statement)
+            self._verify(batch, evidence, session)
+        except Unanswered:
+            raise
+        except PlacetError:
+            self._drop(session)  # whatever is wrong with its certificate, the next try gets another
+            raise
+        return evidence
+
+    def _run(self, batch: Batch, future: Future[bytes]) -> None:
+        try:
+            future.set_result(self.sign(batch))
+        except Exception as error:  # noqa: BLE001 - handed on to the thread that asks for the result
+            future.set_exception(error)
+        self._signed()
+
+    def _current(self, sidecar: str) -> SigningSession:
+        """A certificate that lasts. One thread gets it for all."""
+        with self._lock:
+            session = self._session
+            if session is None or session.valid_until - datetime.now(UTC) < RENEW_BEFORE:
+                session = self._session = self._new()
+        if session.identity != sidecar:
+            self._drop(session)
+            raise PlacetError(f"the control plane vouches for {session.identity}, and the batch is of {sidecar}")
+        return session
+
+    def _new(self) -> SigningSession:
+        if self._failed and time.monotonic() - self._failed[0] < _PAUSE:
+            raise self._failed[1]
+        try:
+            session = SigningSession(self._trust, self._token())
+        except PlacetError as error:
+            self._failed = (time.monotonic(), error)
+            raise
+        self._failed = None
+        return session
+
+    def _drop(self, session: SigningSession) -> None:
+        with self._lock:
+            if self._session is session:
+                self._session = None
+
+    def _verify(self, batch: Batch, evidence: bytes, session: SigningSession) -> None:
+        signer = SignerIdentity(identity=batch.says.sidecar, issuer=session.issuer)
+        try:
+            verify_evidence(
+                evidence,
+                subject=f"sha256:{batch.says.root}",
+                policy=VerificationPolicy(identities=[signer]),
+                trust=self._trust,
+                step="decision batch",
+            )
+        except Denied as denied:
+            raise PlacetError(f"a batch was signed, and its signature does not verify: {denied}") from denied

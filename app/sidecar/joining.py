@@ -1,0 +1,101 @@
+"""How a sidecar comes to its own API token: it joins once with a join token, and keeps what it got in its directory."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.core import strict_json
+from app.core.errors import PlacetError
+from app.core.files import read_bounded, write_atomically
+from app.sidecar.config import SidecarFiles
+
+#: Seconds for the one call.
+_TIMEOUT = 15.0
+_MAX_FILE = 4096
+_MAX_ANSWER = 64 * 1024
+_MEMBERS = {"token", "system", "sidecar", "joined_with"}
+
+
+def kept(files: SidecarFiles) -> Path:
+    """Where the token lies, mode 0600: beside it, of which sidecar it is, and the id of the join token."""
+    return files.private / "enrolment.json"
+
+
+def own_token(
+    files: SidecarFiles, server: str, server_ca: Path | None, system: str, name: str, join_token: str | None = None
+) -> str | None:
+    """The sidecar's own API token: the one in its directory, else the one that `join_token` is exchanged for.
+
+    The directory's is also taken when `join_token` is the one that it came from, so that a service may be started
+    with the same arguments each time. None when there is neither. Raises `PlacetError`, also when the control plane
+    refuses to exchange it.
+    """
+    held = _held(files)
+    if held is not None and (held["system"], held["sidecar"]) != (system, name):
+        raise PlacetError(
+            f"{files.root} is the directory of the sidecar {held['sidecar']} of {held['system']}; "
+            "give this one a directory of its own"
+        )
+    if join_token is None:
+        return held["token"] if held else None
+    identifier = _identifier(join_token)
+    if held is not None and held["joined_with"] == identifier:
+        return held["token"]
+    token = _exchange(server, server_ca, system, name, join_token)
+    mine = {"token": token, "system": system, "sidecar": name, "joined_with": identifier}
+    write_atomically(kept(files), strict_json.canonical(mine) + b"\n", mode=0o600)
+    return token
+
+
+def _held(files: SidecarFiles) -> dict[str, str] | None:
+    path = kept(files)
+    if not path.exists():
+        return None
+    if path.stat().st_mode & 0o077:
+        raise PlacetError(f"others can read {path}; have this sidecar's token revoked, and invite it anew")
+    try:
+        held = strict_json.load_object(read_bounded(path, _MAX_FILE, "the sidecar's token"))
+    except strict_json.StrictJSONError:
+        held = {}
+    if held.keys() != _MEMBERS or not all(isinstance(value, str) and value for value in held.values()):
+        raise PlacetError(f"{path} is damaged; delete it, and invite this sidecar anew")
+    return held
+
+
+def _identifier(join_token: str) -> str:
+    """Its second part, which is no secret."""
+    parts = join_token.split("_", 2)
+    if len(parts) != 3 or not (join_token.isascii() and join_token.isprintable()) or " " in join_token:
+        raise PlacetError("the join token is malformed; it looks like placet-join_ID_SECRET")
+    return parts[1]
+
+
+def _exchange(server: str, server_ca: Path | None, system: str, name: str, join_token: str) -> str:
+    tls = ssl.create_default_context(cafile=str(server_ca)) if server_ca else httpx.create_ssl_context(trust_env=False)
+    wanted = {"join_token": join_token, "system": system, "sidecar": name}
+    body = b""
+    try:
+        with (
+            httpx.Client(base_url=server, timeout=_TIMEOUT, trust_env=False, verify=tls) as http,
+            http.stream("POST", "/api/v1/join", json=wanted) as answer,
+        ):
+            for chunk in answer.iter_bytes():
+                body += chunk
+                if len(body) > _MAX_ANSWER:
+                    raise PlacetError("the control plane's answer is too large")
+        document: Any = json.loads(body)
+    except (httpx.HTTPError, ValueError) as error:
+        raise PlacetError(f"cannot join: the control plane does not answer: {error or type(error).__name__}") from error
+    if not isinstance(document, dict):
+        document = {}
+    if not answer.is_success:
+        raise PlacetError(f"cannot join: {document.get('detail') or f'status {answer.status_code}'}")
+    token = document.get("token")
+    if (document.get("system"), document.get("sidecar")) != (system, name) or not isinstance(token, str) or not token:
+        raise PlacetError("cannot join: the control plane gave a token for another sidecar")
+    return token

@@ -1,0 +1,278 @@
+"""Ships decision batches: cut, noted, signed several at a time, and sent one after the other.
+
+Whatever does not answer is no break: batches wait on disk, and beyond a window the records themselves. A control
+plane that refuses a batch for what it is breaks the lineage: the lease ends, and comes back when the batch is taken
+after all, because a person cleared the break.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from app.core import strict_json
+from app.core.bundle import digest_of
+from app.core.errors import Denied, PlacetError
+from app.core.files import write_atomically
+from app.core.reason_codes import Reason
+from app.sidecar.batch_notes import Batch, Notes
+from app.sidecar.batch_signer import BatchSigner
+from app.sidecar.batches import Cutter
+from app.sidecar.control_plane import Conflict, ControlPlane, NotAccepted
+from app.sidecar.doubts import Doubts
+from app.sidecar.failures import Failures
+from app.sidecar.shipper import Progress
+
+CONCERN = "lineage"
+#: Seconds that a vouch for it holds: until a break is known. One shipment over a slow line may last for minutes, and
+#: whoever slows it must not end the lease any sooner than by cutting it.
+VOUCH_HOLDS = math.inf
+PART = "shipping"
+#: Where a break is noted, beside the batches of the instance.
+BREAK = "break.json"
+
+#: What a control plane says of a sidecar whose records it does not believe.
+BREAKS = frozenset(
+    {
+        Reason.BATCH_MALFORMED,
+        Reason.BATCH_INVALID,
+        Reason.BATCH_ROOT,
+        Reason.BATCH_GAP,
+        Reason.BATCH_FORK,
+        Reason.LINEAGE_BROKEN,
+        Reason.SIDECAR_EVICTED,
+    }
+)
+
+#: Batches that may wait, noted and unacknowledged. Beyond them records wait in their files, and make fuller batches.
+WINDOW = 32
+#: Batches that are signed at the same time.
+AT_ONCE = 16
+#: Seconds until the next try: when nobody answers, at first and at most; after a refusal.
+_RETRY, _RETRY_MAX, _BROKEN = 1.0, 15.0, 5.0
+_IDLE = 0.2
+
+
+class SignedShipping:
+    """Ships the records of one sidecar in signed batches."""
+
+    def __init__(
+        self,
+        states: Path,
+        notes: Notes,
+        cutter: Cutter,
+        signer: BatchSigner,
+        plane: ControlPlane,
+        doubts: Doubts,
+        freed: Callable[[Path, int], None],
+        failures: Failures,
+    ) -> None:
+        """`states`: the archive. `freed` is told which file was acknowledged, and up to which offset."""
+        self._states = states
+        self._notes = notes
+        self._cutter = cutter
+        self._signer = signer
+        self._plane = plane
+        self._doubts = doubts
+        self._freed = freed
+        self._failures = failures
+        self._signing: dict[str, Future[bytes]] = {}
+        self._states_held: set[str] = set()
+        self._lock = threading.Lock()
+        self._break = _Break(notes.directory / BREAK)
+        self._pause = _Pause()
+        self._acknowledged = 0
+        #: Of the unsigned kind; here a conflict is a break.
+        self.conflict: Conflict | None = None
+        #: What could not be done last, if it could not.
+        self.trouble: str | None = None
+
+    def open(self) -> None:
+        """Read what an earlier agent left. Raises `PlacetError` when that is damaged."""
+        self._notes.load()
+        self._vouch()
+
+    def step(self, *, ended: bool = False) -> float:
+        """Do what can be done now. `ended`: no OPA writes any more. Returns the seconds until the next time."""
+        with self._lock:  # two threads would make two batches of one range
+            return self._step(ended)
+
+    def _step(self, ended: bool) -> float:
+        while len(self._notes.pending) < WINDOW and self._cutter.cut(ended=ended):
+            pass
+        self._vouch()
+        try:
+            self._sign()
+            shipped = self._pause.is_over() and self._ship_first()
+        except NotAccepted as refusal:
+            self._refused(refusal)
+            return _IDLE
+        except PlacetError as error:
+            self._wait(error)
+            return _IDLE
+        self._cutter.delete_finished(ended=ended)
+        return 0.0 if shipped else _IDLE
+
+    def finish(self, seconds: float) -> None:
+        """Ship what is left when no OPA writes any more, within so many seconds."""
+        deadline = time.monotonic() + seconds
+        if not self._lock.acquire(timeout=seconds):
+            raise PlacetError("the control plane did not answer in time")
+        with contextlib.ExitStack() as held:
+            held.callback(self._lock.release)
+            wait = self._step(ended=True)
+            while self._notes.pending and not self._break.known and time.monotonic() < deadline:
+                time.sleep(min(wait, 0.05))
+                wait = self._step(ended=True)
+        if self._notes.pending:
+            raise PlacetError(
+                f"{len(self._notes.pending)} batches are not shipped: {self.trouble or 'no time is left'}"
+            )
+
+    def acknowledged(self, path: Path) -> int:
+        """Up to which offset the control plane holds this file."""
+        return Progress(path).acknowledged
+
+    def describe(self) -> dict[str, Any]:
+        """How the batches stand, for the local status."""
+        pending, futures = list(self._notes.pending), list(self._signing.values())
+        done = sum(future.done() for future in futures)
+        return {
+            # Since the start of this agent.
+            "acknowledged": self._acknowledged,
+            # Noted on disk, and not acknowledged; among them: being signed now, and signed.
+            "waiting": len(pending),
+            "in_flight": len(futures) - done,
+            "signed": done,
+            "waiting_since": pending[0].says.closed_at.isoformat() if pending else None,
+            "trouble": self.trouble,
+        }
+
+    def _sign(self) -> None:
+        """Begin to sign what waits. Raises what went wrong with a batch that was being signed."""
+        failed = {digest: future for digest, future in self._signing.items() if future.done() and future.exception()}
+        for digest in failed:
+            del self._signing[digest]
+        for future in failed.values():
+            future.result()  # raises it
+        for batch in self._notes.pending:
+            in_flight = sum(not future.done() for future in self._signing.values())
+            if in_flight >= AT_ONCE or not self._pause.is_over():
+                return
+            if batch.digest not in self._signing:
+                self._signing[batch.digest] = self._signer.begin(batch)
+
+    def _ship_first(self) -> bool:
+        """Ship the oldest batch if it is signed. The control plane takes them in order only."""
+        if not self._notes.pending:
+            return False
+        batch = self._notes.pending[0]
+        future = self._signing.get(batch.digest)
+        if future is None or not future.done():
+            return False
+        for state in batch.says.states:
+            self._ship_state(state)
+            self._vouch()
+        self._plane.ship_batch(batch.says, batch.raw(self._notes.records), batch.salts, future.result())
+        self._taken(batch)
+        return True
+
+    def _taken(self, batch: Batch) -> None:
+        self._break.heal()
+        self._vouch()
+        self._notes.acknowledge(batch)
+        del self._signing[batch.digest]
+        self._acknowledged += 1
+        self._pause.end()
+        self.trouble = None
+        self._failures.forget(PART)
+        self._freed(self._notes.records / batch.says.file, batch.says.last_byte)
+
+    def _ship_state(self, digest: str) -> None:
+        if digest in self._states_held:
+            return
+        path = self._states / f"{digest.removeprefix('sha256:')}.json"
+        document = path.read_bytes() if path.exists() else b""
+        if digest_of(document) == digest:
+            self._plane.put_state(digest, document)
+        else:
+            self._failures.tell("states", f"{path} is lost: decisions under this trust state cannot be replayed")
+        self._states_held.add(digest)
+
+    def _refused(self, refusal: NotAccepted) -> None:
+        if refusal.reason is None or refusal.reason not in BREAKS:
+            self._wait(refusal)
+            return
+        if refusal.reason == Reason.BATCH_INVALID:
+            self._signing.pop(self._notes.pending[0].digest, None)  # the same statement gets another signature
+        self._break.note(Denied(refusal.reason, str(refusal)))
+        self._wait(refusal, _BROKEN)
+        self._vouch()
+
+    def _wait(self, error: PlacetError, seconds: float | None = None) -> None:
+        self.trouble = str(error)
+        self._failures.tell(PART, self.trouble)
+        self._pause.begin(seconds)
+
+    def _vouch(self) -> None:
+        """Not while a break stands, whoever answers meanwhile."""
+        if known := self._break.known:
+            self._doubts.doubt(CONCERN, known.reason, known.detail)
+        else:
+            self._doubts.vouch(CONCERN)
+
+
+class _Break:
+    """What a control plane refused. Kept on disk, so that a new agent does not begin with a lease."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.known = self._read()
+
+    def note(self, denied: Denied) -> None:
+        if self.known and (denied.reason == Reason.LINEAGE_BROKEN or denied.reason == self.known.reason):
+            return  # the first refusal says more than that it still stands
+        self.known = denied
+        document = {"reason": str(denied.reason), "detail": denied.detail}
+        write_atomically(self._path, strict_json.canonical(document), mode=0o600)
+
+    def heal(self) -> None:
+        if self.known:
+            self._path.unlink(missing_ok=True)
+            self.known = None
+
+    def _read(self) -> Denied | None:
+        if not self._path.exists():
+            return None
+        try:
+            document = strict_json.load_object(self._path.read_bytes())
+            return Denied(Reason(document["reason"]), str(document["detail"]))
+        except (strict_json.StrictJSONError, KeyError, ValueError):
+            return Denied(Reason.LINEAGE_BROKEN, f"{self._path} says so, and is damaged")
+
+
+class _Pause:
+    """When to try again: later after each failure, until something succeeds."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._next = _RETRY
+
+    def begin(self, seconds: float | None) -> None:
+        if seconds is not None:
+            self._until = time.monotonic() + seconds
+        elif self.is_over():  # what fails meanwhile began before
+            self._until = time.monotonic() + self._next
+            self._next = min(self._next * 2, _RETRY_MAX)
+
+    def end(self) -> None:
+        self._until, self._next = 0.0, _RETRY
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._until
