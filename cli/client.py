@@ -48,7 +48,7 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class ControlPlane:
-    """A connection to a control plane. Every method returns parsed JSON, or raises one clear line."""
+    """A connection to a control plane. Methods return parsed JSON, if they do not say otherwise, or raise one line."""
 
     def __init__(self, client: httpx.Client, server: str) -> None:
         self._client = client
@@ -65,6 +65,11 @@ class ControlPlane:
     def get(self, path: str, **params: str | int | None) -> Any:
         """GET; parameters that are None are left out."""
         return self._send("GET", path, params=_given(params))
+
+    def get_bytes(self, path: str) -> bytes | None:
+        """GET the bytes of an answer, whatever they are; None where there is nothing (404)."""
+        answer: bytes | None = self._send("GET", path, raw=True)
+        return answer
 
     def post(self, path: str, *, json: Any, idempotency_key: str | None = None) -> Any:
         """POST a JSON document. With an idempotency key, to do it again is to do it once."""
@@ -84,7 +89,7 @@ class ControlPlane:
         parts = {name: (name, content, "application/octet-stream") for name, content in files.items()}
         return self._send("POST", path, files=parts)
 
-    def _send(self, method: str, path: str, **request: Any) -> Any:
+    def _send(self, method: str, path: str, *, raw: bool = False, **request: Any) -> Any:
         import httpx
 
         try:
@@ -96,6 +101,8 @@ class ControlPlane:
                 f"cannot reach the control plane at {self._server}: {error or type(error).__name__}; "
                 "is it running (placet server run), is --server right, and is its CA your own (PLACET_SERVER_CA)?"
             ) from error
+        if raw and response.status_code in (httpx.codes.OK, httpx.codes.NOT_FOUND):
+            return response.content if response.is_success else None
         if response.is_success:
             return _json(response) if response.content else None
         raise _failure(response, self._server)

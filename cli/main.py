@@ -16,6 +16,7 @@ from app.core.errors import Denied, PlacetError
 #: noun -> (module that holds its Typer `app`, one line of help).
 NOUNS: dict[str, tuple[str, str]] = {
     "bundle": ("cli.bundle", "Build, sign, verify and publish policy bundles."),
+    "decision": ("cli.decision", "Search recorded decisions, read them, and make them again."),
     "demo": ("cli.demo", "Run the whole system on this machine and show that it holds."),
     "domain": ("cli.domain", "Trust domains that are linked with this one."),
     "environment": ("cli.environment", "Attestation results about sidecars."),
@@ -23,7 +24,9 @@ NOUNS: dict[str, tuple[str, str]] = {
     "governance": ("cli.governance", "What holds for a system: warrants, environment, segments, approval."),
     "grant": ("cli.grant", "Let a subject speak for others."),
     "issuer": ("cli.issuer", "Trust issuers of workload identities."),
+    "lineage": ("cli.lineage", "Breaks of sidecars' signed histories."),
     "mode": ("cli.mode", "Shadow and break-glass: signed, limited in time, shown everywhere."),
+    "proof": ("cli.proof", "One file that proves one decision, without a server."),
     "quarantine": ("cli.quarantine", "Deny a subject, an execution, a segment or a domain everywhere."),
     "server": ("cli.server", "Set up and run the control plane."),
     "sidecar": ("cli.sidecar", "Run OPA under governance beside a service."),

@@ -12,30 +12,17 @@ import typer
 
 from app.core.errors import PlacetError, UsageError
 from cli import descriptors
+from cli.fsck import fsck
 from cli.output import Output, OutputOption, emit, messages
+from cli.server_directory import DirectoryOption, directory_of
 
 if TYPE_CHECKING:
     from app.control.plane import StatementVerifier, Verifier
 
 app = typer.Typer()
 
-DirectoryOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--dir",
-        envvar="PLACET_SERVER_DIR",
-        help="The server's own directory. Default: in the user's data directory.",
-        show_default=False,
-    ),
-]
-
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-
-
-def _directory(chosen: Path | None) -> Path:
-    import platformdirs
-
-    return chosen or platformdirs.user_data_path("placet") / "server"
+_WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 - compared with, not bound to
 
 
 @app.command(epilog="Example: placet server init --dir ./control --root-key-out ./offline/tuf-root.pem")
@@ -88,7 +75,7 @@ def init(
     from app.control.installation import initialise
     from app.control.settings import DEFAULT_DOMAIN, parse_database_url, trust_domain
 
-    where = _directory(directory)
+    where = directory_of(directory)
     if database is not None:
         source = context.get_parameter_source("database")
         if parse_database_url(database).password and source and source.name == "COMMANDLINE":
@@ -114,7 +101,7 @@ def migrate(directory: DirectoryOption = None, output: OutputOption = Output.TAB
     from app.control.settings import Settings
     from app.control.store import Store, migrations
 
-    store = Store(Settings.load(_directory(directory)).database_url)
+    store = Store(Settings.load(directory_of(directory)).database_url)
     with store.answering(), messages.status("migrating"):
         migrations.upgrade(store)
         revision = migrations.current(store)
@@ -148,6 +135,25 @@ def run(
             "--allow-loopback-issuers", help="Fetch issuers' keys from this machine too, also by http: for development."
         ),
     ] = False,
+    identity_issuer: Annotated[
+        str | None,
+        typer.Option(
+            "--identity-issuer",
+            metavar="URL",
+            help="The address at which Fulcio reaches this control plane, as the issuer of its sidecars' identities. "
+            "Default: where it listens.",
+            show_default=False,
+        ),
+    ] = None,
+    lineage_trust_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--lineage-trust-config",
+            help="A Sigstore ClientTrustConfig, of the log into which sidecars enter their signed batches. With it, "
+            "unsigned records are refused. Default: lineage_trust_config of settings.json, else none.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run the control plane with its web UI until Ctrl-C or SIGTERM."""
     secure = _check_listening(host, tls_cert, tls_key)
@@ -156,14 +162,23 @@ def run(
     import uvicorn
 
     from app.control.app import create_app
+    from app.control.identity_issuer import issuer_url
     from app.control.outbound import Outbound
     from app.control.plane import Plane
     from app.control.settings import Settings
 
-    settings = Settings.load(_directory(directory))
+    settings = Settings.load(directory_of(directory))
     outbound = Outbound(private=allow_private_issuers, loopback=allow_loopback_issuers)
+    issuer = issuer_url(identity_issuer) if identity_issuer is not None else None
+    verify_batch = _batch_verifier(lineage_trust_config or settings.lineage_trust)
     with _bind(host, port) as listener:
-        plane = Plane.open(settings, *_verifiers(trust_config, staging, opa), outbound)
+        shown = f"[{host}]" if ":" in host else host
+        address = f"{'https' if secure else 'http'}://{shown}:{listener.getsockname()[1]}"
+        if issuer is None:
+            # Nobody reaches a wildcard by its name, so a control plane that listens so must be told its own.
+            issuer = "" if host in _WILDCARDS else address
+        verifiers = _verifiers(trust_config, staging, opa)
+        plane = Plane.open(settings, *verifiers, outbound, verify_batch, identity_issuer=issuer)
         application = create_app(plane, freshness_interval=freshness_interval, secure_cookies=secure)
         config = uvicorn.Config(
             application,
@@ -179,14 +194,18 @@ def run(
         # uvicorn stops gracefully on these and then raises them again; a wanted stop is no failure.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
-        bound = listener.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
-        messages.print(f"Control plane at {'https' if secure else 'http'}://{shown}:{bound} (Ctrl-C ends it)")
+        messages.print(f"Control plane at {address} (Ctrl-C ends it)")
+        if issuer != address:
+            said = f"issues its sidecars' identities as {issuer}" if issuer else "issues no identities"
+            messages.print(f"It {said} (--identity-issuer)", markup=False)
         server = uvicorn.Server(config)
         server.run(sockets=[listener])
     if not server.started:
         raise PlacetError("the control plane did not start; the lines above say why")
     messages.print("Control plane stopped")
+
+
+app.command(epilog="Example: placet server fsck --dir ./control --output json")(fsck)
 
 
 def _check_listening(host: str, certificate: Path | None, key: Path | None) -> bool:
@@ -241,3 +260,19 @@ def _verifiers(trust_config: Path | None, staging: bool, opa: Path | None) -> tu
         return verify_evidence(raw, subject=subject, policy=policy, trust=trust, step=step)
 
     return verify, verify_statement
+
+
+def _batch_verifier(trust_config: Path | None) -> StatementVerifier | None:
+    """Of decision batches, by the lineage log that was named; there is no default, not even the public one."""
+    if trust_config is None:
+        return None
+    from app.core.evidence import VerifiedStatement, verify_evidence
+    from app.core.trust import TrustConfig
+    from app.core.verification_policy import VerificationPolicy
+
+    trust = TrustConfig.from_file(trust_config)
+
+    def verify(raw: bytes, *, subject: str, policy: VerificationPolicy, step: str) -> VerifiedStatement:
+        return verify_evidence(raw, subject=subject, policy=policy, trust=trust, step=step)
+
+    return verify

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.core.errors import UsageError
 from app.core.files import read_bounded
-from cli import client, descriptors
+from cli import client, descriptors, enrolment
 from cli.bundle import IdentityOption, IssuerOption, OpaOption, PolicyOption
 from cli.output import Output, OutputOption, emit
 from cli.signing import StagingOption, TrustConfigOption
 
+if TYPE_CHECKING:
+    from app.sidecar.config import SidecarConfig
+
 app = typer.Typer()
+app.add_typer(enrolment.app)
 
 DirOption = Annotated[Path, typer.Option("--dir", help="Where the sidecar keeps its files.")]
 
 _SIZES = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _MAX_SMALL_FILE = 1024 * 1024
+_MAX_TOKEN = 4096
 
 
 @app.command(
@@ -38,8 +43,23 @@ def run(
         Path | None, typer.Option("--server-ca", envvar="PLACET_SERVER_CA", help="A CA to trust for the control plane.")
     ] = None,
     token_file: client.TokenFileOption = None,
+    join_token: Annotated[
+        Path | None,
+        typer.Option(
+            "--join-token",
+            help="A file that holds a join token (placet sidecar invite): exchanged at the first start for the "
+            "sidecar's own API token, which stays in its directory.",
+        ),
+    ] = None,
     trust_config: TrustConfigOption = None,
     staging: StagingOption = False,
+    lineage_trust_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--lineage-trust-config",
+            help="A Sigstore ClientTrustConfig: sign records in batches and log them there. Default: unsigned.",
+        ),
+    ] = None,
     certificate_identity: IdentityOption = None,
     certificate_oidc_issuer: IssuerOption = None,
     policy: PolicyOption = None,
@@ -110,6 +130,7 @@ def run(
         record_space=_size(record_space, "--record-space"),
         server_ca=server_ca,
         edge_port=edge_port,
+        lineage=TrustConfig.from_file(lineage_trust_config) if lineage_trust_config else None,
     )
     if edge_port == port:
         raise UsageError("--edge-port and --port are the same; OPA and the agent each need their own")
@@ -124,7 +145,7 @@ def run(
         raise UsageError(
             f"{tuf_root} is not a TUF root; it is tuf-root.json in the control plane's directory"
         ) from error
-    token = client.api_token(token_file)
+    token = _token(config, token_file, join_token)
     trust = TrustConfig.choose(trust_config, staging=staging)
     binary = Opa(opa or tools.installed("opa"))
     config.files.prepare()
@@ -161,6 +182,23 @@ def status(directory: DirOption = Path("placet-sidecar"), output: OutputOption =
     emit({**document, "age_seconds": round(age, 1)}, output)
     if not document["healthy"]:
         raise typer.Exit(1)
+
+
+def _token(config: SidecarConfig, token_file: Path | None, join_token: Path | None) -> str:
+    """The API token: of the file that was named, else the sidecar's own, else of the environment."""
+    from app.sidecar import joining
+
+    if token_file is not None and join_token is not None:
+        raise UsageError("give --token-file or --join-token, not both")
+    files = config.files
+    if token_file is not None or (join_token is None and not joining.kept(files).exists()):
+        return client.api_token(token_file)
+    text = None
+    if join_token is not None and (join_token.exists() or not joining.kept(files).exists()):
+        text = read_bounded(join_token, _MAX_TOKEN, "the join token").decode("utf-8", "replace").strip()
+    files.prepare()
+    own = joining.own_token(files, config.server, config.server_ca, config.system, config.name, text)
+    return own or client.api_token(None)
 
 
 def _size(text: str, option: str) -> int:

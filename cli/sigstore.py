@@ -35,7 +35,7 @@ DirectoryOption = Annotated[
 PortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the one used before, else fixed.")]
 
 
-@app.command(epilog="Example: placet sigstore up --dir ./sigstore")
+@app.command(epilog="Example: placet sigstore up --dir ./sigstore --spiffe-issuer http://127.0.0.1:8470=example.org")
 def up(
     directory: DirectoryOption,
     issuer_port: PortOption = None,
@@ -43,6 +43,15 @@ def up(
     ct_log_port: PortOption = None,
     tsa_port: PortOption = None,
     rekor_port: PortOption = None,
+    spiffe_issuer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--spiffe-issuer",
+            metavar="URL=DOMAIN",
+            help="An issuer whose tokens get certificates for SPIFFE IDs of this trust domain, such as a control "
+            "plane for its sidecars. May be given again.",
+        ),
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run Fulcio, a CT log, a timestamp authority and Rekor v2 on loopback until Ctrl-C.
@@ -66,7 +75,7 @@ def up(
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    stack = LocalSigstore(directory, ports)
+    stack = LocalSigstore(directory, ports, spiffe_issuers=_spiffe_issuers(spiffe_issuer or []))
     try:
         with messages.status("starting the local Sigstore"):
             stack.start()
@@ -125,6 +134,19 @@ def status(directory: DirectoryOption, output: OutputOption = Output.TABLE) -> N
     )
     if not all(answers.values()):
         raise typer.Exit(1)
+
+
+def _spiffe_issuers(given: list[str]) -> dict[str, str]:
+    from app.core.errors import UsageError
+
+    found: dict[str, str] = {}
+    for text in given:
+        url, equals, domain = text.rpartition("=")
+        if not equals:
+            raise UsageError(f"--spiffe-issuer {text!r}: write URL=DOMAIN, such as http://127.0.0.1:8470=example.org")
+        if found.setdefault(url, domain) != domain:
+            raise UsageError(f"--spiffe-issuer: {url} cannot vouch for two trust domains")
+    return found
 
 
 def _watch(stack: LocalSigstore) -> NoReturn:

@@ -16,8 +16,8 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog="Example: placet token create payments-sidecars --scope record:write --scope execution:write "
-    "--scope environment:write --system payments -o s.token"
+    epilog="Example: placet token create payments-one --scope record:write --scope execution:write "
+    "--scope environment:write --system payments --sidecar one -o one.token"
 )
 def create(
     name: Annotated[str, typer.Argument(help="What the token is for.", show_default=False)],
@@ -30,6 +30,13 @@ def create(
         ),
     ],
     system: Annotated[str | None, typer.Option(help="The only system that it may act for.")] = None,
+    sidecar: Annotated[
+        str | None,
+        typer.Option(
+            help="The only sidecar of that system that it may act for; with record:write, execution:write and "
+            "environment:write at most."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Write the token to this file, mode 0600, and do not print it.")
     ] = None,
@@ -38,7 +45,11 @@ def create(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Create a token. It is shown once; the control plane keeps only its hash."""
-    wanted = {"name": name, "scopes": scope, **({"system": system} if system else {})}
+    if sidecar is not None and system is None:
+        raise UsageError("--sidecar needs --system: a sidecar's name means something in its system alone")
+    wanted = {"name": name, "scopes": scope}
+    wanted |= {"system": system} if system else {}
+    wanted |= {"sidecar": sidecar} if sidecar else {}
     if out is not None and out.exists():
         raise UsageError(f"{out} exists; a token in use would be lost: choose another file, or delete it")
     with client.connect(server, token_file) as plane:
@@ -62,7 +73,7 @@ def list_(
 ) -> None:
     """List the tokens in force."""
     with client.connect(server, token_file) as plane:
-        emit(plane.get("/api/v1/tokens"), output, columns=["id", "name", "scopes", "system", "created_at"])
+        emit(plane.get("/api/v1/tokens"), output, columns=["id", "name", "scopes", "system", "sidecar", "created_at"])
 
 
 @app.command(epilog="Example: placet token revoke 3f9a0c1d2e4b")

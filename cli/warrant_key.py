@@ -32,6 +32,8 @@ class Purpose(StrEnum):
 
     WARRANT = "warrant"
     ATTESTATION = "attestation"
+    #: Identity tokens of sidecars.
+    IDENTITY = "identity"
 
 
 PurposeOption = Annotated[Purpose, typer.Option(help="What the key signs.")]
@@ -91,7 +93,10 @@ def rotate(
         emit(plane.post(f"/api/v1/signing-keys/{purpose}/rotate", json=body), output, columns=_COLUMNS)
 
 
-@app.command(epilog="Example: placet warrant key withdraw 9f2c41d7a8e05b36")
+@app.command(
+    epilog="Example: placet warrant key withdraw 9f2c41d7a8e05b36",
+    context_settings={"ignore_unknown_options": True},  # one in 64 key ids begins with a hyphen
+)
 def withdraw(
     kid: Annotated[str, typer.Argument(help="The key's id, as the list shows it.", show_default=False)],
     server: client.ServerOption = None,

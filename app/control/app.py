@@ -18,15 +18,19 @@ from starlette.responses import Response
 
 from app.control import web
 from app.control.api import (
+    batches,
     channels,
     decisions,
     domains,
+    enrolment,
     environment,
     executions,
     governance,
     grants,
     health,
+    identity,
     issuers,
+    lineage,
     modes,
     oauth,
     problem_json,
@@ -34,6 +38,7 @@ from app.control.api import (
     releases,
     sidecars,
     signing_keys,
+    states,
     systems,
     tokens,
     tuf,
@@ -106,6 +111,11 @@ def create_app(plane: Plane, *, freshness_interval: float = DEFAULT_INTERVAL, se
         executions,
         signing_keys,
         oauth,
+        identity,
+        enrolment,
+        batches,
+        lineage,
+        states,
     ):
         app.include_router(module.router)
     web.install(app)

@@ -105,7 +105,7 @@ def _row(system: str, sidecar: str, subject: str, appraised: Sequence[Appraised]
     if ends - issued < _SHORTEST:
         raise refused(f"the evidence expires within {_SHORTEST} seconds", "evidence")
     return AttestationResult(
-        id=secrets.token_urlsafe(16),
+        id=secrets.token_hex(16),
         system=system,
         sidecar=sidecar,
         subject=subject,

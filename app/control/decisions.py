@@ -69,7 +69,7 @@ def search(session: Session, wanted: Filter, limit: int, cursor: str | None = No
 
 def whole(session: Session, objects: Objects, decision_id: str, only_system: str | None = None) -> Whole:
     """The decision of that id with its record; the one received first, when the id stands more than once."""
-    query = select(Decision).where(Decision.decision_id == decision_id)
+    query = select(Decision).where(Decision.decision_id == record_lines.clean(decision_id))
     if only_system is not None:
         query = query.where(Decision.system == only_system)
     found = list(session.exec(query.order_by(col(Decision.id)).limit(MAX_PAGE)))
@@ -92,7 +92,7 @@ def moment(text: str) -> datetime:
 
 def _conditions(wanted: Filter) -> Iterable[Any]:
     if wanted.system:
-        yield Decision.system == wanted.system
+        yield Decision.system == record_lines.clean(wanted.system)  # no database takes every text
     if wanted.outcome:
         if wanted.outcome not in OUTCOMES:
             raise Invalid(f"the outcome must be one of {', '.join(OUTCOMES)}")
@@ -102,7 +102,7 @@ def _conditions(wanted: Filter) -> Iterable[Any]:
             raise Invalid(f"the mode must be one of {', '.join(MODES)}")
         yield col(Decision.mode).is_not(None) if wanted.mode == "any" else Decision.mode == wanted.mode
     if wanted.execution:
-        yield Decision.execution == wanted.execution
+        yield Decision.execution == record_lines.clean(wanted.execution)
     if wanted.since:
         yield col(Decision.time_ns) >= _nanoseconds(wanted.since)
     if wanted.until:

@@ -1,5 +1,5 @@
 """The gate: nothing is served to nobody, but for the TUF repository, health, the exchange of tokens (they say who
-asks), and the login page with its assets.
+asks) and of join tokens, the public documents of the identity issuer, and the login page with its assets.
 
 It stands before routing and before a body is read, so that a route cannot forget it. Routes then ask for scopes.
 """
@@ -9,22 +9,31 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.control import tokens
+from app.control import enrolment, identity_issuer, tokens
 from app.control.api import problem_json
 from app.control.plane import Plane
-from app.control.problems import Unauthenticated, Unavailable
+from app.control.problems import Forbidden, Unauthenticated, Unavailable
 from app.control.store import is_outage
 
-ANONYMOUS = ("/healthz", "/readyz", "/login", "/oauth/token")
+ANONYMOUS = (
+    "/healthz",
+    "/readyz",
+    "/login",
+    "/oauth/token",
+    enrolment.JOIN,
+    identity_issuer.DISCOVERY,
+    identity_issuer.KEYS,
+)
 ANONYMOUS_BELOW = ("/tuf/", "/static/")
 
 #: Served to programs, which present a bearer token; all else is for people, who have a session.
-_PROGRAMS = ("/api/", "/metrics", "/oauth/")
+_PROGRAMS = ("/api/", "/metrics", "/oauth/", "/.well-known/")
 
 SESSION_TOKEN = "token"  # noqa: S105 - the name of the session's member that holds a token's id
 
@@ -44,6 +53,9 @@ class Gate:
         request = Request(scope)
         try:
             access = await run_in_threadpool(self._access, request)
+        except Forbidden as refused:
+            await problem_json.response(refused)(scope, receive, send)
+            return
         except SQLAlchemyError as error:
             if not is_outage(error):
                 raise
@@ -61,13 +73,20 @@ class Gate:
             if scheme.lower() != "bearer":
                 return None
             with self._plane.store.read() as session:
-                return tokens.authenticate(session, presented.strip())
+                return _admitted(session, tokens.authenticate(session, presented.strip()))
         identifier = request.session.get(SESSION_TOKEN)
         if not isinstance(identifier, str):
             return None
         # The cookie holds the token's id alone: a token revoked since is found out here.
         with self._plane.store.read() as session:
-            return tokens.recall(session, identifier)
+            return _admitted(session, tokens.recall(session, identifier))
+
+
+def _admitted(session: Session, access: tokens.Access | None) -> tokens.Access | None:
+    """Whom a token is of. Raises `Forbidden` for a token of an evicted sidecar, whatever it asks for."""
+    if access is not None and access.system is not None and access.sidecar is not None:
+        enrolment.require_admitted(session, access.system, access.sidecar)
+    return access
 
 
 def is_anonymous(path: str) -> bool:

@@ -1,6 +1,6 @@
 """Private keys by URI: a file, a PKCS#11 token, or a cloud's key service, all through securesystemslib's signers.
 
-`file:NAME.pem`, relative to the server's own keys, or an absolute path: Ed25519, PEM, for its owner alone.
+`file:NAME.pem`, relative to the server's own keys, or an absolute path: Ed25519 or P-256, PEM, for its owner alone.
 `hsm:KEYID?label=TOKEN`: PKCS#11; the module's path is in PYKCS11LIB, the PIN in PLACET_PKCS11_PIN_FILE or
 PLACET_PKCS11_PIN. `awskms:…`, `gcpkms:…`, `azurekms://…`: credentials as the service's own library finds them.
 Keys outside of files are P-256 and never leave their place.
@@ -45,9 +45,9 @@ class KeyStore:
         #: A PKCS#11 token knows one login a process, so those who use it wait for each other.
         self._login = threading.Lock()
 
-    def create(self, purpose: str) -> tuple[str, dict[str, str]]:
-        """A new Ed25519 key in a file of its own: its URI and its public JWK."""
-        signer, pem = signing_keys.generate()
+    def create(self, purpose: str, *, p256: bool = False) -> tuple[str, dict[str, str]]:
+        """A new key in a file of its own, Ed25519 or P-256: its URI and its public JWK."""
+        signer, pem = signing_keys.generate_p256() if p256 else signing_keys.generate()
         jwk = _public_jwk(signer.public_key)
         name = f"{purpose}-{jwk['kid']}.pem"
         write_atomically(self._directory / name, pem, mode=0o600)
@@ -89,7 +89,7 @@ class KeyStore:
         return Signer.from_priv_key_uri(uri, key, _pin)
 
     def _load(self, uri: str) -> Signer:
-        return signing_keys.load(self._directory / uri.removeprefix("file:"))
+        return signing_keys.load(self._directory / uri.removeprefix("file:"), p256=True)
 
 
 @contextmanager
@@ -143,5 +143,5 @@ def _public_jwk(key: Key) -> dict[str, str]:
         assert isinstance(loaded, EllipticCurvePublicKey)
         jwk = ECAlgorithm.to_jwk(loaded, as_dict=True)
     else:
-        raise PlacetError(f"a key of the scheme {key.scheme} does not sign warrants: Ed25519 in files, else P-256")
+        raise PlacetError(f"a key of the scheme {key.scheme} is not used here: Ed25519 or P-256")
     return dict(public_keys.vet(thumbprint(jwk), jwk).jwk)

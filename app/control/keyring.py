@@ -1,4 +1,4 @@
-"""The keys of warrants and attestation results, and their rotation without a gap.
+"""The keys of warrants, attestation results and sidecars' identities, and their rotation without a gap.
 
 A key is *next* (published, not signing yet), then *current* (it signs), then *retired* (published until the last token
 that it signed has expired), then *gone*. All of that follows from times in the database, so every process of a
@@ -24,8 +24,11 @@ from app.control.store.columns import now
 from app.core import strict_json
 from app.core.errors import PlacetError
 
-Purpose = Literal["warrant", "attestation"]
+Purpose = Literal["warrant", "attestation", "identity"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+
+#: Whose keys must be P-256: every OpenID Connect client, Fulcio among them, is sure to read ES256, and not EdDSA.
+_P256_ONLY: frozenset[Purpose] = frozenset({"identity"})
 
 #: Seconds that a new key is published before it signs: sidecars refresh every few seconds.
 LEAD = 60
@@ -106,7 +109,10 @@ class Keyring:
     def _add(
         self, session: Session, purpose: Purpose, signs_from: datetime, by: str | None, uri: str | None
     ) -> SigningKey:
-        full, jwk = self._keys.adopt(uri) if uri else self._keys.create(purpose)
+        p256 = purpose in _P256_ONLY
+        full, jwk = self._keys.adopt(uri) if uri else self._keys.create(purpose, p256=p256)
+        if p256 and jwk["alg"] != "ES256":
+            raise Invalid(f"the key {full} is for {jwk['alg']}; that of the purpose {purpose} must be P-256 (ES256)")
         if session.get(SigningKey, jwk["kid"]) is not None:
             raise Conflict(f"the key {jwk['kid']} was used already; rotate to another one")
         key = SigningKey(kid=jwk["kid"], purpose=purpose, uri=full, jwk=jwk, signs_from=signs_from, announced_by=by)
@@ -146,7 +152,9 @@ def withdraw(session: Session, kid: str, *, by: str) -> SigningKey:
     if status is Status.CURRENT:
         successor = next((one.key for one in others if one.status is Status.NEXT), None)
         if successor is None:
-            raise Conflict("this key signs now; announce another one first: placet warrant key rotate")
+            raise Conflict(
+                f"this key signs now; announce another one first: placet warrant key rotate --purpose {key.purpose}"
+            )
         successor.signs_from = now()
         session.add(successor)
     key.withdrawn_at, key.withdrawn_by = now(), by

@@ -6,7 +6,7 @@ import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.control import records, releases
+from app.control import batch_checks, enrolment, records, releases
 from app.control.api import problem_json
 from app.control.problems import TooLarge
 
@@ -22,6 +22,9 @@ _LIMITS = (
         releases.MAX_BUNDLE + releases.MAX_SIGNATURE + releases.MAX_ATTESTATIONS + _FRAMING,
     ),
     (re.compile(r"/api/v1/systems/[^/]+/sidecars/[^/]+/records"), records.MAX_BATCH),
+    (re.compile(r"/api/v1/systems/[^/]+/sidecars/[^/]+/batches"), batch_checks.MAX_BODY),
+    # One short token, from anyone.
+    (re.compile(re.escape(enrolment.JOIN)), 4096),
     # Two tokens and what is asked for, from anyone.
     (re.compile(r"/oauth/.*"), 64 * 1024),
 )

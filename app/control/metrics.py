@@ -41,6 +41,18 @@ class Metrics:
             ["issuer"],
             registry=self.registry,
         )
+        self.batches_refused = Counter(
+            "placet_batches_refused",
+            "Signed batches that were not taken, by reason.",
+            ["system", "reason"],
+            registry=self.registry,
+        )
+        self.breaks = Counter(
+            "placet_lineage_breaks",
+            "Breaks of lineage that stopped a sidecar.",
+            ["system", "reason"],
+            registry=self.registry,
+        )
         self.age = Gauge("placet_tuf_timestamp_age_seconds", "Age of the TUF timestamp.", registry=self.registry)
 
     def count_denials(self, reason: str, count: int) -> None:

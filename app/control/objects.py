@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import obstore
@@ -67,6 +68,16 @@ class Objects:
         with _reachable():
             found = obstore.get(self._store, key)
             return found.meta["size"], (bytes(chunk) for chunk in found.stream(min_chunk_size=_CHUNK))
+
+    def keys(self, prefix: str) -> Iterator[tuple[str, datetime]]:
+        """The objects below a prefix, which ends where a part of their names does, and when each was last written.
+
+        In no order. Raises `Unavailable`.
+        """
+        with _reachable():
+            for page in obstore.list(self._store, prefix):
+                for one in page:
+                    yield one["path"], one["last_modified"]
 
     def mark(self) -> None:
         """Write the object that `check` reads: at the start, so that a store that cannot be written is found then."""

@@ -28,6 +28,9 @@ from app.core.targets import DOMAIN
 from app.core.verification import VerifiedRelease
 from app.core.verification_policy import VerificationPolicy
 
+#: The address at which `placet server run` listens unless told otherwise.
+DEFAULT_IDENTITY_ISSUER = "http://127.0.0.1:8470"
+
 #: (bundle, signature, attestations, policy) -> the verified release; raises `Denied`.
 Verifier = Callable[[bytes, bytes, Sequence[bytes], VerificationPolicy], VerifiedRelease]
 
@@ -57,6 +60,10 @@ class Plane:
     verify_statement: StatementVerifier = verify_nothing
     #: What it may ask of the network by itself.
     outbound: Outbound = field(default_factory=Outbound)
+    #: Verifies the statements of decision batches by the lineage log. None: no lineage log, and records come unsigned.
+    verify_batch: StatementVerifier | None = None
+    #: The URL by which it issues identities to its sidecars; empty: it issues none.
+    identity_issuer: str = DEFAULT_IDENTITY_ISSUER
     metrics: Metrics = field(default_factory=Metrics)
 
     @classmethod
@@ -66,6 +73,8 @@ class Plane:
         verify: Verifier,
         verify_statement: StatementVerifier = verify_nothing,
         outbound: Outbound = Outbound(),  # noqa: B008 - frozen
+        verify_batch: StatementVerifier | None = None,
+        identity_issuer: str = DEFAULT_IDENTITY_ISSUER,
     ) -> Plane:
         """Open what `placet server init` made. Fails in one line when the database is not this directory's."""
         store = Store(settings.database_url)
@@ -76,7 +85,10 @@ class Plane:
         objects = Objects(settings.objects_url)
         objects.mark()
         keyring = Keyring(KeyStore(settings.keys))
-        return cls(settings, store, objects, Repository(keys), verify, keyring, verify_statement, outbound)
+        return cls(
+            settings, store, objects, Repository(keys), verify, keyring, verify_statement, outbound, verify_batch,
+            identity_issuer,
+        )  # fmt: skip
 
     @contextmanager
     def publishing(self) -> Iterator[Session]:

@@ -53,6 +53,12 @@ class TooLarge(Problem):
     status = 413
 
 
+class TooMany(Problem):
+    """Too many requests from one place."""
+
+    status = 429
+
+
 class Unavailable(Problem):
     """The database or the object store does not answer. Nothing was changed; try again."""
 

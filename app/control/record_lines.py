@@ -36,6 +36,15 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
+def _refuse(constant: str) -> str:
+    raise ValueError(f"{constant} is not JSON")
+
+
+#: Made once: `json.loads` with options makes a decoder for each call, which takes as long as to decode.
+_decode = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse).decode
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 @dataclass
 class Line:
     """The searchable part of one record, `length` bytes at `offset` of its batch."""
@@ -80,7 +89,7 @@ def read_lines(batch: bytes) -> Iterator[Line | None]:
 def parse(raw: bytes) -> dict[str, Any] | None:
     """The object on a line, numbers as text; None when there is none."""
     try:
-        record = json.loads(raw.decode(), parse_int=str, parse_float=str, parse_constant=_refuse)
+        record = _decode(raw.decode())
     except RecursionError:
         # OPA takes and records deeper JSON than we parse: a caller must not be able to hide a decision so.
         return _shallow(raw.decode())
@@ -112,14 +121,10 @@ def _shallow(text: str) -> dict[str, Any] | None:
 def _member(text: str) -> dict[str, Any]:
     """One `"name": value` as an object; empty when it cannot be parsed, for it may be the deep one."""
     try:
-        member = json.loads(f"{{{text}}}", parse_int=str, parse_float=str, parse_constant=_refuse)
+        member = _decode(f"{{{text}}}")
     except (ValueError, RecursionError):
         return {}
     return member if isinstance(member, dict) else {}
-
-
-def _refuse(constant: str) -> str:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def clean(value: Any, limit: int = MAX_COLUMN) -> str | None:
@@ -227,7 +232,7 @@ def _text(line: Line, request: Mapping[str, Any], result: Mapping[str, Any]) -> 
 
 def _flat(value: Any) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False) if value else ""
+        return _encode(value) if value else ""
     except RecursionError:
         return ""
 

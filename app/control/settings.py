@@ -1,6 +1,7 @@
 """The control plane's own directory: where its database, objects and keys lie.
 
-DIR/settings.json      database and object-store URLs, when they are not the defaults    0600
+DIR/settings.json      database and object-store URLs, when they are not the defaults;
+                       lineage_trust_config, which `placet server run` can name, too      0600
 DIR/placet.db          SQLite, by default
 DIR/objects/           object store, by default
 DIR/keys/ROLE.pem      the online TUF keys: targets, snapshot, timestamp                 0600
@@ -37,6 +38,8 @@ class Settings(BaseModel):
     #: The control plane's own trust domain.
     domain: str = DEFAULT_DOMAIN
     objects: str | None = None
+    #: The trust config of the lineage log, so that no start can forget it: without one, records are taken unsigned.
+    lineage_trust_config: Path | None = None
     directory: Annotated[Path, Field(exclude=True)]
 
     @classmethod
@@ -67,6 +70,11 @@ class Settings(BaseModel):
     def objects_url(self) -> str:
         """The object store, as obstore names it."""
         return self.objects or (self.directory / "objects").as_uri()
+
+    @property
+    def lineage_trust(self) -> Path | None:
+        """The trust config of the lineage log; a relative path begins at the directory."""
+        return None if self.lineage_trust_config is None else self.directory / self.lineage_trust_config
 
     @property
     def keys(self) -> Path:

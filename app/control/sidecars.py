@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlmodel import Session, select
 
 from app.control import systems
-from app.control.store import Sidecar
+from app.control.store import Eviction, Sidecar
 from app.control.store.columns import now
 
 #: A sidecar that was not heard of for this long is shown as silent, however healthy its last word was: it reports
@@ -33,8 +33,10 @@ def age(status: Sidecar) -> timedelta:
     return max(now() - status.received_at, timedelta(0))
 
 
-def condition(status: Sidecar) -> str:
-    """`healthy`, `unhealthy` or `silent`."""
+def condition(status: Sidecar, evicted: Eviction | None = None) -> str:
+    """`healthy`, `unhealthy` or `silent`; or `evicted`, whatever it said before."""
+    if evicted is not None:
+        return "evicted"
     if age(status) > SILENT_AFTER:
         return "silent"
     return "healthy" if status.healthy else "unhealthy"

@@ -1,4 +1,4 @@
-"""API tokens: `placet_ID_SECRET`, with scopes, hashed at rest, perhaps bound to one system."""
+"""API tokens: `placet_ID_SECRET`, with scopes, hashed at rest, perhaps bound to one system, or one sidecar of it."""
 
 from __future__ import annotations
 
@@ -41,6 +41,10 @@ class Scope(StrEnum):
     METRICS_READ = "metrics:read"
 
 
+#: What a sidecar needs, and all that a token which is bound to one may have.
+SIDECAR_SCOPES = (Scope.RECORD_WRITE, Scope.EXECUTION_WRITE, Scope.ENVIRONMENT_WRITE)
+
+
 @dataclass(frozen=True)
 class Access:
     """Who is asking, by their token."""
@@ -49,24 +53,33 @@ class Access:
     name: str
     scopes: frozenset[Scope]
     system: str | None
+    #: The one sidecar of `system` that it acts for; None: not bound to one.
+    sidecar: str | None = None
 
     def may(self, scope: Scope) -> bool:
         """Whether the token has `scope`."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
-    def require(self, scope: Scope, system: str | None = None) -> None:
-        """Fail unless the token has `scope` and, when it is bound to a system, acts for that one."""
+    def require(self, scope: Scope, system: str | None = None, sidecar: str | None = None) -> None:
+        """Fail unless the token has `scope` and, when it is bound to a system or a sidecar, acts for that one."""
         if not self.may(scope):
             raise Forbidden(f"this token lacks the scope {scope}")
         if self.system is not None and self.system != system:
             raise Forbidden(f"this token is bound to the system {self.system}")
+        if self.sidecar is not None and self.sidecar != sidecar:
+            raise Forbidden(f"this token is bound to the sidecar {self.sidecar} of {self.system}")
+
+
+def is_id(text: str) -> bool:
+    """Whether this may be the id of a token. A database fails at others, such as one with a NUL in it."""
+    return text.isascii() and text.isalnum()
 
 
 def authenticate(session: Session, presented: str) -> Access | None:
     """Whose token this is; None when it is malformed, unknown, wrong or revoked."""
     prefix, _, rest = presented.partition("_")
     identifier, _, secret = rest.partition("_")
-    token = session.get(ApiToken, identifier) if prefix == _PREFIX and identifier.isascii() else None
+    token = session.get(ApiToken, identifier) if prefix == _PREFIX and is_id(identifier) else None
     expected = token.secret_sha256 if token else _NOBODY
     right = hmac.compare_digest(expected, _hash(secret))
     return _access(token) if token and right else None
@@ -79,18 +92,46 @@ def recall(session: Session, identifier: str) -> Access | None:
 
 
 def create(
-    session: Session, by: Access | None, name: str, scopes: Sequence[Scope], system: str | None = None
+    session: Session,
+    by: Access | None,
+    name: str,
+    scopes: Sequence[Scope],
+    system: str | None = None,
+    sidecar: str | None = None,
 ) -> tuple[ApiToken, str]:
     """A new token and its secret, which exists nowhere else. `by` None is the set-up of the server itself."""
     if not scopes:
         raise Invalid("a token needs at least one scope")
     if by is not None:
-        if lacking := [str(scope) for scope in scopes if not by.may(scope)]:
-            raise Forbidden(f"a token cannot give what it does not have: {', '.join(lacking)}")
-        if by.system is not None and by.system != system:
-            raise Forbidden(f"this token is bound to the system {by.system}; so must be the one that it creates")
+        require_givable(by, scopes, system)
+    if sidecar is not None:
+        if system is None:
+            raise Invalid("a token of one sidecar must name its system too")
+        if beyond := [str(scope) for scope in scopes if scope not in SIDECAR_SCOPES]:
+            raise Invalid(f"a token of one sidecar has {', '.join(SIDECAR_SCOPES)} at most, not {', '.join(beyond)}")
     if system is not None and session.get(System, system) is None:
         raise NotFound(f"there is no system {system}")
+    return issue(session, name, scopes, system, sidecar, created_by=by.id if by else None)
+
+
+def require_givable(by: Access, scopes: Sequence[Scope], system: str | None) -> None:
+    """Raise `Forbidden` unless `by` has all of these scopes and, when it is bound to a system, gives them for that."""
+    if lacking := [str(scope) for scope in scopes if not by.may(scope)]:
+        raise Forbidden(f"a token cannot give what it does not have: {', '.join(lacking)}")
+    if by.system is not None and by.system != system:
+        raise Forbidden(f"this token is bound to the system {by.system}; so must be the one that it creates")
+
+
+def issue(
+    session: Session,
+    name: str,
+    scopes: Sequence[Scope],
+    system: str | None,
+    sidecar: str | None,
+    *,
+    created_by: str | None,
+) -> tuple[ApiToken, str]:
+    """A new token for whoever was found to deserve it, and its secret."""
     secret = secrets.token_urlsafe(32)
     token = ApiToken(
         id=secrets.token_hex(6),
@@ -98,7 +139,8 @@ def create(
         secret_sha256=_hash(secret),
         scopes=sorted({str(scope) for scope in scopes}),
         system=system,
-        created_by=by.id if by else None,
+        sidecar=sidecar,
+        created_by=created_by,
     )
     session.add(token)
     session.flush()
@@ -137,9 +179,8 @@ def _access(token: ApiToken) -> Access | None:
     if token.revoked_at is not None:
         return None
     known = {str(scope) for scope in Scope}
-    return Access(
-        token.id, token.name, frozenset(Scope(scope) for scope in token.scopes if scope in known), token.system
-    )
+    scopes = frozenset(Scope(scope) for scope in token.scopes if scope in known)
+    return Access(token.id, token.name, scopes, token.system, token.sidecar)
 
 
 def _hash(secret: str) -> str:

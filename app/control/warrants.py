@@ -90,7 +90,7 @@ def ask(
         if found.request != request.document():
             raise Conflict("this Idempotency-Key was used for another request; choose another one")
         return found, False
-    identifier = secrets.token_urlsafe(16)
+    identifier = secrets.token_hex(16)  # a hyphen in front would make it an option of commands
     _require_usable(session, home, system, request, identifier)
     needs_approval = governance.of(session, system).approval.required
     row = Warrant(

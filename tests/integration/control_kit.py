@@ -30,16 +30,21 @@ def placet(*arguments, expect=0, stdin=None, **environment):
     return done
 
 
+def free_port():
+    """A port of loopback that nobody uses at this moment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 class ControlPlane:
     """`placet server init` and `placet server run`."""
 
-    def __init__(self, directory, sigstore, opa, *options):
+    def __init__(self, directory, sigstore, opa, *options, port=None):
         self.directory = directory
         self.sigstore = sigstore
         placet("server", "init", "--dir", directory, "--domain", "example.org")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = port or free_port()
         usual = ["--dir", directory, "--port", port, "--trust-config", sigstore.trust_config, "--opa", opa]
         command = [PLACET, "server", "run", *map(str, [*usual, "--freshness-interval", "0.5", *options])]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)

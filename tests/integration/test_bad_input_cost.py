@@ -69,8 +69,12 @@ class Counter:
             self.opa.client.post(stand.DECISION, content=body)
         before = self._total()
         for body in bodies:
-            assert self.opa.client.post(stand.DECISION, content=body).status_code in (200, 400, 500)
+            assert self.opa.client.post(stand.DECISION, content=body).status_code == 200
         return (self._total() - before) / len(bodies)
+
+    def evaluates(self, body: bytes) -> bool:
+        """Whether OPA gets as far as to evaluate anything."""
+        return self.opa.client.post(stand.DECISION, content=body).status_code == 200
 
     def made(self, make: Callable[[World, int], Body], first: int) -> float:
         return self.allocations([json.dumps({"input": make(self.world, first + n)}).encode() for n in range(REQUESTS)])
@@ -115,6 +119,8 @@ def test_no_attack_that_has_a_name_costs_more_than_a_normal_decision(
     for folder in FOLDERS:
         given = maker(folder).request(counter.world)
         body = given if isinstance(given, bytes) else json.dumps({"input": given}).encode()
+        if not counter.evaluates(body):
+            continue
         limit = normal[kind_of(given)]
         if len(body) > 5_000 and kind_of(given) == "identity":
             limit = counter.made(as_large(body), 50_000)

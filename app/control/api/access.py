@@ -32,20 +32,22 @@ def access_of(request: Request) -> Access:
     return access
 
 
-def needs(scope: Scope, *, everywhere: bool = False) -> Callable[..., Access]:
-    """A dependency: the token has `scope` and, if it is bound, acts for the `system` of the path.
+def needs(scope: Scope, *, everywhere: bool = False, sidecars: bool = False) -> Callable[..., Access]:
+    """A dependency: the token has `scope` and, if it is bound, acts for the `system` and `sidecar` of the path.
 
-    With `everywhere` a bound token passes: the route itself then shows only what is its system's.
+    With `everywhere` a token of one system passes: the route itself then shows only what is its system's. With
+    `sidecars` a token of one sidecar passes where the path names none: the route itself then compares, or need not.
     """
 
     def check(request: Request, _: Annotated[object, Depends(_bearer)]) -> Access:
         access = access_of(request)
-        access.require(scope, access.system if everywhere else request.path_params.get("system"))
+        system, sidecar = request.path_params.get("system"), request.path_params.get("sidecar")
+        access.require(scope, access.system if everywhere else system, access.sidecar if sidecars else sidecar)
         return access
 
     return check
 
 
-def by(scope: Scope, *, everywhere: bool = False) -> object:
+def by(scope: Scope, *, everywhere: bool = False, sidecars: bool = False) -> object:
     """The annotation for a route's parameter of type `Access`."""
-    return Depends(needs(scope, everywhere=everywhere))
+    return Depends(needs(scope, everywhere=everywhere, sidecars=sidecars))

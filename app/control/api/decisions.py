@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from app.control import decisions
+from app.control import decisions, proofs
 from app.control.api.access import PlaneOf, by
 from app.control.decisions import Filter, Whole
 from app.control.problems import Forbidden
-from app.control.store import Decision
+from app.control.store import Batch, Decision
 from app.control.tokens import Access, Scope
 from app.core import strict_json
 
@@ -79,6 +79,14 @@ def search_decisions(
     return {"items": [show(item) for item in page.items], "next": page.next}
 
 
+@router.get("/{decision_id}/proof")
+def get_proof(
+    plane: PlaneOf, decision_id: str, access: Annotated[Access, by(Scope.DECISION_READ, everywhere=True)]
+) -> Response:
+    """The decision's proof file, for `placet proof verify`; 404 proof.missing when its record came unsigned."""
+    return Response(proofs.export(plane, decision_id, access.system), media_type="application/json")
+
+
 @router.get("/{decision_id}")
 def get_decision(
     plane: PlaneOf, decision_id: str, access: Annotated[Access, by(Scope.DECISION_READ, everywhere=True)]
@@ -97,11 +105,24 @@ def _whole_json(found: Whole) -> bytes:
         "first": found.batch.first + found.decision.offset,
         "length": found.decision.length,
         "batch": {"first": found.batch.first, "last": found.batch.last, "sha256": found.batch.sha256},
+        "signed": _signed(found.batch),
         "copies": found.copies,
         "raw": found.raw.decode("utf-8", "backslashreplace"),
     }
     head = json.dumps(members).encode()
     return head[:-1] + b', "record": ' + (found.raw if _reads_alike(found.raw) else b"null") + b"}"
+
+
+def _signed(batch: Batch) -> dict[str, Any] | None:
+    """What is signed of the batch; null when it came unsigned."""
+    if batch.signed_at is None:
+        return None
+    return {
+        "entries": {"first": batch.first_entry, "count": batch.entries},
+        "root": batch.root,
+        "log_index": batch.log_index,
+        "at": batch.signed_at.isoformat(),
+    }
 
 
 def _reads_alike(raw: bytes) -> bool:

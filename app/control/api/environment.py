@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 
-from app.control import attestation, attestation_results, systems
+from app.control import attestation, attestation_results, enrolment, systems
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Digest, Name
 from app.control.attestation import ImageItem, TokenItem
@@ -71,6 +71,8 @@ def attest_environment(
     _: Annotated[Access, by(Scope.ENVIRONMENT_WRITE)],
 ) -> dict[str, Any]:
     """Verify evidence about a sidecar and sign the result; 422 with reason environment.refused otherwise."""
+    with plane.store.read() as session:
+        enrolment.require_admitted(session, system, sidecar)
     items = [
         ImageItem(item.digest, item.bundles)
         if isinstance(item, ImageEvidence)

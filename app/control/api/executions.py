@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, Field, StringConstraints
 from sqlmodel import col
 
-from app.control import executions, pages
+from app.control import enrolment, executions, pages
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Name, Text, line
 from app.control.executions import Counted, Start
@@ -65,9 +65,10 @@ def start(
     system: Name,
     body: NewExecution,
     response: Response,
-    access: Annotated[Access, by(Scope.EXECUTION_WRITE)],
+    access: Annotated[Access, by(Scope.EXECUTION_WRITE, sidecars=True)],
 ) -> dict[str, Any]:
     """Count one use of each warrant, all or none. 200: the same was counted less than a minute ago."""
+    access.require(Scope.EXECUTION_WRITE, system, body.sidecar)
     wanted = Start(
         system,
         body.execution,
@@ -78,6 +79,7 @@ def start(
         tuple(Counted(**one.model_dump()) for one in body.warrants),
     )
     with plane.store.write() as session:
+        enrolment.require_admitted(session, system, body.sidecar)
         row, new = executions.start(session, access, plane.settings.domain, wanted)
     response.status_code = 201 if new else 200
     return show(row)

@@ -13,8 +13,20 @@ from starlette.responses import Response
 
 from app.control.problems import Problem
 from app.core.errors import Denied, PlacetError
+from app.core.reason_codes import Reason
 
 MEDIA_TYPE = "application/problem+json"
+
+#: The status of denials that are more than what is sent: they contradict what is stored, or there is nothing.
+_STATUS = {
+    Reason.BATCH_ROOT: 409,
+    Reason.BATCH_GAP: 409,
+    Reason.BATCH_FORK: 409,
+    Reason.LINEAGE_BROKEN: 409,
+    Reason.RECORD_UNSIGNED: 409,
+    Reason.SIDECAR_EVICTED: 403,
+    Reason.PROOF_MISSING: 404,
+}
 
 
 def response(error: Exception, headers: Mapping[str, str] | None = None) -> Response:
@@ -40,7 +52,7 @@ def document(
 def describe(error: Exception) -> tuple[int, str, dict[str, Any]]:
     """Status, detail and further members of an error. What we did not foresee is told to nobody."""
     if isinstance(error, Denied):
-        return 422, error.detail, error.as_dict() | {"detail": error.detail}
+        return _STATUS.get(error.reason, 422), error.detail, error.as_dict() | {"detail": error.detail}
     if isinstance(error, Problem):
         return error.status, str(error), dict(error.members)
     if isinstance(error, PlacetError):

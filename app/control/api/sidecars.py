@@ -10,11 +10,11 @@ from anyio import CapacityLimiter
 from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
-from app.control import records, sidecars
+from app.control import enrolment, records, sidecars, systems
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Digest, Name, line
 from app.control.problems import Invalid
-from app.control.store import Sidecar
+from app.control.store import Eviction, Sidecar
 from app.control.tokens import Access, Scope
 from app.core.modes import moment
 
@@ -68,12 +68,23 @@ class Status(Body):
     records: RecordCounts
 
 
-def show(sidecar: Sidecar) -> dict[str, Any]:
+def show_eviction(row: Eviction) -> dict[str, Any]:
+    """An eviction as the API shows it: why, when and by whom."""
+    return {
+        "reason": row.reason,
+        "at": row.evicted_at.isoformat(),
+        "by": row.evicted_by_name,
+        "by_token": row.evicted_by,
+    }
+
+
+def show(sidecar: Sidecar, evicted: Eviction | None = None) -> dict[str, Any]:
     """A sidecar as the API shows it."""
     return {
         "system": sidecar.system,
         "sidecar": sidecar.name,
-        "condition": sidecars.condition(sidecar),
+        "condition": sidecars.condition(sidecar, evicted),
+        "evicted": show_eviction(evicted) if evicted else None,
         "age_seconds": round(sidecars.age(sidecar).total_seconds(), 3),
         "instance": sidecar.instance,
         "channel": sidecar.channel,
@@ -92,9 +103,15 @@ def show(sidecar: Sidecar) -> dict[str, Any]:
 
 @router.get("")
 def list_sidecars(plane: PlaneOf, system: Name, _: Annotated[Access, by(Scope.SYSTEM_READ)]) -> list[dict[str, Any]]:
-    """The sidecars of a system, as they last reported."""
+    """The sidecars of a system, as they last reported; then those that were evicted and never reported."""
     with plane.store.read() as session:
-        return [show(sidecar) for sidecar in sidecars.listed(session, system)]
+        systems.find(session, system)
+        evicted = enrolment.evicted(session, system)
+        heard_of = [show(one, evicted.pop((one.system, one.name), None)) for one in sidecars.listed(session, system)]
+    return heard_of + [
+        {"system": row.system, "sidecar": row.sidecar, "condition": "evicted", "evicted": show_eviction(row)}
+        for row in evicted.values()
+    ]
 
 
 @router.post("/{sidecar}/status")
@@ -114,6 +131,7 @@ def report_status(
         **body.model_dump(exclude={"at", "reasons", "modes", "records"}),
     )
     with plane.store.write() as session:
+        enrolment.require_admitted(session, system, sidecar)
         sidecars.report(session, row)
     return {"received_at": row.received_at.isoformat()}
 
@@ -130,7 +148,10 @@ async def take_records(
     last: Offset,
     _: Annotated[Access, by(Scope.RECORD_WRITE)],
 ) -> dict[str, int]:
-    """Store whole record lines, bytes [first, last) of a file. What is acknowledged is durable."""
+    """Store whole record lines, bytes [first, last) of a file. What is acknowledged is durable.
+
+    They come unsigned: a control plane with a lineage log refuses them with record.unsigned.
+    """
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in {"identity", "gzip"}:
         raise Invalid(f"the content encoding {encoding!r} is not known; send gzip or none")
@@ -138,6 +159,8 @@ async def take_records(
     span = records.Span(system, sidecar, instance, file, first, last)
 
     def work() -> int:
+        with plane.store.read() as session:
+            enrolment.require_admitted(session, system, sidecar)
         return records.ingest(plane, span, records.decompress(body) if encoding == "gzip" else body)
 
     return {"acknowledged": await anyio.to_thread.run_sync(work, limiter=_INGESTS)}

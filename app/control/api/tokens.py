@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import AfterValidator, Field, StringConstraints
 
-from app.control import tokens
+from app.control import enrolment, tokens
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Name, line
 from app.control.store import ApiToken
@@ -22,6 +22,7 @@ class NewToken(Body):
     name: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(line)]
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
     system: Name | None = None
+    sidecar: Name | None = None
 
 
 def show(token: ApiToken) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def show(token: ApiToken) -> dict[str, Any]:
         "name": token.name,
         "scopes": token.scopes,
         "system": token.system,
+        "sidecar": token.sidecar,
         "created_at": token.created_at.isoformat(),
         "created_by": token.created_by,
     }
@@ -51,7 +53,9 @@ def create_token(
 ) -> dict[str, Any]:
     """Create a token. Its secret is in this answer and nowhere else."""
     with plane.store.write() as session:
-        token, secret = tokens.create(session, access, body.name, body.scopes, body.system)
+        token, secret = tokens.create(session, access, body.name, body.scopes, body.system, body.sidecar)
+        if token.system is not None and token.sidecar is not None:
+            enrolment.require_admitted(session, token.system, token.sidecar)
     return show(token) | {"token": secret}
 
 

@@ -3,8 +3,10 @@
 from app.control.store.access import ApiToken
 from app.control.store.decision import Batch, Decision
 from app.control.store.engine import Store, first_line, is_outage
+from app.control.store.enrolment import Eviction, JoinToken
 from app.control.store.execution import Execution, Redemption
 from app.control.store.governance import AttestationResult, Governance, Mode
+from app.control.store.lineage import LineageBreak
 from app.control.store.release import Evidence, Release
 from app.control.store.sidecar import Sidecar
 from app.control.store.signing_key import SigningKey
@@ -21,11 +23,14 @@ __all__ = [
     "Carried",
     "Decision",
     "DomainLink",
+    "Eviction",
     "Evidence",
     "Execution",
     "Governance",
     "Issuer",
     "IssuerSource",
+    "JoinToken",
+    "LineageBreak",
     "Mode",
     "Pointer",
     "Quarantine",

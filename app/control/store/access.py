@@ -22,6 +22,8 @@ class ApiToken(Table, table=True):
     scopes: list[str] = Field(sa_type=JSON)
     #: The one system that it may act for; None: every system.
     system: str | None = Field(default=None, max_length=63)
+    #: The one sidecar of that system that it may act for; None: it is not a sidecar's own.
+    sidecar: str | None = Field(default=None, max_length=63)
     created_at: datetime = Field(default_factory=now, sa_type=Instant)
     created_by: str | None = Field(default=None, max_length=12)
     revoked_at: datetime | None = Field(default=None, sa_type=Instant)

@@ -18,7 +18,19 @@ class Batch(Table, table=True):
     """Bytes [first, last) of one record file of one sidecar, as they were received."""
 
     __tablename__ = "batch"
-    __table_args__ = (UniqueConstraint("system", "sidecar", "instance", "file", "first"),)
+    __table_args__ = (
+        UniqueConstraint("system", "sidecar", "instance", "file", "first"),
+        Index(
+            None,
+            "system",
+            "sidecar",
+            "instance",
+            "first_entry",
+            unique=True,
+            sqlite_where=text("first_entry IS NOT NULL"),
+            postgresql_where=text("first_entry IS NOT NULL"),
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=_RowId)
     system: str = Field(foreign_key="system.name", max_length=63)
@@ -33,6 +45,26 @@ class Batch(Table, table=True):
     #: Lines that are no decisions: OPA's messages, and queries of other documents.
     other_lines: int
     received_at: datetime = Field(default_factory=now, sa_type=Instant)
+
+    # What follows is of signed batches (`app.core.batch`), and None in those that came without a signature.
+
+    #: The sequence of the first entry, over the life of the instance, and the number of entries.
+    first_entry: int | None = Field(default=None, sa_type=BigInteger)
+    entries: int | None = None
+    #: The Merkle root, hexadecimal.
+    root: str | None = Field(default=None, max_length=64)
+    #: `sha256:…` of the signed statement, and of that of the batch before.
+    payload: str | None = Field(default=None, max_length=71)
+    previous: str | None = Field(default=None, max_length=71)
+    #: `sha256:…` of the OPA that wrote the records.
+    opa: str | None = Field(default=None, max_length=71)
+    #: Where the Sigstore bundle, the salts and the leaf hashes lie in the object store.
+    evidence: str | None = None
+    salts: str | None = None
+    leaves: str | None = None
+    #: Where the statement stands in the lineage log, and when the timestamp authority saw its signature.
+    log_index: int | None = Field(default=None, sa_type=BigInteger)
+    signed_at: datetime | None = Field(default=None, sa_type=Instant)
 
 
 class Decision(Table, table=True):

@@ -1,4 +1,4 @@
-"""The keys with which the control plane signs warrants and attestation results."""
+"""The keys with which the control plane signs warrants, attestation results and sidecars' identities."""
 
 from __future__ import annotations
 

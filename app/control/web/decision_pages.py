@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app.control import decisions, record_lines, systems
+from app.control import decisions, proofs, record_lines, systems
 from app.control.api.access import PlaneOf, by
 from app.control.api.decisions import only_system
 from app.control.decisions import Filter, Whole
@@ -99,6 +99,7 @@ def decision_page(request: Request, plane: PlaneOf, access: Reader, decision_id:
         release = session.get(Release, digest) if digest else None
         carried = session.get(Carried, (found.decision.system, digest)) if digest else None
     page = {
+        "sequence": proofs.sequence(plane, found),
         "title": f"Decision {decision_id}",
         "decision": found.decision,
         "batch": found.batch,
@@ -107,6 +108,14 @@ def decision_page(request: Request, plane: PlaneOf, access: Reader, decision_id:
         **_shown(found),
     }
     return render(request, "decision.html", page)
+
+
+@router.get("/{decision_id}/proof")
+def decision_proof(plane: PlaneOf, access: Reader, decision_id: str) -> Response:
+    """The decision's proof file, to keep and to verify elsewhere."""
+    proof = proofs.export(plane, decision_id, access.system)
+    headers = {"Content-Disposition": 'attachment; filename="proof.json"', "Cache-Control": "no-store"}
+    return Response(proof, media_type="application/json", headers=headers)
 
 
 def _shown(found: Whole) -> dict[str, Any]:

@@ -9,7 +9,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.control import attestation_results, channels, governance, modes, quarantine, releases, sidecars, systems
+from app.control import (
+    attestation_results,
+    channels,
+    enrolment,
+    governance,
+    lineage,
+    modes,
+    quarantine,
+    releases,
+    sidecars,
+    systems,
+)
 from app.control.api.access import PlaneOf, by
 from app.control.publication import object_key, release_file
 from app.control.store import Evidence, Release
@@ -32,12 +43,16 @@ BoundReader = Annotated[Access, by(Scope.SYSTEM_READ, everywhere=True)]
 def system_list(request: Request, plane: PlaneOf, access: BoundReader) -> Response:
     """Every system with its channels and sidecars."""
     with plane.store.read() as session:
+        evicted = enrolment.evicted(session, access.system)
         rows = [
             {
                 "system": system,
                 "channels": channels.listed(session, system.name),
                 "modes": modes.in_force(session, system.name),
-                "sidecars": [sidecars.condition(one) for one in sidecars.listed(session, system.name)],
+                "sidecars": [
+                    sidecars.condition(one, evicted.get((one.system, one.name)))
+                    for one in sidecars.listed(session, system.name)
+                ],
             }
             for system in systems.listed(session, access.system)
         ]
@@ -87,13 +102,17 @@ def release_page(request: Request, plane: PlaneOf, system: str, digest: str, _: 
 
 @router.get("/sidecars")
 def sidecar_list(request: Request, plane: PlaneOf, access: BoundReader) -> Response:
-    """What every sidecar last said, and how long ago."""
+    """What every sidecar last said, and how long ago; then those that were evicted and never said anything."""
     with plane.store.read() as session:
-        rows = [
-            {"sidecar": one, "condition": sidecars.condition(one), "age": sidecars.age(one)}
-            for one in sidecars.listed(session, access.system)
-        ]
-    return render(request, "sidecars.html", {"title": "Sidecars", "rows": rows})
+        evicted = enrolment.evicted(session, access.system)
+        breaks = lineage.listed(session, access.system)
+        rows = []
+        for one in sidecars.listed(session, access.system):
+            row = evicted.pop((one.system, one.name), None)
+            condition = sidecars.condition(one, row)
+            rows.append({"sidecar": one, "condition": condition, "age": sidecars.age(one), "evicted": row})
+    page = {"title": "Sidecars", "rows": rows, "unheard": list(evicted.values()), "breaks": breaks}
+    return render(request, "sidecars.html", page)
 
 
 @router.get("/quarantine")

@@ -68,7 +68,6 @@ class Agents:
             *(part for name in PEOPLE for part in ("--break-glass-signer", f"{name}#{stack.sigstore.issuer_url}")),
             "--shadow-signer", f"{PEOPLE[0]}#{stack.sigstore.issuer_url}",
         )  # fmt: skip
-        stack.sidecar_token(SYSTEM)
         _trust_partner(stack, partner_key)
         _govern(stack)
         policy = _verification_policy(stack)

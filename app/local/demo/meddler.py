@@ -47,7 +47,7 @@ class Meddler:
         path = request.url.path
         if path in self.forged:
             return Response(self.forged[path])
-        if self.mode == "cut" or (self.mode == "no-records" and path.endswith("/records")):
+        if self.mode == "cut" or (self.mode == "no-records" and path.endswith(("/records", "/batches"))):
             return Response(status_code=503)
         if self.mode == "replay" and path in self._recorded:
             return self._recorded[path]

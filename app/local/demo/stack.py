@@ -46,9 +46,10 @@ class Stack:
     control: Part | None = None
 
     def __post_init__(self) -> None:
-        self.sigstore = LocalSigstore(self.directory / "sigstore")
         self._port = free_port()
         self.server = f"http://127.0.0.1:{self._port}"
+        # The control plane, which runs later, vouches to Fulcio for its sidecars.
+        self.sigstore = LocalSigstore(self.directory / "sigstore", spiffe_issuers={self.server: DOMAIN})
 
     def __enter__(self) -> Stack:
         try:
@@ -81,14 +82,6 @@ class Stack:
             "issuer", "add", self.sigstore.issuer_url, "--jwks", str(keys), "--names", f"spiffe://{DOMAIN}/",
             "--audience", SYSTEM, "--audience", "agents",
         )  # fmt: skip
-        self.sidecar_token(SYSTEM)
-
-    def sidecar_token(self, system: str) -> None:
-        """What the sidecars of a system present to the control plane."""
-        scopes = ("record:write", "execution:write", "environment:write")
-        options = [part for scope in scopes for part in ("--scope", scope)]
-        out = str(self.directory / f"{system}.token")
-        self.placet("token", "create", "sidecars", *options, "--system", system, "-o", out)
 
     # The parts.
 
@@ -98,6 +91,7 @@ class Stack:
             "control-plane",
             "server", "run", "--dir", str(self.directory / "server"), "--port", str(self._port),
             "--trust-config", str(self.sigstore.trust_config), "--opa", str(self.opa), "--freshness-interval", "1",
+            "--lineage-trust-config", str(self.sigstore.trust_config),
         )  # fmt: skip
         self._await_part(self.control, lambda: answers(f"{self.server}/readyz"))
 
@@ -122,6 +116,7 @@ class Stack:
             policy=policy,
         )
         self.sidecars.append(sidecar)
+        self.placet("sidecar", "invite", system, name, "-o", str(self._join_token(sidecar)))
         self.start_agent(sidecar, wait=wait)
         return sidecar
 
@@ -134,14 +129,19 @@ class Stack:
             "--dir", str(sidecar.directory), "--port", str(sidecar.port), "--edge-port", str(sidecar.edge),
             "--server", sidecar.server,
             "--tuf-root", str(self.directory / "server" / "tuf-root.json"),
-            "--token-file", str(self.directory / f"{sidecar.system}.token"),
+            "--join-token", str(self._join_token(sidecar)),
             "--trust-config", str(self.sigstore.trust_config),
+            "--lineage-trust-config", str(self.sigstore.trust_config),
             *self._signers(sidecar.policy),
             "--lease-ttl", f"{LEASE_TTL:g}", "--refresh", f"{REFRESH:g}", "--opa", str(self.opa),
             *(sidecar.options or ("--reserve", "16MiB")),
         )  # fmt: skip
         if wait:
             self._await_part(sidecar.agent, lambda: sidecar.status().get("healthy"))
+
+    def _join_token(self, sidecar: Sidecar) -> Path:
+        """What it exchanges at its first start for a token of its own."""
+        return self.directory / f"{sidecar.name}.join"
 
     def _signers(self, policy: Path | None) -> tuple[str, ...]:
         if policy is not None:

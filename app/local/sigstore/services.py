@@ -62,13 +62,28 @@ def ct_log(binaries: Mapping[str, Path], keys: Keys, port: int, directory: Path)
     return [str(binaries["tesseract"]), *_options(flags)]
 
 
-def fulcio(binaries: Mapping[str, Path], keys: Keys, port: int, directory: Path, *, issuer: str, log: str) -> Arguments:
-    """Fulcio, which takes tokens of `issuer` that carry a verified e-mail address."""
+def fulcio(
+    binaries: Mapping[str, Path],
+    keys: Keys,
+    port: int,
+    directory: Path,
+    *,
+    issuer: str,
+    log: str,
+    spiffe_issuers: Mapping[str, str],
+) -> Arguments:
+    """Fulcio, which takes tokens of `issuer` that carry a verified e-mail address.
+
+    And those of `spiffe_issuers` (URL to trust domain) for SPIFFE IDs of each one's own trust domain. Fulcio asks an
+    issuer for its keys when it starts, and again when a token comes from one that did not answer then.
+    """
     issuers = directory / "issuers.json"
     settings = issuers.with_name("settings.json")
     legacy_socket = issuers.with_name("legacy.sock")
     legacy_socket.unlink(missing_ok=True)  # of a run that was killed; Fulcio would fail on it
     trusted = {issuer: {"IssuerURL": issuer, "ClientID": SIGSTORE_AUDIENCE, "Type": "email"}}
+    for url, domain in spiffe_issuers.items():
+        trusted[url] = {"IssuerURL": url, "ClientID": SIGSTORE_AUDIENCE, "Type": "spiffe", "SPIFFETrustDomain": domain}
     write_atomically(issuers, json.dumps({"OIDCIssuers": trusted}, indent=2).encode())
     write_atomically(
         settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -9,10 +10,11 @@ from pathlib import Path
 from subprocess import Popen
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 
-from app.core.errors import PlacetError
+from app.core.errors import PlacetError, UsageError
 from app.core.file_lock import AlreadyLocked, file_lock
 from app.core.files import write_atomically
 from app.local import tools
@@ -31,13 +33,25 @@ class LocalSigstore:
 
     Use it as a context manager, or call `start` and `stop`. `ports` default to those used before in `directory`,
     else to free ones; `binaries` (tool name to path) default to the installed tools.
+
+    `spiffe_issuers` (URL to trust domain) are issuers of workloads' identities that Fulcio trusts as well, each for
+    its own trust domain alone; they need not answer yet when it starts. Raises `UsageError` for what makes no sense.
     """
 
     def __init__(
-        self, directory: Path, ports: Ports | None = None, *, binaries: Mapping[str, Path] | None = None
+        self,
+        directory: Path,
+        ports: Ports | None = None,
+        *,
+        binaries: Mapping[str, Path] | None = None,
+        spiffe_issuers: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.ports = ports or Ports.kept_in(self.directory) or Ports.free()
+        self.spiffe_issuers = {url: checked_spiffe_issuer(url, name) for url, name in (spiffe_issuers or {}).items()}
+        if self.issuer_url in self.spiffe_issuers:
+            # It would vouch for whatever the owner of its key says, and no longer for people.
+            raise UsageError(f"{self.issuer_url} is the development issuer; a SPIFFE issuer is another one")
         self._binaries = binaries
         self._running = ExitStack()
         self._servers: dict[str, Popen[bytes]] = {}
@@ -152,7 +166,13 @@ class LocalSigstore:
         commands = {
             "ct_log": services.ct_log(binaries, own, ports.ct_log, self._directory("ct_log")),
             "fulcio": services.fulcio(
-                binaries, own, ports.fulcio, self._directory("fulcio"), issuer=self.issuer_url, log=self.urls["ct_log"]
+                binaries,
+                own,
+                ports.fulcio,
+                self._directory("fulcio"),
+                issuer=self.issuer_url,
+                log=self.urls["ct_log"],
+                spiffe_issuers=self.spiffe_issuers,
             ),
             "tsa": services.timestamp_authority(binaries, own, ports.tsa),
             "rekor": services.rekor(binaries, own, ports.rekor, rekor_grpc_port, self._directory("rekor")),
@@ -202,6 +222,18 @@ class LocalSigstore:
         # Of a Go panic the first line says what happened; the rest is where.
         telling = [line for line in lines if line.startswith("panic:")][:1] or lines[-3:]
         return f"{' / '.join(telling) or 'it printed nothing'} (log: {path})"
+
+
+def checked_spiffe_issuer(url: str, domain: str) -> str:
+    """The trust domain, after a look at it and at the issuer's URL. Raises `UsageError`."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or url.endswith("/") or "?" in url or "#" in url:
+        raise UsageError(f"{url!r} is no issuer: give its URL as in the iss of its tokens, without a slash at the end")
+    if parts.scheme == "http" and parts.hostname not in {LOOPBACK, "::1", "localhost"}:
+        raise UsageError(f"{url} must be https: over plain http anyone on the way could give its keys")
+    if not re.fullmatch(r"[a-z0-9._-]{1,255}", domain):  # SPIFFE ID specification, section 2.1
+        raise UsageError(f"{domain!r} is no trust domain: lower-case letters, digits, dots, hyphens and underscores")
+    return domain
 
 
 def _answers(client: httpx.Client, url: str) -> bool:

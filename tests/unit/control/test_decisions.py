@@ -50,10 +50,18 @@ def test_newest_first(shipped):
         ({"text": "p3"}, ["p3"]),
         ({"text": "'; DROP TABLE decision; --"}, []),
         ({"text": "a\0b"}, []),
+        ({"system": "a\0b"}, []),
+        ({"execution": "a\0b"}, []),
     ],
 )
 def test_filters(shipped, query, expected):
     assert ids(shipped, **query) == expected
+
+
+def test_no_decision_has_such_an_id(shipped):
+    for name in ("a%00b", "%ED%A0%80", "x" * 5000):
+        for what in ("", "/proof"):
+            assert shipped.get(f"/api/v1/decisions/{name}{what}").status_code == 404
 
 
 def test_the_identity_is_not_searchable(shipped):

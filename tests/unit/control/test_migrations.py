@@ -1,11 +1,23 @@
 """A database of an earlier schema is brought to this one with what it holds."""
 
+import pytest
 import sqlalchemy
 from alembic import command
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
 from app.control.settings import Settings
-from app.control.store import Decision, Issuer, Quarantine, Sidecar, Store, System, migrations
+from app.control.store import (
+    Batch,
+    Decision,
+    Issuer,
+    LineageBreak,
+    Quarantine,
+    Sidecar,
+    Store,
+    System,
+    migrations,
+)
 from app.control.store.migrations import _config
 
 ROWS = """
@@ -31,11 +43,46 @@ def test_what_the_first_schema_held_is_read_by_this_one(tmp_path, database):
     with store.read() as session:
         (issuer,), (entry,) = session.exec(select(Issuer)).all(), session.exec(select(Quarantine)).all()
         (system,), (sidecar,) = session.exec(select(System)).all(), session.exec(select(Sidecar)).all()
-        (decision,) = session.exec(select(Decision)).all()
+        (decision,), (batch,) = session.exec(select(Decision)).all(), session.exec(select(Batch)).all()
     assert (issuer.kind, issuer.domain, issuer.names, issuer.x509_roots) == ("oidc", "", "", [])
     assert entry.kind == "subject"
     assert (system.shadow, system.break_glass, sidecar.modes) == ([], [], [])
     assert (decision.mode, decision.execution) == (None, None)
+    assert (batch.last, batch.first_entry, batch.root, batch.evidence, batch.signed_at) == (1, None, None, None, None)
     migrations.undo(store)
     assert set(sqlalchemy.inspect(store.engine).get_table_names()) <= {"alembic_version"}
+    store.close()
+
+
+def batch(file, **signed):
+    where = {"system": "old", "sidecar": "one", "instance": "i", "file": file}
+    return Batch(**where, first=0, last=1, sha256="x", object="o", other_lines=0, **signed)
+
+
+def test_signed_batches_go_down_and_up_again_without_what_was_signed(tmp_path, database):
+    store = Store(Settings(directory=tmp_path, database=database).database_url)
+    migrations.upgrade(store)
+    with store.write() as session:
+        session.execute(sqlalchemy.insert(System).values(name="old", identities=[], horizon_seconds=60))
+        session.add(batch("a", first_entry=0, entries=1, root="0" * 64))
+        session.add_all([batch("b"), batch("c")])  # unsigned ones have no sequence
+        row = LineageBreak(system="old", sidecar="one", kind="batch.gap", detail="d", stops=True, body_sha256="0" * 64)
+        session.add(row)
+    with pytest.raises(IntegrityError), store.write() as session:
+        session.add(batch("d", first_entry=0, entries=1, root="0" * 64))  # whatever its file: one sequence, one batch
+    writer = store.engine.execution_options(placet_writes=True)
+    with writer.begin() as connection:
+        command.downgrade(_config(connection), "0003")
+        columns = {column["name"] for column in sqlalchemy.inspect(connection).get_columns("batch")}
+        assert not columns & {"first_entry", "root", "evidence"}
+        assert "lineage_break" not in sqlalchemy.inspect(connection).get_table_names()
+    migrations.upgrade(store)
+    with store.read() as session:
+        assert sorted((one.file, one.first_entry) for one in session.exec(select(Batch))) == [
+            ("a", None),
+            ("b", None),
+            ("c", None),
+        ]
+        assert session.exec(select(LineageBreak)).all() == []
+    migrations.undo(store)
     store.close()

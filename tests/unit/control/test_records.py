@@ -303,7 +303,7 @@ def test_no_row_without_its_object(api, plane, monkeypatch):
     def down(*_):
         raise OperationalError("INSERT", {}, Exception("server closed the connection unexpectedly"))
 
-    monkeypatch.setattr(records, "_insert", down)
+    monkeypatch.setattr(records, "insert_rows", down)
     answer = api.ship(record())
     assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
     monkeypatch.undo()

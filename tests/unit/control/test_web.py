@@ -40,7 +40,7 @@ def test_the_login_opens_a_session_that_scripts_and_other_sites_cannot_use(anony
     assert page(anonymous, "/decisions").text.count("Sign out") == 1
 
 
-@pytest.mark.parametrize("token", ["", "nonsense", "placet_a_b", "\u00e9" * 40, "x" * 200])
+@pytest.mark.parametrize("token", ["", "nonsense", "placet_a_b", "placet_\0_b", "\u00e9" * 40, "x" * 200])
 def test_a_wrong_token_opens_nothing(anonymous, token):
     answer = anonymous.post("/login", data={"token": token})
     assert answer.status_code == 401

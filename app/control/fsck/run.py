@@ -1,0 +1,241 @@
+"""The whole check: every batch by itself, then what only all of them together show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from app.control.fsck import chain, leftovers
+from app.control.fsck.batch import Checked, Task
+from app.control.fsck.claims import SIGNED
+from app.control.fsck.finding import Finding, changed
+from app.control.fsck.scratch import Scratch
+from app.control.fsck.tables import Tables, instant, reading
+from app.control.fsck.workers import Means, checked_by
+from app.control.objects import Objects
+from app.control.settings import Settings
+from app.control.store import Store, migrations
+from app.core.errors import PlacetError, UsageError
+
+#: Batches that are asked of one process at once.
+_CHUNK = 8
+
+#: Findings that wait for another one that may say the same (`Finding.pair`).
+_MAX_HELD = 10_000
+
+#: Decision rows of a batch that is not there, which are named one by one.
+_MAX_ORPHANS = 50
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Of what is checked: everything, or of one system, of one of its sidecars, or received since then."""
+
+    system: str | None = None
+    sidecar: str | None = None
+    since: datetime | None = None
+
+    @property
+    def where(self) -> tuple[str, dict[str, Any]]:
+        """As a condition on batch rows."""
+        bound: dict[str, Any] = {}
+        if self.system is not None:
+            bound["system"] = self.system
+        if self.sidecar is not None:
+            bound["sidecar"] = self.sidecar
+        conditions = [f"{name} = :{name}" for name in bound]
+        if self.since is not None:
+            conditions.append("received_at >= :since")
+            bound["since"] = instant(self.since)
+        return " AND ".join(conditions) or "TRUE", bound
+
+
+@dataclass
+class Report:
+    """How much was checked, and the breaks that are on record."""
+
+    batches: int = 0
+    #: Of those, the ones of which a signature proves nothing, since they came without one.
+    unsigned: int = 0
+    entries: int = 0
+    decisions: int = 0
+    states: int = 0
+    #: Objects that no row names; None where that was not looked for.
+    unused: int | None = None
+    findings: int = 0
+    breaks: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far it is."""
+
+    step: str
+    done: int = 0
+    of: int = 0
+
+
+Found = Callable[[Finding], None]
+
+
+def check(
+    means: Means,
+    found: Found,
+    *,
+    scope: Scope = Scope(),
+    jobs: int = 1,
+    progress: Callable[[Progress], None] = lambda _: None,
+    settled: timedelta = leftovers.SETTLED,
+) -> Report:
+    """Check what is stored and tell each finding when it is found, `unused` ones too, which do not count.
+
+    Raises `PlacetError` when the database or the object store cannot be read.
+    """
+    run = _Run(means, found, scope, settled)
+    with ExitStack() as stack:
+        stack.callback(run.store.close)
+        stack.enter_context(closing(run.scratch))
+        with reading(run.store) as tables:
+            run.everything(tables, jobs, progress)
+    return run.report
+
+
+class _Run:
+    def __init__(self, means: Means, found: Found, scope: Scope, settled: timedelta) -> None:
+        _require_there(means.settings)
+        self._means, self._found, self._scope, self._settled = means, found, scope, settled
+        self.store = Store(means.settings.database_url)
+        self._objects = Objects(means.settings.objects_url)
+        self.scratch = Scratch()
+        self.report = Report()
+        self._held: list[Finding] = []
+        #: Everything of the systems is looked at, so that something can be too many.
+        self._all = scope.sidecar is None and scope.since is None
+
+    def everything(self, tables: Tables, jobs: int, progress: Callable[[Progress], None]) -> None:
+        """All steps."""
+        with self.store.answering():
+            migrations.require_current(self.store, str(self._means.settings.directory))
+        self._objects.check()
+        where, bound = self._scope.where
+        signed = " OR ".join(f"{name} IS NOT NULL" for name in SIGNED)
+        if self._means.verifier is None and tables.count_batches(f"({where}) AND ({signed})", **bound):
+            raise UsageError("there are signed batches: name their log with --lineage-trust-config")
+
+        progress(Progress("listing objects"))
+        if self._all:  # before the rows are read: what comes meanwhile is not too many
+            self.scratch.add_listed(leftovers.listing(self._objects, self._scope.system, self._settled))
+        progress(Progress("counting decision rows"))
+        self.scratch.add_spans(tables.spans())
+        number = tables.count_batches(where, **bound)
+        for checked in checked_by(self._means, jobs, self._tasks(tables)):
+            self._take(checked)
+            progress(Progress("batches", self.report.batches, number))
+
+        progress(Progress("order of batches"))
+        self._tell(chain.follow(self.scratch, whole=self._scope.since is None))
+        if self._scope == Scope():
+            self._tell(self._orphans(tables))
+        self._tell_held()
+        progress(Progress("trust states"))
+        self._states()
+        breaks = tables.breaks(self._scope.system, self._scope.sidecar)
+        self._tell(leftovers.refused(breaks, self._objects))
+        self.report.breaks = [leftovers.break_document(row) for row in breaks]
+        if self._all:
+            progress(Progress("objects that no row names"))
+            self.report.unused = 0
+            with closing(self._means.opened()) as reader:
+                self._tell(leftovers.unused(self.scratch, self._objects, self.store, reader.signers))
+
+    def _tasks(self, tables: Tables) -> Iterator[list[Task]]:
+        where, bound = self._scope.where
+        chunk: list[Task] = []
+        for row in tables.batches(where, **bound):
+            chunk.append(Task(row, *self.scratch.span(row["id"])))
+            if len(chunk) == _CHUNK:
+                yield chunk
+                chunk = []
+        yield chunk
+
+    def _take(self, checked: Checked) -> None:
+        self.report.batches += 1
+        self.report.unsigned += not checked.signed
+        self.report.entries += checked.entries
+        self.report.decisions += checked.decisions
+        self.scratch.add(checked)
+        self._tell(checked.findings)
+
+    def _states(self) -> None:
+        if self._all:
+            parts = (key.split("/", 2) for key in self.scratch.listed("states/"))
+            self.scratch.add_states((system, f"sha256:{name.removesuffix('.json')}", None) for _, system, name in parts)
+        for finding in leftovers.states(self.scratch, self._objects):
+            self.report.states += 1
+            if finding is not None:
+                self._tell([finding])
+
+    def _orphans(self, tables: Tables) -> Iterator[Finding]:
+        """Decision rows of batches that are not there."""
+        moved = {one.pair for one in self._held if one.kind == "missing"}
+        for batch, count, first, last in self.scratch.orphans():
+            detail = f"there is no batch {batch}"
+            if ("batch", batch) in moved:
+                yield Finding("surplus", detail, "decision", column="batch", found=batch, pair=("batch", batch))
+            elif count <= _MAX_ORPHANS:
+                for row in tables.decision_ids(batch, first, last, _MAX_ORPHANS):
+                    yield Finding("surplus", detail, "decision", row, "batch", None, None, batch, ("decision", row))
+            else:
+                detail = f"{detail}, which {count} decision rows from {first} to {last} name"
+                yield Finding("surplus", detail, "decision", first, "batch", found=batch)
+
+    def _tell(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            if finding.pair is not None and len(self._held) < _MAX_HELD:
+                self._held.append(finding)
+                continue
+            if finding.kind != "unused":
+                self.report.findings += 1
+            elif self.report.unused is not None:
+                self.report.unused += 1
+            self._found(finding)
+
+    def _tell_held(self) -> None:
+        """What is missing here and too many there was moved: one finding, not two."""
+        held, self._held = self._held, []
+        times = Counter((one.pair, one.kind) for one in held)
+        told = set()
+        for one in held:
+            pair = one.pair
+            if pair is not None and times[pair, "missing"] == times[pair, "surplus"] == 1:
+                if pair in told:
+                    continue
+                told.add(pair)
+                missing, surplus = sorted((other for other in held if other.pair == pair), key=lambda other: other.kind)
+                one = _moved(pair, missing, surplus)
+            elif pair is not None and pair[0] == "batch":
+                one = replace(one, kind="changed")
+            self.report.findings += 1
+            self._found(one)
+
+
+def _moved(pair: tuple[str, int], missing: Finding, surplus: Finding) -> Finding:
+    if pair[0] == "batch" and missing.row is not None:
+        return changed("batch", missing.row, "id", pair[1], missing.row, "its decision rows name another batch")
+    return changed("decision", pair[1], "batch", missing.expected, surplus.found)
+
+
+def _require_there(settings: Settings) -> None:
+    """Opening makes what is not there; nothing is to be made here."""
+    database = settings.database_url
+    places = [Path(database.database or "")] if database.get_backend_name() == "sqlite" else []
+    if settings.objects_url.startswith("file://"):
+        places.append(Path(settings.objects_url.removeprefix("file://")))
+    for place in places:
+        if not place.exists():
+            raise PlacetError(f"cannot read {place}: there is no such file or directory")

@@ -1,0 +1,96 @@
+"""What must be remembered of all batches until the end: in a temporary file, however many there are."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from app.control.fsck.batch import Checked
+
+_TABLES = """
+CREATE TABLE link (id INTEGER PRIMARY KEY, system, sidecar, instance, file, first, last, first_entry, entries,
+                   payload, previous, received, signed);
+CREATE TABLE span (batch INTEGER PRIMARY KEY, count, first, last);
+CREATE TABLE named (key TEXT PRIMARY KEY, id) WITHOUT ROWID;
+CREATE TABLE listed (key TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE state (system, digest, id, PRIMARY KEY (system, digest)) WITHOUT ROWID;
+"""
+
+_LINK = "INSERT INTO link VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class Scratch:
+    """A database of our own, which vanishes."""
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect("", isolation_level=None)  # the empty name is that of a temporary file
+        self._connection.row_factory = sqlite3.Row
+        for pragma in ("journal_mode = OFF", "synchronous = OFF"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.executescript(_TABLES)
+        self._connection.execute("BEGIN")
+
+    def add_spans(self, spans: Iterable[tuple[int, int, int, int]]) -> None:
+        """Where the decision rows of batches lie."""
+        self._connection.executemany("INSERT INTO span VALUES (?, ?, ?, ?)", spans)
+
+    def span(self, batch: int) -> tuple[int, int, int]:
+        """How many decision rows a batch has, and between which ids."""
+        found = self._connection.execute("SELECT count, first, last FROM span WHERE batch = ?", (batch,)).fetchone()
+        return tuple(found) if found else (0, 0, 0)
+
+    def add_listed(self, keys: Iterable[str]) -> None:
+        """Objects that are in the store."""
+        self._connection.executemany("INSERT OR IGNORE INTO listed VALUES (?)", ((key,) for key in keys))
+
+    def listed(self, prefix: str) -> Iterator[str]:
+        """Those that begin so."""
+        query = "SELECT key FROM listed WHERE key >= ? AND key < ? ORDER BY key"
+        return (one[0] for one in self._connection.execute(query, (prefix, prefix + "\U0010ffff")))
+
+    def add(self, checked: Checked) -> None:
+        """A batch that was checked."""
+        says = checked.claims
+        link = [checked.row, says.system, says.sidecar, says.instance, says.file, says.first, says.last]
+        link += [says.first_entry, says.entries, says.payload, says.previous, checked.received, checked.signed]
+        self._connection.execute(_LINK, [_plain(one) for one in link])
+        execute = self._connection.executemany
+        execute("INSERT OR IGNORE INTO named VALUES (?, ?)", ((key, checked.row) for key in checked.objects))
+        self.add_states((says.system, digest, checked.row) for digest in checked.states)
+
+    def add_states(self, states: Iterable[tuple[str, str, int | None]]) -> None:
+        """Trust states that there must be: system, digest, and the batch that names it."""
+        self._connection.executemany("INSERT OR IGNORE INTO state VALUES (?, ?, ?)", states)
+
+    def chain(self) -> Iterator[Any]:
+        """Signed batches, each instance's in the order of their entries."""
+        query = "SELECT * FROM link WHERE signed ORDER BY system, sidecar, instance, first_entry, id"
+        return self._connection.execute(query)
+
+    def files(self) -> Iterator[Any]:
+        """All batches, each file's in the order of their bytes."""
+        return self._connection.execute("SELECT * FROM link ORDER BY system, sidecar, instance, file, first, id")
+
+    def orphans(self) -> Iterator[tuple[int, int, int, int]]:
+        """Spans of decision rows whose batch was not checked."""
+        query = "SELECT * FROM span WHERE batch NOT IN (SELECT id FROM link) ORDER BY batch"
+        return (tuple(one) for one in self._connection.execute(query))
+
+    def unused(self) -> Iterator[str]:
+        """Objects in the store that no row names."""
+        query = "SELECT key FROM listed WHERE key NOT IN (SELECT key FROM named) ORDER BY key"
+        return (one[0] for one in self._connection.execute(query))
+
+    def states(self) -> Iterator[tuple[str, str, int | None]]:
+        """Trust states that there must be."""
+        return (tuple(one) for one in self._connection.execute("SELECT * FROM state ORDER BY system, digest"))
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._connection.close()
+
+
+def _plain(value: Any) -> Any:
+    """Text that can be stored: damaged rows may hold what is no text."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -1,0 +1,139 @@
+"""Rows as the database holds them, not as its classes read them: what was damaged must not stop who looks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Connection, Table, text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from app.control.store import Batch, Decision, LineageBreak, Store, first_line
+from app.core.errors import PlacetError
+
+#: How SQLite stores a time; those of PostgreSQL are written so as well.
+INSTANT = "%Y-%m-%d %H:%M:%S.%f"
+
+Row = dict[str, Any]
+
+_ROWS_AT_ONCE = 500
+
+
+class Tables:
+    """One transaction that reads: a state in which nothing changes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._batches = self._select(Batch)
+        self._decisions = self._select(Decision)
+        self._breaks = self._select(LineageBreak)
+
+    def batches(self, where: str = "TRUE", **bound: Any) -> Iterator[Row]:
+        """Batch rows by id."""
+        after = None
+        while True:
+            further = "" if after is None else " AND id > :after"
+            query = f"{self._batches} WHERE {where}{further} ORDER BY id LIMIT {_ROWS_AT_ONCE}"
+            rows = [_row(Batch, one) for one in self._run(query, after=after, **bound)]
+            yield from rows
+            if len(rows) < _ROWS_AT_ONCE:
+                return
+            after = rows[-1]["id"]
+
+    def count_batches(self, where: str = "TRUE", **bound: Any) -> int:
+        """How many there are."""
+        query = f"SELECT COUNT(*) FROM batch WHERE {where}"  # noqa: S608 - a condition of ours, values are bound
+        return int(self._run(query, **bound)[0][0])
+
+    def spans(self) -> Iterator[tuple[int, int, int, int]]:
+        """Of each batch that decision rows name: its id, how many there are, and the first and last id of theirs.
+
+        There is no index on that column. One look at the whole table is less than one for each batch.
+        """
+        query = text("SELECT batch, COUNT(*), MIN(id), MAX(id) FROM decision GROUP BY batch")
+        for row in self._connection.execution_options(stream_results=True).execute(query):
+            yield row[0], row[1], row[2], row[3]
+
+    def decisions(self, batch: int, first: int, last: int, limit: int) -> list[tuple[Any, ...]]:
+        """A batch's decision rows by id, which lie between two ids; `limit` of them at most."""
+        query = f"{self._decisions} WHERE id BETWEEN :first AND :last AND batch = :batch ORDER BY id LIMIT :limit"
+        return [tuple(one) for one in self._run(query, first=first, last=last, batch=batch, limit=limit)]
+
+    def decisions_named(self, decision_id: str) -> list[tuple[Any, ...]]:
+        """Decision rows of that decision id, whichever batch they name."""
+        query = f"{self._decisions} WHERE decision_id = :decision_id ORDER BY id LIMIT 10"
+        return [tuple(one) for one in self._run(query, decision_id=decision_id)]
+
+    def decision_ids(self, batch: int, first: int, last: int, limit: int) -> list[int]:
+        """The ids of a batch's first decision rows."""
+        query = "SELECT id FROM decision WHERE id BETWEEN :first AND :last AND batch = :batch ORDER BY id LIMIT :limit"
+        return [one[0] for one in self._run(query, first=first, last=last, batch=batch, limit=limit)]
+
+    def breaks(self, system: str | None, sidecar: str | None) -> list[Row]:
+        """Breaks of lineage, open and cleared."""
+        where = [f"{name} = :{name}" for name, value in (("system", system), ("sidecar", sidecar)) if value is not None]
+        query = f"{self._breaks} WHERE {' AND '.join(where) or 'TRUE'} ORDER BY id"
+        return [_row(LineageBreak, one) for one in self._run(query, system=system, sidecar=sidecar)]
+
+    def _select(self, table: Any) -> str:
+        """Every column, as text where drivers would parse it."""
+        quote = self._connection.dialect.identifier_preparer.quote
+        columns = [
+            f"CAST({quote(column.name)} AS TEXT)" if isinstance(column.type, JSON) else quote(column.name)
+            for column in _table(table).columns
+        ]
+        return f"SELECT {', '.join(columns)} FROM {quote(_table(table).name)}"  # noqa: S608 - names of ours
+
+    def _run(self, query: str, **bound: Any) -> list[Any]:
+        used = {name: value for name, value in bound.items() if f":{name}" in query}
+        try:
+            return list(self._connection.execute(text(query), used))
+        except OperationalError as error:
+            if "decode to UTF-8" not in str(error.orig):
+                raise
+        # SQLite stores what is no text as one. This reads it, slowly.
+        driver: Any = self._connection.connection.driver_connection
+        driver.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        return list(self._connection.execute(text(query), used))
+
+
+@contextmanager
+def reading(store: Store) -> Iterator[Tables]:
+    """Read what the database holds at this moment. Raises `PlacetError` when it cannot be read."""
+    try:
+        with store.answering(), store.engine.connect() as fresh:
+            if fresh.dialect.name == "postgresql":
+                connection = fresh.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            else:
+                connection = fresh
+                driver: Any = fresh.connection.driver_connection
+                driver.execute("PRAGMA query_only = ON")
+                driver.text_factory = str  # the pool may give us one that has read damaged text
+            with connection.begin():
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text("SET LOCAL statement_timeout = 0"))
+                yield Tables(connection)
+    except SQLAlchemyError as error:
+        raise PlacetError(f"cannot read the database: {first_line(error)}") from error
+
+
+def columns_of(table: Any) -> tuple[str, ...]:
+    """The names of a table's columns, in their order."""
+    return tuple(column.name for column in _table(table).columns)
+
+
+def instant(moment: datetime) -> str:
+    """A time as `Tables` gives it."""
+    return moment.strftime(INSTANT)
+
+
+def _table(table: Any) -> Table:
+    found: Table = table.__table__
+    return found
+
+
+def _row(table: Any, values: Any) -> Row:
+    named = zip(columns_of(table), values, strict=True)
+    return {name: instant(value) if isinstance(value, datetime) else value for name, value in named}

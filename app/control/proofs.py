@@ -1,0 +1,81 @@
+"""Proof files of stored decisions (docs/proof.md): made of what lies in the object store, given out only if it fits."""
+
+from __future__ import annotations
+
+from app.control import decisions, releases
+from app.control.decisions import Whole
+from app.control.plane import Plane
+from app.control.publication import object_key, release_file
+from app.control.store import Batch, Release
+from app.core import merkle
+from app.core.errors import Denied
+from app.core.proof_form import Proof, ReleaseEvidence
+from app.core.reason_codes import Reason
+from app.core.record_entry import read_entry
+from app.core.targets import SIGNATURE_FILE
+
+_STEP = "proof"
+
+
+def export(plane: Plane, decision_id: str, only_system: str | None = None) -> bytes:
+    """The proof file of a decision. Raises `Denied` with `proof.missing`, or when what is stored does not fit."""
+    with plane.store.read() as session:
+        whole = decisions.whole(session, plane.objects, decision_id, only_system)
+    batch, raw = whole.batch, whole.raw
+    if batch.evidence is None or batch.salts is None or batch.leaves is None:
+        raise _missing(f"the record of {decision_id} came without a signed batch")
+    index = position(plane, whole)
+    leaves = _leaves(plane.objects.get(batch.leaves))
+    salt = plane.objects.part(batch.salts, merkle.SALT * index, merkle.SALT)
+    if len(leaves) != batch.entries or merkle.root(leaves).hex() != batch.root:
+        raise Denied(Reason.PROOF_PATH, "the stored leaf hashes are not those of the batch", step=_STEP)
+    if len(salt) != merkle.SALT or merkle.leaf_hash(salt, raw) != leaves[index]:
+        raise Denied(Reason.PROOF_LEAF, "the stored record or its salt was changed", step=_STEP)
+    return Proof(
+        record=raw,
+        salt=salt,
+        leaf=leaves[index],
+        index=index,
+        path=tuple(merkle.path(leaves, index)),
+        batch=plane.objects.get(batch.evidence),
+        release=_release(plane, raw),
+    ).write()
+
+
+def position(plane: Plane, whole: Whole) -> int:
+    """Where the record stands in its batch: lines end with a newline, and contain none."""
+    before = whole.decision.offset
+    return plane.objects.part(whole.batch.object, 0, before).count(b"\n") if before else 0
+
+
+def sequence(plane: Plane, whole: Whole) -> int | None:
+    """The number of the record over the life of the sidecar's instance; None when it came unsigned."""
+    first = whole.batch.first_entry
+    return None if first is None else first + position(plane, whole)
+
+
+def is_signed(batch: Batch) -> bool:
+    """Whether records of the batch can be proved."""
+    return batch.evidence is not None
+
+
+def _leaves(stored: bytes) -> list[bytes]:
+    return [stored[at : at + merkle.HASH] for at in range(0, len(stored), merkle.HASH)]
+
+
+def _release(plane: Plane, raw: bytes) -> ReleaseEvidence | None:
+    """Everything that is signed about the policy that the record names."""
+    entry = read_entry(raw)
+    if entry is None or entry.policy is None:
+        return None
+    with plane.store.read() as session:
+        release = session.get(Release, entry.policy)
+        attestations = [row.raw for row in releases.evidence_of(session, entry.policy)]
+    if release is None:
+        raise _missing(f"the record names the policy {entry.policy}, which is no release here")
+    file = release_file(release.digest, SIGNATURE_FILE, release.signature_sha256, release.signature_length)
+    return ReleaseEvidence(release.digest, (plane.objects.get(object_key(file)), *attestations))
+
+
+def _missing(detail: str) -> Denied:
+    return Denied(Reason.PROOF_MISSING, detail, step=_STEP)

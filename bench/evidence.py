@@ -1,0 +1,292 @@
+"""What evidence costs: cutting, committing, checking and storing records; and what a proof and its verification take.
+
+Rivals in the same run: a raw COPY of the same bytes into one column of PostgreSQL, and one INSERT of them into SQLite.
+The control plane makes all its checks (signature, log, sequence, root, counts) on batches that a real Sigstore signed;
+calls are made in process, without HTTP. Records are those of a governed OPA, with other decision ids.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import gzip
+import json
+import os
+import platform
+import secrets
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from app.core.bundle import digest_of
+from bench import questions, stand
+from bench.control import BUNDLE, Control, controlled, postgresql
+from bench.world import World
+
+AIMS = {
+    "ingest with PostgreSQL: rate ours/raw COPY": 0.8,
+    "ingest with PostgreSQL: records per s / 15000": 1.0,
+    "agent: records per s / 20000": 1.0,
+    "stored: aim of 900 bytes / bytes a record": 1.0,
+    "proof: aim of 10 ms / verification": 1.0,
+}
+
+SYSTEM, SIDECAR = "payments", "one"
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A batch as it is sent."""
+
+    entries: Sequence[bytes]
+    body: bytes
+
+
+def cut(lines: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:
+    """The first entry's number and the entries of each batch, as large as batches may be."""
+    from app.core.batch import MAX_BYTES
+
+    first = size = 0
+    for number, line in enumerate(lines):
+        if number - first == _BATCH or size + len(line) + 1 > MAX_BYTES:
+            yield first, lines[first:number]
+            first, size = number, 0
+        size += len(line) + 1
+    yield first, lines[first:]
+
+
+def count(batches: Sequence[Signed]) -> int:
+    """How many records are in them."""
+    return sum(len(batch.entries) for batch in batches)
+
+
+def records(count: int, directory: Path) -> list[bytes]:
+    """Lines of a governed OPA, of three ways to ask, each with a decision id of its own."""
+    with stand.running(_opa(), stand.composed(*stand.example("payments")), directory) as opa:
+        world = World(int(time.time()))
+        opa.write(world.state(lease_seconds=3000))
+        for row in ("identity", "execution", "warrant"):
+            for asked in questions.ROWS[row](world, questions.target(0))[:1]:
+                for _ in range(25):
+                    opa.decide(asked)
+        lines = [line for line in opa.stderr.read_bytes().split(b"\n") if b'"Decision Log"' in line]
+    read = [json.loads(line) for line in lines]
+    ids = [one["decision_id"].encode() for one in read]
+    policy = read[0]["result"]["bundles"]["policy"].encode()
+    lines = [line.replace(policy, digest_of(BUNDLE).encode()) for line in lines]
+    made = []
+    for number in range(count):
+        at = number % len(lines)
+        made.append(lines[at].replace(ids[at], b"%s-%09d" % (ids[at][:26], number)))
+    return made
+
+
+def agent(lines: Sequence[bytes]) -> float:
+    """Records a second that one core cuts, salts, hashes and describes, each batch compressed as it is sent."""
+    from app.core import merkle
+    from app.core.batch import BatchStatement
+
+    begun = time.process_time()
+    for first, entries in cut(lines):
+        salts = [secrets.token_bytes(merkle.SALT) for _ in entries]
+        leaves = [merkle.leaf_hash(salt, entry) for salt, entry in zip(salts, entries, strict=True)]
+        BatchStatement.describe(
+            sidecar="spiffe://example.org/sidecar/payments/one", instance="i", file="f", first_entry=first,
+            first_byte=0, entries=entries, leaves=leaves, previous="sha256:" + "0" * 64 if first else None,
+            opa="sha256:" + "0" * 64, closed_at=datetime.now(UTC),
+        ).statement()  # fmt: skip
+        gzip.compress(b"\n".join(entries) + b"\n", 1)
+    return len(lines) / (time.process_time() - begun)
+
+
+def signed(control: Control, lines: Sequence[bytes], instance: str) -> list[Signed]:
+    """Batches that follow each other, signed at the same time as an agent does."""
+    from app.core import merkle
+    from app.core.batch import BatchStatement, payload_digest
+
+    session = control.session(SYSTEM, SIDECAR)
+    statements, parts, previous, byte = [], [], None, 0
+    for first, entries in cut(lines):
+        salts = [secrets.token_bytes(merkle.SALT) for _ in entries]
+        batch = BatchStatement.describe(
+            sidecar=session.identity, instance=instance, file="000001.log", first_entry=first, first_byte=byte,
+            entries=entries, leaves=[merkle.leaf_hash(salt, entry) for salt, entry in zip(salts, entries, strict=True)],
+            previous=previous, opa="sha256:" + "4" * 64, closed_at=datetime.now(UTC),
+        )  # fmt: skip
+        statements.append(batch.statement())
+        previous, byte = payload_digest(statements[-1]), batch.last_byte
+        parts.append((entries, b"".join(salts)))
+    with ThreadPoolExecutor(16) as pool:
+        evidence = list(pool.map(session.sign, statements))
+    made = []
+    for (entries, salts), bundle in zip(parts, evidence, strict=True):
+        body = {
+            "records": base64.b64encode(gzip.compress(b"\n".join(entries) + b"\n", 1)).decode(),
+            "salts": base64.b64encode(salts).decode(),
+            "evidence": bundle.decode(),
+        }
+        made.append(Signed(entries, json.dumps(body).encode()))
+    return made
+
+
+def ingest(control: Control, batches: Sequence[Signed]) -> float:
+    """Records a second that the control plane takes."""
+    from app.control.batches import take
+
+    begun = time.perf_counter()
+    for batch in batches:
+        take(control.plane, SYSTEM, SIDECAR, batch.body)
+    return count(batches) / (time.perf_counter() - begun)
+
+
+def copied(url: str, batches: Sequence[Signed]) -> float:
+    """Records a second that PostgreSQL takes by COPY into one column of bytes, one transaction a batch."""
+    import psycopg
+
+    with psycopg.connect(url.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+        connection.execute("CREATE TABLE raw (line bytea NOT NULL)")
+        begun = time.perf_counter()
+        for batch in batches:
+            with (
+                connection.transaction(),
+                connection.cursor() as cursor,
+                cursor.copy("COPY raw (line) FROM STDIN (FORMAT BINARY)") as copy,
+            ):
+                copy.set_types(["bytea"])
+                for entry in batch.entries:
+                    copy.write_row((entry,))
+        return count(batches) / (time.perf_counter() - begun)
+
+
+def inserted(path: Path, batches: Sequence[Signed]) -> float:
+    """Records a second that SQLite takes into one column, one transaction a batch."""
+    lines = [[(entry,) for entry in batch.entries] for batch in batches]
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("CREATE TABLE raw (line BLOB NOT NULL)")
+        begun = time.perf_counter()
+        for entries in lines:
+            with connection:
+                connection.executemany("INSERT INTO raw VALUES (?)", entries)
+        return count(batches) / (time.perf_counter() - begun)
+
+
+def proof(control: Control, batches: Sequence[Signed]) -> dict[str, float]:
+    """A proof of a record in the middle: its size, and milliseconds to make and to verify it."""
+    from app.control.proofs import export
+    from app.core import proof as verifier
+    from app.core.proof_form import Proof
+    from app.core.verification_policy import VerificationPolicy
+
+    line = batches[0].entries[len(batches[0].entries) // 2]
+    name = json.loads(line)["decision_id"]
+    exported = _median(20, lambda: export(control.plane, name))
+    file = export(control.plane, name)
+    policies = {
+        "sidecars": VerificationPolicy(identities=[control.signer(SYSTEM, SIDECAR)]),
+        "releases": VerificationPolicy(identities=[control.developer]),
+        "lineage": control.trust,
+        "trust": control.trust,
+    }
+    verified = _median(20, lambda: verifier.verify(Proof.read(file), **policies))
+    return {"proof: bytes": len(file), "proof: ms to export": exported, "proof: ms to verify": verified}
+
+
+def _median(times: int, work: Any) -> float:
+    taken = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        work()
+        taken.append((time.perf_counter() - begun) * 1000)
+    return statistics.median(taken)
+
+
+def main() -> None:
+    """Run the benchmark and print its report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="end within 60 seconds")
+    parser.add_argument("--output", choices=["table", "json"], default="table")
+    options = parser.parse_args()
+    rounds, batches = (1, 10) if options.quick else (3, 40)
+    figures, ratios = measure(rounds, batches)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    if options.output == "json":
+        print(json.dumps({"name": "evidence", "machine": machine, "figures": figures, "ratios": ratios, "aims": AIMS}))
+        return
+    print(f"evidence: {machine}")
+    for name, value in figures.items():
+        print(f"  {name:60} {value:12,.2f}")
+    for name, value in ratios.items():
+        print(f"  {name:60} {value:12.3f}" + (f"   (aim {AIMS[name]})" if name in AIMS else ""))
+
+
+def measure(rounds: int, batches: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Figures as medians over the rounds, and their ratios."""
+    runs: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        _say(f"{name}: {value:,.0f}")
+        runs.setdefault(name, []).append(value)
+
+    with tempfile.TemporaryDirectory(prefix="placet-bench-") as name:
+        directory = Path(name)
+        lines = records(rounds * batches * _BATCH, directory / "opa")
+        note("record: bytes", statistics.mean(map(len, lines)))
+        for turn in range(rounds):
+            part = lines[turn * batches * _BATCH : (turn + 1) * batches * _BATCH]
+            note("agent: records per s", agent(part))
+            for kind in ("SQLite", "PostgreSQL"):
+                with contextlib.ExitStack() as stack:
+                    url = stack.enter_context(postgresql()) if kind == "PostgreSQL" else None
+                    control = stack.enter_context(controlled(directory / f"{kind}-{turn}", url, _opa()))
+                    made = signed(control, part, f"i{turn}")
+                    raw = inserted(directory / f"raw-{turn}.db", made) if url is None else copied(url, made)
+                    note(f"ingest with {kind}: raw records per s", raw)
+                    note(f"ingest with {kind}: records per s", ingest(control, made))
+                    note(f"stored with {kind}: bytes a record", control.stored_bytes(url) / len(part))
+                    if kind == "SQLite":
+                        for figure, value in proof(control, made).items():
+                            note(figure, value)
+    figures = {name: round(statistics.median(values), 3) for name, values in runs.items()}
+    ratios = {
+        f"ingest with {kind}: rate ours/raw {raw}": statistics.median(
+            ours / rival
+            for ours, rival in zip(
+                runs[f"ingest with {kind}: records per s"], runs[f"ingest with {kind}: raw records per s"], strict=True
+            )
+        )
+        for kind, raw in (("PostgreSQL", "COPY"), ("SQLite", "INSERT"))
+    }
+    ratios |= {
+        "ingest with PostgreSQL: records per s / 15000": figures["ingest with PostgreSQL: records per s"] / 15_000,
+        "agent: records per s / 20000": figures["agent: records per s"] / 20_000,
+        "stored: aim of 900 bytes / bytes a record": 900 / figures["stored with PostgreSQL: bytes a record"],
+        "proof: aim of 10 ms / verification": 10 / figures["proof: ms to verify"],
+    }
+    return figures, {name: round(value, 3) for name, value in ratios.items()}
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _opa() -> Path:
+    from app.local.tools import installed
+
+    return installed("opa")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""`placet sidecar invite`, `evict`, `readmit` and the lists: how sidecars come and go at the control plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from app.core.errors import UsageError
+from app.core.files import write_atomically
+from cli import client, warrant_options
+from cli.output import Output, OutputOption, emit, messages
+
+app = typer.Typer()
+
+SystemArgument = Annotated[str, typer.Argument(help="The system that it belongs to.", show_default=False)]
+NameArgument = Annotated[str, typer.Argument(help="The sidecar's name in its system.", show_default=False)]
+
+
+@app.command(epilog="Example: placet sidecar invite payments one --expires 10m -o join.token")
+def invite(
+    system: SystemArgument,
+    name: NameArgument,
+    expires: Annotated[str, typer.Option(help="How long it lasts, at most 24h.")] = "10m",
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Write the join token to this file, mode 0600, and do not print it."),
+    ] = None,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a join token, which one sidecar exchanges once for its own API token: `sidecar run --join-token`.
+
+    It is shown once; the control plane keeps only its hash.
+    """
+    seconds = warrant_options.duration(expires, "--expires")
+    if out is not None and out.exists():
+        raise UsageError(f"{out} exists; choose another file, or delete it")
+    with client.connect(server, token_file) as plane:
+        made = plane.post(f"{_path(system, name)}/invitations", json={"expires_in_seconds": seconds})
+    if out is not None:
+        write_atomically(out, made.pop("join_token").encode() + b"\n", mode=0o600)
+        messages.print(f"The join token is in {out}", markup=False)
+    shown = ("id", "system", "sidecar", "expires_at", "join_token")
+    emit({name: made[name] for name in shown if name in made}, output)
+
+
+@app.command(epilog="Example: placet sidecar evict payments one --reason 'its host was broken into'")
+def evict(
+    system: SystemArgument,
+    name: NameArgument,
+    reason: Annotated[str, typer.Option(help="Why; reviewers see it.")],
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Evict a sidecar: it gets no identity any more, and no token of it counts when this returns."""
+    with client.connect(server, token_file) as plane:
+        emit(plane.post(f"{_path(system, name)}/eviction", json={"reason": reason}), output)
+
+
+@app.command(epilog="Example: placet sidecar readmit payments one")
+def readmit(
+    system: SystemArgument,
+    name: NameArgument,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """End an eviction. Its old tokens stay void: invite it anew."""
+    with client.connect(server, token_file) as plane:
+        ended = plane.delete(f"{_path(system, name)}/eviction")
+    messages.print(f"Invite it anew: placet sidecar invite {system} {name}", markup=False)
+    emit(ended, output)
+
+
+@app.command("list", epilog="Example: placet sidecar list payments")
+def list_(
+    system: SystemArgument,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List a system's sidecars: how each stands, and who was evicted, why and by whom."""
+    columns = ["sidecar", "condition", "age_seconds", "channel", "release", "reasons", "evicted"]
+    with client.connect(server, token_file) as plane:
+        emit(plane.get(f"/api/v1/systems/{quote(system, safe='')}/sidecars"), output, columns=columns)
+
+
+@app.command(epilog="Example: placet sidecar invitations payments")
+def invitations(
+    system: SystemArgument,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List a system's newest join tokens: which were used, from where, and which were refused to somebody."""
+    columns = [
+        "id",
+        "sidecar",
+        "status",
+        "expires_at",
+        "used_at",
+        "used_from",
+        "refusals",
+        "refused_at",
+        "refused_from",
+    ]
+    with client.connect(server, token_file) as plane:
+        emit(plane.get(f"/api/v1/systems/{quote(system, safe='')}/invitations"), output, columns=columns)
+
+
+def _path(system: str, name: str) -> str:
+    return f"/api/v1/systems/{quote(system, safe='')}/sidecars/{quote(name, safe='')}"

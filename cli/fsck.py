@@ -1,0 +1,175 @@
+"""`placet server fsck`: name whatever was changed of what is stored of records."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.core.errors import Denied, PlacetError
+from cli.output import Output, emit, messages, say
+from cli.server_directory import DirectoryOption, directory_of
+
+if TYPE_CHECKING:
+    from app.control.fsck import Finding, Progress
+
+#: Seconds until progress is shown, and between two lines of it where nobody looks.
+_QUIET = 2.0
+_BETWEEN_LINES = 10.0
+
+#: Findings that are kept for a table or a document. Lines have no limit.
+_KEPT = 10_000
+
+
+class Form(StrEnum):
+    """How findings are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    LINES = "lines"
+
+
+def fsck(
+    directory: DirectoryOption = None,
+    lineage_trust_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--lineage-trust-config",
+            help="A Sigstore ClientTrustConfig, of the log of signed batches. "
+            "Default: lineage_trust_config of settings.json.",
+            show_default=False,
+        ),
+    ] = None,
+    identity_issuer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--identity-issuer",
+            metavar="URL",
+            help="The URL by which this control plane issues its sidecars' identities, as `server run` has it; "
+            "repeat it for former ones. Default: http://127.0.0.1:8470.",
+            show_default=False,
+        ),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="Of this system alone.", show_default=False)] = None,
+    sidecar: Annotated[str | None, typer.Option(help="Of sidecars of this name alone.", show_default=False)] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Batches received since then, such as 2026-01-31T12:00:00Z.", show_default=False),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes that check batches.")] = 1,
+    output: Annotated[
+        Form, typer.Option("--output", help="How to print findings; lines: JSON, each when it is found.")
+    ] = Form.TABLE,
+) -> None:
+    """Check every stored row and object of records against what sidecars signed. Changes nothing.
+
+    Exit code 0: nothing was found; 3: something was; 1: not everything could be read.
+    """
+    from app.control import fsck as checker
+    from app.control.identity_issuer import issuer_url
+    from app.control.plane import DEFAULT_IDENTITY_ISSUER
+    from app.control.settings import Settings
+    from cli import warrant_options as options
+    from cli.server import _batch_verifier
+
+    settings = Settings.load(directory_of(directory))
+    trust = lineage_trust_config or settings.lineage_trust
+    if trust is not None:
+        _batch_verifier(trust)  # what cannot be read is said now
+    issuers = tuple(map(issuer_url, identity_issuer or [DEFAULT_IDENTITY_ISSUER]))
+    verifier = partial(_some_verifier, trust) if trust is not None else None
+    begins = datetime.fromtimestamp(options.moment(since, "--since"), UTC) if since is not None else None
+    findings: list[dict[str, Any]] = []
+    dropped = 0
+
+    def found(finding: Finding) -> None:
+        nonlocal dropped
+        if output is Form.LINES:
+            sys.stdout.write(json.dumps(finding.as_dict(), ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+        elif len(findings) < _KEPT:
+            findings.append(finding.as_dict())
+        else:
+            dropped += 1
+
+    start = time.monotonic()
+    try:
+        with _Shown() as shown:
+            report = checker.check(
+                checker.Means(settings, issuers, verifier),
+                found,
+                scope=checker.Scope(system, sidecar, begins),
+                jobs=jobs,
+                progress=shown,
+            )
+    except Denied as denied:
+        raise PlacetError(str(denied)) from denied  # exit code 3 is for what was found
+    checked = {name: value for name, value in vars(report).items() if name != "breaks"}
+    document = {"checked": checked, "seconds": round(time.monotonic() - start, 3), "breaks": report.breaks}
+    if output is Form.JSON:
+        unused = [one for one in findings if one["kind"] == "unused"]
+        wrong = [one for one in findings if one["kind"] != "unused"]
+        emit({**document, "findings": wrong, "unused": unused, "not_listed": dropped}, Output.JSON)
+    elif output is Form.TABLE:
+        if findings:
+            emit(findings, Output.TABLE)
+        if dropped:
+            say(f"and {dropped} more; --output lines prints all of them")
+        if report.breaks:
+            emit(report.breaks, Output.TABLE)
+    say(_summary(checked, report.breaks))
+    if report.findings:
+        raise typer.Exit(3)
+
+
+def _some_verifier(trust: Path) -> Any:
+    from cli.server import _batch_verifier
+
+    return _batch_verifier(trust)
+
+
+def _summary(checked: dict[str, Any], breaks: list[dict[str, Any]]) -> str:
+    still = sum(one["cleared_at"] is None for one in breaks)
+    return (
+        f"{checked['batches']} batches with {checked['entries']} entries and {checked['decisions']} decisions, "
+        f"{checked['states']} trust states: {checked['findings'] or 'no'} findings; "
+        f"{checked['unsigned']} batches came unsigned: their place and origin are proved by nobody; "
+        f"{still} open and {len(breaks) - still} cleared breaks"
+    )
+
+
+class _Shown:
+    """Shows on stderr how far it is, if it takes long: moving in a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._begun = self._last = time.monotonic()
+        self._status: Any = None
+
+    def __enter__(self) -> _Shown:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._begun < _QUIET:
+            return
+        text = f"{progress.step} {progress.done} of {progress.of}" if progress.of else progress.step
+        if not messages.is_terminal:
+            if now - self._last >= (_BETWEEN_LINES if self._status else _QUIET):
+                self._last, self._status = now, text
+                say(f"checking: {text}")
+        elif self._status is None:
+            self._status = self._stack.enter_context(messages.status(text))
+        else:
+            self._status.update(text)

@@ -1,0 +1,48 @@
+"""`placet lineage`: breaks of sidecars' signed histories, and who lets them go on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import client
+from cli.output import Output, OutputOption, emit, say
+
+app = typer.Typer(epilog="Whether what is stored was changed since: placet server fsck, where the control plane runs.")
+
+
+@app.command(epilog="Example: placet lineage breaks --system payments")
+def breaks(
+    system: Annotated[str | None, typer.Option(help="Of this system alone.", show_default=False)] = None,
+    cleared: Annotated[
+        bool, typer.Option("--cleared", help="Those that were cleared last, with who did and why.")
+    ] = False,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List batches that were refused: those that stop their sidecar first."""
+    with client.connect(server, token_file) as plane:
+        found = plane.get("/api/v1/lineage/breaks", system=system, cleared="true" if cleared else None)
+    columns = ["id", "system", "sidecar", "kind", "stops", "opened_at", "detail"]
+    emit(found, output, columns=[*columns, "cleared_by", "reason"] if cleared else columns)
+
+
+@app.command(
+    epilog="Example: placet lineage clear 12 --reason 'disk of host 7 restored from a backup; see incident 31'"
+)
+def clear(
+    identifier: Annotated[
+        int, typer.Argument(metavar="ID", help="The break, as `placet lineage breaks` names it.", min=1)
+    ],
+    reason: Annotated[str, typer.Option(help="What was found. It is kept, with the name of your token.")],
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a sidecar go on after a break. Its next batch must still follow the last one that was taken."""
+    with client.connect(server, token_file) as plane:
+        found = plane.post(f"/api/v1/lineage/breaks/{identifier}/clear", json={"reason": reason})
+    say(f"Cleared by {found['cleared_by']}; the break stays on record")
+    emit(found, output)

@@ -1,0 +1,589 @@
+"""Whatever is changed of what is stored is named, at its place; and nothing else is."""
+
+import base64
+import contextlib
+import copy
+import importlib
+import itertools
+import json
+import secrets
+import sqlite3
+import subprocess
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from app.control import batches, fsck, records, states
+from app.control.installation import initialise
+from app.control.plane import DEFAULT_IDENTITY_ISSUER, Plane
+from app.control.settings import Settings
+from app.control.store import System
+from app.core.errors import Denied, PlacetError, UsageError
+from cli.server import _batch_verifier
+
+from .batch_kit import Chain, verify_batch_plain
+from .conftest import record, verify_plain, verify_statement_plain
+from .test_records import POISON
+from .test_signed_batches import PLACET, Live, signed
+
+STATE = b'{"tenants":{}}'
+DIGEST = "sha256:" + sha256(STATE).hexdigest()
+
+
+def verifier():
+    return verify_batch_plain
+
+
+def line(number, allow=True, **members):
+    """A record that names a trust state that there is."""
+    document = json.loads(record(f"d{number}", allow))
+    document["result"]["state"] = DIGEST
+    document["result"]["subject"]["id"] = f"job-{number}"
+    return json.dumps(document | members).encode() + b"\n"
+
+
+def take(plane, chain, raw, **place):
+    made = chain.next(raw, **place)
+    batches.take(plane, chain.system, chain.name, json.dumps(made.body()).encode())
+
+
+def fill(plane):
+    """Three signed batches of one sidecar in two files, two of another, and two that came unsigned."""
+    with plane.store.write() as session:
+        session.add(System(name="payments", identities=[], required_predicates=[], horizon_seconds=3600))
+    states.keep(plane, "payments", DIGEST, STATE)
+    one, two = Chain(), Chain("two")
+    take(plane, one, line(1) + b"a message\n" + line(2, False) + line(3, timestamp=None))
+    take(plane, two, line(11) + line(12))
+    take(plane, one, line(4) + line(5, False) + b'{"half": \n')
+    take(plane, one, line(6) + line(7) + line(8), file="000002.log", first_byte=0)
+    take(plane, two, line(13, False) + line(14, timestamp=None) + line(15, timestamp=None))
+    unsigned = replace(plane, verify_batch=None)
+    first = line(21) + b"a message\n" + line(22, False)
+    span = records.Span("payments", "old", "i0", "000001.log", 0, len(first))
+    records.ingest(unsigned, span, first)
+    second = line(23) + line(24)
+    records.ingest(unsigned, replace(span, first=span.last, last=span.last + len(second)), second)
+
+
+class Stand:
+    def __init__(self, directory):
+        self.settings = Settings.load(directory)
+        self.means = fsck.Means(self.settings, (DEFAULT_IDENTITY_ISSUER,), verifier)
+        self.objects = Path(directory) / "objects"
+
+    def check(self, means=None, **options):
+        """The report, and what was found."""
+        found = []
+        report = fsck.check(means or self.means, found.append, settled=timedelta(0), **options)
+        unused = [one for one in found if one.kind == "unused"]
+        assert report.findings == len(found) - len(unused)
+        return report, [one for one in found if one.kind != "unused"], [one.object for one in unused]
+
+    def found(self, **options):
+        return self.check(**options)[1]
+
+    @contextlib.contextmanager
+    def database(self):
+        engine = sqlalchemy.create_engine(self.settings.database_url)
+        with engine.begin() as connection:
+            yield connection
+        engine.dispose()
+
+    def rows(self, table):
+        with self.database() as connection:
+            columns = "*" if connection.dialect.name == "sqlite" else "*, CAST(reasons AS TEXT) AS reasons"
+            query = f"SELECT {columns if table == 'decision' else '*'} FROM {table} ORDER BY id"
+            return [dict(one) for one in connection.execute(sqlalchemy.text(query)).mappings()]
+
+    @contextlib.contextmanager
+    def changed(self, *statements):
+        """Rows are otherwise, for a while. SQLite alone: it asks nothing about foreign keys."""
+        connection = sqlite3.connect(self.settings.database_url.database, isolation_level=None)
+        connection.execute("PRAGMA synchronous = OFF")
+        before = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in ("batch", "decision")}
+        connection.execute("BEGIN")
+        for statement in statements:
+            connection.execute(*statement)
+        connection.execute("COMMIT")
+        try:
+            yield
+        finally:
+            connection.execute("BEGIN")
+            for table, rows in before.items():
+                connection.execute(f"DELETE FROM {table}")
+                connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+            connection.execute("COMMIT")
+            connection.close()
+
+    def stored(self, *kinds):
+        kinds = kinds or ("records", "salts", "leaves", "evidence", "states")
+        return sorted(
+            path.relative_to(self.objects).as_posix()
+            for kind in kinds
+            for path in (self.objects / kind).rglob("*")
+            if path.is_file()
+        )
+
+    @contextlib.contextmanager
+    def objects_changed(self, bodies):
+        """Objects are otherwise, or are not there (None), for a while."""
+        before = {
+            key: self.objects.joinpath(key).read_bytes() if (self.objects / key).exists() else None for key in bodies
+        }
+        self._put(bodies)
+        try:
+            yield
+        finally:
+            self._put(before)
+
+    def _put(self, bodies):
+        for key, body in bodies.items():
+            if body is None:
+                (self.objects / key).unlink(missing_ok=True)
+            else:
+                (self.objects / key).write_bytes(body)
+
+
+def made(directory, database=None):
+    installed = initialise(directory / "control", directory / "root-key.pem", database)
+    plane = Plane.open(
+        Settings.load(installed.directory), verify_plain, verify_statement_plain, verify_batch=verify_batch_plain
+    )
+    fill(plane)
+    plane.close()
+    return Stand(installed.directory)
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("fsck"))
+
+
+def where(findings):
+    return [(one.kind, one.table, one.row, one.column) for one in findings]
+
+
+def test_nothing_is_found_where_nothing_was_changed(stand):
+    report, findings, unused = stand.check()
+    assert (findings, unused) == ([], [])
+    assert (report.batches, report.unsigned, report.states) == (7, 2, 1)
+    assert (report.entries, report.decisions) == (20, 18)
+    assert (report.unused, report.breaks) == (0, [])
+
+
+def flipped(value, bit=0):
+    """The value with one bit changed, at least where it is text or a number."""
+    if value is None:
+        return 1
+    if isinstance(value, int):
+        return value ^ (1 << bit)
+    raw = bytearray(value.encode())
+    raw[len(raw) // 2] ^= 1
+    return raw.decode()
+
+
+def update(table, row, column, value):
+    return f'UPDATE {table} SET "{column}" = ? WHERE id = ?', (value, row["id"])
+
+
+def test_every_changed_column_of_a_batch_row_is_named(stand):
+    wrong = []
+    for row in stand.rows("batch"):
+        for column, value in row.items():
+            if column == "received_at" or row["id"] in (2, 7):
+                continue  # below; and the others are the first, middle, last and unsigned ones
+            new = value + 1000 if column in ("id", "first") else flipped(value)
+            with stand.changed(update("batch", row, column, new)):
+                found = where(stand.found())
+            place = ("batch", new if column == "id" else row["id"], column)
+            if [one[1:] for one in found] != [place]:
+                wrong.append((row["id"], column, found))
+    assert wrong == []
+
+
+def test_every_changed_column_of_a_decision_row_is_named(stand):
+    wrong = []
+    by_batch = {}
+    for row in stand.rows("decision"):
+        by_batch.setdefault(row["batch"], []).append(row)
+    for column in stand.rows("decision")[0]:
+        if column == "id":
+            continue  # below
+        for number in range(3):
+            rows = [some[number] for some in by_batch.values() if number < len(some)]  # one of each batch at once
+            new = {row["id"]: 999 if column == "batch" else flipped(row[column]) for row in rows}
+            with stand.changed(*(update("decision", row, column, new[row["id"]]) for row in rows)):
+                found = where(stand.found())
+            if sorted(found) != sorted(("changed", "decision", row["id"], column) for row in rows):
+                wrong.append((column, number, found))
+    assert wrong == []
+
+
+def test_rows_that_are_gone_added_or_moved_are_named(stand):
+    batch = {row["id"]: row for row in stand.rows("batch")}
+    decisions = {row["id"]: row for row in stand.rows("decision")}
+    gone = [("DELETE FROM batch WHERE id = ?", (3,)), ("DELETE FROM decision WHERE batch = ?", (3,))]
+    with stand.changed(*gone):
+        _, findings, unused = stand.check()
+    assert where(findings) == [("gap", "batch", 4, None), ("missing", "batch", None, None)]
+    assert "entries 4 to 6 of payments/one" in findings[0].detail
+    assert (findings[1].object, findings[1].expected) == (batch[3]["evidence"], batch[3]["payload"])
+    assert sorted(unused) == sorted(batch[3][name] for name in ("object", "salts", "leaves"))
+
+    with stand.changed(gone[0]):
+        findings = stand.found()
+    orphans = [("surplus", "decision", row["id"], "batch") for row in decisions.values() if row["batch"] == 3]
+    assert sorted(where(findings), key=str) == sorted(
+        [("gap", "batch", 4, None), *orphans, ("missing", "batch", None, None)], key=str
+    )
+    # The last one of an instance: nothing comes after it, but its evidence is there.
+    last = [(one[0], (5,)) for one in gone]
+    with stand.changed(*last):
+        (finding,) = stand.found()
+    assert (finding.kind, finding.object) == ("missing", batch[5]["evidence"])
+    assert (
+        "spiffe://placet.internal/sidecar/payments/two (instance i1) signed a batch of entries 2 to 4" in finding.detail
+    )
+
+    with stand.changed(("DELETE FROM batch WHERE id = 6", ()), ("DELETE FROM decision WHERE batch = 6", ())):
+        (finding,) = stand.found()
+    assert (finding.kind, finding.row) == ("gap", 7)
+
+    row = dict(batch[3], id=None, instance="i7")  # the same batch once more, under another name
+    columns = ", ".join(f'"{name}"' for name in row)
+    copy = (f"INSERT INTO batch ({columns}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+    with stand.changed(copy):
+        findings = where(stand.found())
+    assert {one[2] for one in findings} == {8}
+    assert ("surplus", "batch", 8, None) in findings
+
+    for number in (1, 2, 18):
+        with stand.changed(("DELETE FROM decision WHERE id = ?", (number,))):
+            (finding,) = stand.found()
+        of = decisions[number]
+        assert (finding.kind, finding.table, finding.expected) == ("missing", "decision", of["batch"])
+        assert f"the decision {of['decision_id']} at byte {of['offset']} " in finding.detail
+    with stand.changed(("DELETE FROM decision WHERE batch = 1", ())):
+        assert where(stand.found()) == [("missing", "batch", 1, None)]
+    for number in (1, 7, 18):
+        row = dict(decisions[number], id=None)
+        columns = ", ".join(f'"{name}"' for name in row)
+        copy = (f"INSERT INTO decision ({columns}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+        with stand.changed(copy):
+            assert where(stand.found()) == [("surplus", "decision", 19, "batch")]
+    with stand.changed(update("decision", decisions[2], "batch", 2)):
+        (finding,) = stand.found()
+    assert (where([finding]), finding.expected, finding.found) == ([("changed", "decision", 2, "batch")], 1, 2)
+    swap = [("UPDATE decision SET id = 99 WHERE id = 1", ()), ("UPDATE decision SET id = 1 WHERE id = 2", ())]
+    with stand.changed(*swap, ("UPDATE decision SET id = 2 WHERE id = 99", ())):
+        assert where(stand.found()) == [("changed", "decision", 1, "id")]
+    swap = [("UPDATE batch SET id = 99 WHERE id = 1", ()), ("UPDATE batch SET id = 1 WHERE id = 2", ())]
+    with stand.changed(*swap, ("UPDATE batch SET id = 2 WHERE id = 99", ())):
+        assert where(stand.found()) == [("changed", "batch", 1, "id"), ("changed", "batch", 2, "id")]
+    for column in ("evidence", "salts", "leaves", "object"):
+        one, other = batch[1][column], batch[3][column]
+        with stand.changed(update("batch", batch[1], column, other), update("batch", batch[3], column, one)):
+            assert [found[1:] for found in where(stand.found())] == [("batch", 1, column), ("batch", 3, column)]
+
+
+def test_when_a_batch_came_is_checked_as_far_as_anything_says_it(stand):
+    """Nobody signs that, so small changes are not seen."""
+    first, third = (row for row in stand.rows("batch") if row["id"] in (1, 3))
+    for row, value in (
+        (first, "2026-01-31 11:00:00.000000"),  # before it was signed
+        (first, "2199-01-01 00:00:00.000000"),
+        (third, first["received_at"].replace("2026", "2126")),
+        (first, first["received_at"].replace(" ", "T")),
+        (first, "yesterday"),
+    ):
+        with stand.changed(update("batch", row, "received_at", value)):
+            found = where(stand.found())
+        assert found == [("changed", "batch", row["id"], "received_at")]
+
+
+def test_a_batch_is_received_after_the_one_before_it(stand):
+    third, fourth = (row for row in stand.rows("batch") if row["id"] in (3, 4))
+    early, late = "2026-02-01 00:00:00.000000", "2026-03-01 00:00:00.000000"
+    with stand.changed(update("batch", third, "received_at", late), update("batch", fourth, "received_at", early)):
+        found = where(stand.found())
+    assert ("changed", "batch", 3, "received_at") in found
+    assert ("changed", "decision", 8, "time_ns") in found  # it had none of its own, so it has that of the receipt
+
+
+def test_every_changed_byte_of_an_object_is_named(stand):
+    for key in stand.stored():
+        body = (stand.objects / key).read_bytes()
+        for at in sorted({0, len(body) - 1}):
+            altered = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+            with stand.objects_changed({key: altered}):
+                findings = stand.found()
+            assert len(findings) == 1, findings
+            (finding,) = findings
+            assert (finding.kind, finding.object, finding.column) == ("changed", key, None)
+            assert finding.found.removeprefix("sha256:") == sha256(altered).hexdigest()
+        for altered in (body[:-1], b""):
+            with stand.objects_changed({key: altered}):
+                (finding,) = stand.found()
+            assert (finding.kind, finding.object, finding.column) == ("changed", key, None)
+        with stand.objects_changed({key: None}):
+            (finding,) = stand.found()
+            assert (finding.kind, finding.object) == ("missing", key)
+
+
+def test_objects_that_were_swapped_or_added_are_named(stand):
+    for kind in ("records", "salts", "leaves", "evidence"):
+        keys = stand.stored(kind)
+        for one, other in itertools.pairwise(keys):
+            bodies = [(stand.objects / key).read_bytes() for key in (other, one)]
+            with stand.objects_changed(dict(zip((one, other), bodies, strict=True))):
+                findings = stand.found()
+            assert sorted(str(found.object) for found in findings) == [one, other], findings
+            assert {found.kind for found in findings} == {"changed"}
+        added = f"{kind}/payments/{'0' * 64}"
+        with stand.objects_changed({added: b"x"}):
+            report, findings, unused = stand.check()
+        assert (findings, unused, report.unused) == ([], [added], 1)
+    added = f"states/payments/{'0' * 64}.json"
+    with stand.objects_changed({added: b"{}"}):
+        (finding,) = stand.found()
+    assert (finding.kind, finding.object) == ("changed", added)
+
+
+def test_the_entry_that_was_changed_is_named(stand):
+    key = next(row["object"] for row in stand.rows("batch") if row["id"] == 4)
+    body = (stand.objects / key).read_bytes()
+    with stand.objects_changed({key: body.replace(b"job-7", b"job-9")}):
+        (finding,) = stand.found()
+    assert "entry 8 with its salt" in finding.detail
+
+
+def test_damaged_text_and_numbers_do_not_stop_the_check(stand):
+    for table, column in (
+        ("batch", "sidecar"),
+        ("batch", "instance"),
+        ("batch", "object"),
+        ("batch", "evidence"),
+        ("batch", "signed_at"),
+        ("decision", "text"),
+        ("decision", "reasons"),
+        ("decision", "time_ns"),
+        ("decision", "offset"),
+    ):
+        for damaged in ("CAST(x'ff80' AS TEXT)", "x'00ff'", "''", "1e300", "'a/../b'"):
+            change = (f'UPDATE {table} SET "{column}" = {damaged} WHERE id = 1', ())
+            with stand.changed(change):
+                findings = stand.found()
+            assert [one[1:] for one in where(findings)] == [(table, 1, column)], (damaged, findings)
+            json.dumps([one.as_dict() for one in findings]).encode()
+
+
+def test_parts_can_be_checked_alone(stand):
+    assert stand.check(scope=fsck.Scope("payments"))[0].batches == 7
+    report = stand.check(scope=fsck.Scope("payments", "two"))[0]
+    assert (report.batches, report.unused, report.states) == (2, None, 1)
+    assert stand.check(scope=fsck.Scope("nobody"))[0].batches == 0
+    fourth = stand.rows("batch")[3]
+    since = datetime.fromisoformat(fourth["received_at"] + "+00:00")
+    report, findings, _ = stand.check(scope=fsck.Scope(since=since))
+    assert (report.batches, findings) == (4, [])
+    with stand.changed(update("decision", stand.rows("decision")[3], "action", "x")):  # of the sidecar two
+        assert stand.found(scope=fsck.Scope(sidecar="one")) == []
+        assert len(stand.found(scope=fsck.Scope(sidecar="two"))) == 1
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """The verifier as other processes find it: tests are no packages to them."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return partial(copy.copy, importlib.import_module("batch_kit").verify_batch_plain)
+
+
+def test_several_processes_find_the_same(stand, elsewhere):
+    rows = stand.rows("decision")
+    means = replace(stand.means, verifier=elsewhere)
+    with stand.changed(*(update("decision", row, "action", "x") for row in rows)):
+        alone, together = stand.found(), stand.found(means=means, jobs=2)
+    assert alone == together
+    assert len(alone) == len(rows)
+
+
+#: Columns of which each database has its own form, and some others.
+NOT_ALIKE = ("first_entry", "root", "salts", "log_index", "signed_at", "time_ns", "reasons", "text", "offset")
+
+
+def test_postgresql_too(tmp_path, postgresql, elsewhere):
+    stand = made(tmp_path, fresh(postgresql))
+    report, findings, unused = stand.check()
+    assert (report.batches, report.decisions, findings, unused) == (7, 18, [], [])
+    wrong = []
+    for table in ("batch", "decision"):
+        for column, value in stand.rows(table)[2].items():
+            if column not in NOT_ALIKE:
+                continue
+            new = datetime(2026, 1, 31) if column == "signed_at" else flipped(value)
+            kind = "::json" if column == "reasons" else ""
+            with stand.database() as connection:
+                query = f'UPDATE {table} SET "{column}" = %s{kind} WHERE id = 3'
+                connection.exec_driver_sql(query, ('["x"]' if kind else new,))
+            found = where(stand.found())
+            with stand.database() as connection:
+                connection.exec_driver_sql(query, (value,))
+            if [one[1:] for one in found] != [(table, 3, column)]:
+                wrong.append((table, column, found))
+    assert wrong == []
+    assert stand.found(means=replace(stand.means, verifier=elsewhere), jobs=2) == []
+
+
+def fresh(server):
+    """The URL of a new database."""
+    name = f"t{secrets.token_hex(6)}"
+    engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return sqlalchemy.make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def ingest_at(depth, *arguments):
+    """Where so much of the stack is in use, parsers that recurse give up earlier."""
+    return ingest_at(depth - 1, *arguments) if depth else records.ingest(*arguments)
+
+
+def test_odd_records_make_no_finding(tmp_path):
+    installed = initialise(tmp_path / "control", tmp_path / "root-key.pem")
+    plane = Plane.open(Settings.load(installed.directory), verify_plain, verify_statement_plain)
+    with plane.store.write() as session:
+        session.add(System(name="payments", identities=[], required_predicates=[], horizon_seconds=3600))
+    odd = b"".join(POISON.values()) + b"\n\n" + b"{" * 5000 + b'\n{"\xff": 1}\n'
+    odd += b"".join(
+        record(f"deep{depth}").replace(b'"in-7"', b"[" * depth + b"]" * depth) for depth in range(600, 990, 6)
+    )
+    for depth in (0, 100, 200):
+        span = records.Span("payments", f"s{depth}", "i", "f", 0, len(odd))
+        ingest_at(depth, plane, span, odd)
+    plane.close()
+    stand = Stand(installed.directory)
+    report, findings, _ = stand.check(replace(stand.means, verifier=None))
+    assert (report.unsigned, findings) == (3, [])
+
+
+def test_breaks_are_listed_and_what_was_kept_is_checked(tmp_path):
+    stand = made(tmp_path)
+    plane = Plane.open(stand.settings, verify_plain, verify_statement_plain, verify_batch=verify_batch_plain)
+    chain = Chain("three", entry=5, previous="sha256:" + "0" * 64)
+    with pytest.raises(Denied, match="gap"):
+        take(plane, chain, line(1))
+    plane.close()
+    report, findings, _ = stand.check()
+    assert ([one["kind"] for one in report.breaks], report.breaks[0]["stops"], findings) == (["batch.gap"], True, [])
+    (key,) = stand.stored("quarantine")
+    body = (stand.objects / key).read_bytes()
+    for other, kind in ((body + b" ", "changed"), (None, "missing")):
+        with stand.objects_changed({key: other}):
+            (finding,) = stand.found()
+        assert (finding.kind, finding.table, finding.row, finding.object) == (kind, "lineage_break", 1, key)
+
+
+def test_what_is_stored_meanwhile_makes_no_finding(tmp_path):
+    stand = made(tmp_path)
+    plane = Plane.open(stand.settings, verify_plain, verify_statement_plain, verify_batch=verify_batch_plain)
+    chain = Chain("three")
+
+    def progress(step):
+        take(plane, chain, line(step.done, False) + line(step.done + 1000))
+
+    findings = stand.found(progress=progress)
+    plane.close()
+    assert len(chain.made) > 10
+    assert findings == stand.found() == []
+
+
+def test_what_cannot_be_read_is_no_finding(tmp_path):
+    stand = made(tmp_path)
+    with pytest.raises(UsageError, match="--lineage-trust-config"):
+        stand.check(replace(stand.means, verifier=None))
+    assert {one.kind for one in stand.found(means=replace(stand.means, issuers=("https://x.example",)))} == {"unproved"}
+    (stand.objects / "placet").rename(tmp_path / "placet")
+    with pytest.raises(PlacetError, match="the object store is empty or another one"):
+        stand.check()
+    stand.objects.rename(tmp_path / "elsewhere")
+    with pytest.raises(PlacetError, match=r"cannot read .*objects"):
+        stand.check()
+    assert not stand.objects.exists()
+    (tmp_path / "elsewhere").rename(stand.objects)
+    (tmp_path / "placet").rename(stand.objects / "placet")
+    database = stand.settings.directory / "placet.db"
+    database.write_bytes(database.read_bytes()[:8192] + bytes(100_000))
+    with pytest.raises(PlacetError):
+        stand.check()
+    database.unlink()
+    with pytest.raises(PlacetError, match=r"cannot read .*placet.db"):
+        stand.check()
+    assert not database.exists()
+
+
+def test_the_command_with_real_signatures(tmp_path, opa_binary):
+    live = Live(tmp_path, opa_binary)
+    try:
+        client, session = live.sidecar("one")
+        answer = client.put(f"/api/v1/systems/payments/states/{DIGEST}", content=STATE)
+        assert answer.status_code == 204, answer.text
+        chain = Chain()
+        for number in (0, 3, 6):
+            made = chain.next(b"".join(line(number + more) for more in range(3)))
+            answer = client.post(chain.path, json=signed(made, session))
+            assert answer.status_code == 200, answer.text
+    finally:
+        live.close()
+    settings = live.plane.settings
+    command = [PLACET, "server", "fsck", "--dir", settings.directory, "--identity-issuer", live.url]
+
+    command += ["--lineage-trust-config", live.sigstore.trust_config]
+
+    def run(*arguments, expect):
+        done = subprocess.run([*map(str, [*command, *arguments])], capture_output=True, text=True, timeout=60)
+        assert done.returncode == expect, (done.stdout, done.stderr)
+        return done
+
+    done = run("--output", "json", expect=0)
+    document = json.loads(done.stdout)
+    assert (document["findings"], document["unused"], document["breaks"]) == ([], [], [])
+    assert (document["checked"]["batches"], document["checked"]["decisions"]) == (3, 9)
+    assert "3 batches with 9 entries and 9 decisions, 1 trust states: no findings; 0 batches " in done.stderr
+    assert "is not initialised" in run("--dir", tmp_path / "nowhere", expect=1).stderr
+
+    stand = Stand(settings.directory)
+    with stand.changed(update("decision", stand.rows("decision")[4], "outcome", "deny")):
+        done = run("--output", "lines", expect=3)
+        (finding,) = map(json.loads, done.stdout.splitlines())
+        assert finding == {
+            "kind": "changed",
+            "table": "decision",
+            "row": 5,
+            "column": "outcome",
+            "object": None,
+            "expected": "allow",
+            "found": "deny",
+            "detail": "outcome is not what it must be",
+        }
+
+    # Evidence of which the digests were made to fit: the signature does not.
+    row = stand.rows("batch")[1]
+    evidence = json.loads((stand.objects / row["evidence"]).read_bytes())
+    signature = bytearray(base64.b64decode(evidence["dsseEnvelope"]["signatures"][0]["sig"]))
+    signature[-1] ^= 1
+    evidence["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(signature).decode()
+    forged = json.dumps(evidence).encode()
+    key = f"evidence/payments/{sha256(forged).hexdigest()}"
+    with stand.objects_changed({key: forged}), stand.changed(update("batch", row, "evidence", key)):
+        means = fsck.Means(settings, (live.url,), partial(_batch_verifier, live.sigstore.trust_config))
+        (finding,) = stand.found(means=means)
+        assert (finding.kind, finding.row, finding.object) == ("unproved", 2, key)
+    # A former issuer, under which none of these was signed, is no harm.
+    assert stand.found(means=replace(means, issuers=("https://placet.example.org", live.url))) == []
