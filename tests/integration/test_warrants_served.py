@@ -14,6 +14,8 @@ import jwt
 import pytest
 from tuf.ngclient import Updater
 
+from app.control.keyring import PURPOSES
+from app.control.signing_keys import ONLINE_ROLES
 from app.core.warrants import read
 from tests.integration.test_control_plane import Server, initialised, placet
 from tests.integration.test_control_plane import database as database
@@ -235,10 +237,9 @@ def test_killing_the_control_plane_never_gives_a_use_away(server, sigstore):
 def test_a_directory_of_the_version_before_gets_its_keys_at_the_next_start(tmp_path, sigstore, opa_binary):
     """Migrated from the first schema: no key is there, and the start makes them."""
     directory = initialised(tmp_path / "control")
-    for file in (directory / "keys").glob("warrant-*"):
-        file.unlink()
-    for file in (directory / "keys").glob("attestation-*"):
-        file.unlink()
+    for purpose in PURPOSES:
+        for file in (directory / "keys").glob(f"{purpose}-*"):
+            file.unlink()
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(f"sqlite:///{directory / 'placet.db'}")
@@ -251,6 +252,6 @@ def test_a_directory_of_the_version_before_gets_its_keys_at_the_next_start(tmp_p
         prepare(running, sigstore)
         with running.api() as api:
             assert issue(api, sigstore)
-        assert len(list((directory / "keys").glob("*.pem"))) == 5
+        assert len(list((directory / "keys").glob("*.pem"))) == len(ONLINE_ROLES) + len(PURPOSES)
     finally:
         running.stop()
