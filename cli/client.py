@@ -39,6 +39,9 @@ TokenFileOption = Annotated[
 
 DEFAULT_SERVER = "http://127.0.0.1:8470"
 
+#: Of commands that take an id: those that are thumbprints, or that others made, may begin with a hyphen.
+TAKES_AN_ID = {"ignore_unknown_options": True}
+
 #: Seconds: to connect, and for an answer (the server may check a policy of 10,000 rules first).
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 180.0

@@ -27,7 +27,9 @@ def list_(
         emit(plane.get(f"/api/v1/systems/{system}/environment"), output, columns=columns)
 
 
-@app.command(epilog="Example: placet environment revoke pX0v3c1kQb2d --system payments")
+@app.command(
+    epilog="Example: placet environment revoke 0c9d27a1b8e3465f --system payments", context_settings=client.TAKES_AN_ID
+)
 def revoke(
     result: Annotated[str, typer.Argument(help="The result's id.", show_default=False)],
     system: SystemOption,

@@ -155,7 +155,7 @@ def list_(
         emit(plane.get(f"/api/v1/systems/{system}/modes"), output, columns=columns)
 
 
-@app.command(epilog="Example: placet mode end payments 3kDq8a1mTzY")
+@app.command(epilog="Example: placet mode end payments 5f0c9d27a1b8e346", context_settings=client.TAKES_AN_ID)
 def end(
     system: SystemArgument,
     mode: Annotated[str, typer.Argument(help="The mode's id.", show_default=False)],
@@ -184,7 +184,7 @@ def _common(
     start = start.replace(microsecond=0)
     return {
         "system": audience_of(domain, system),
-        "id": secrets.token_urlsafe(9),
+        "id": secrets.token_hex(8),
         "reason": reason,
         "from": moment(start),
         "until": moment(start + timedelta(seconds=options.duration(for_, "--for"))),

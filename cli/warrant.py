@@ -81,7 +81,10 @@ def issue(
         _deliver(answer, system, out, output)
 
 
-@app.command(epilog="Example: placet warrant fetch NkhBKGs0dWk5cTdXb1R6QQ --system payments -o job-17.warrant")
+@app.command(
+    epilog="Example: placet warrant fetch 9d27a1b8e3465f0c --system payments -o job-17.warrant",
+    context_settings=client.TAKES_AN_ID,
+)
 def fetch(
     warrant: IdArgument,
     system: options.SystemOption,
@@ -97,8 +100,9 @@ def fetch(
 
 
 @app.command(
-    epilog="Example: placet warrant approve NkhBKGs0dWk5cTdXb1R6QQ --system payments --trust-config trust-config.json "
-    "--identity-token lead.jwt --yes"
+    context_settings=client.TAKES_AN_ID,
+    epilog="Example: placet warrant approve 9d27a1b8e3465f0c --system payments --trust-config trust-config.json "
+    "--identity-token lead.jwt --yes",
 )
 def approve(
     warrant: IdArgument,
@@ -133,7 +137,8 @@ def approve(
 
 
 @app.command(
-    epilog="Example: placet warrant revoke NkhBKGs0dWk5cTdXb1R6QQ --system payments --reason 'job-17 is retired'"
+    epilog="Example: placet warrant revoke 9d27a1b8e3465f0c --system payments --reason 'job-17 is retired'",
+    context_settings=client.TAKES_AN_ID,
 )
 def revoke(
     system: options.SystemOption,

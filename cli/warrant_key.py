@@ -95,7 +95,7 @@ def rotate(
 
 @app.command(
     epilog="Example: placet warrant key withdraw 9f2c41d7a8e05b36",
-    context_settings={"ignore_unknown_options": True},  # one in 64 key ids begins with a hyphen
+    context_settings=client.TAKES_AN_ID,
 )
 def withdraw(
     kid: Annotated[str, typer.Argument(help="The key's id, as the list shows it.", show_default=False)],
