@@ -8,10 +8,7 @@ cached. What costs most is bounded by OPA's limits of 64 KiB a request and the l
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -19,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import stand
+from bench import result, stand
 from bench.decide import renewed
 from bench.questions import HOLDERS
 from bench.world import OIDC, WARRANTS, Key, World, hop, request
@@ -120,20 +117,10 @@ ATTACKS: dict[str, tuple[Callable[[World, int], Body], Callable[[World, int], Bo
 
 def main() -> None:
     """Run the benchmark and print its report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="end within 60 seconds")
-    parser.add_argument("--opa", type=Path, help="an OPA binary (default: the pinned one)")
-    parser.add_argument("--output", choices=["table", "json"], default="table")
-    options = parser.parse_args()
+    options = result.options(__doc__).parse_args()
     rounds, requests = (2, 50) if options.quick else (7, 300)
-    figures, ratios = measure(options.opa or _pinned(), rounds, requests)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
-    if options.output == "json":
-        print(json.dumps({"name": "bad_input", "machine": machine, "figures": figures, "ratios": ratios, "aims": {}}))
-        return
-    print(f"bad_input: {machine}")
-    for name, value in (figures | ratios).items():
-        print(f"  {name:60} {value:12,.2f}")
+    figures, ratios = measure(result.opa_of(options), rounds, requests)
+    result.show("bad_input", figures, ratios, {}, options.output)
 
 
 def measure(binary: Path, rounds: int, requests: int) -> tuple[dict[str, float], dict[str, float]]:
@@ -166,12 +153,6 @@ def cpu(opa: stand.Server, make: Callable[[World, int], Body], turn: int, reques
     for body in bodies:
         opa.client.post(stand.DECISION, content=body).raise_for_status()
     return (opa.cpu_seconds() - before) * 1e6 / requests
-
-
-def _pinned() -> Path:
-    from app.local.tools import installed
-
-    return installed("opa")
 
 
 if __name__ == "__main__":

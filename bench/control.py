@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,13 @@ from app.control.settings import Settings
 from app.core import statements
 from app.core.archive import write_archive
 from app.core.bundle import digest_of
-from app.core.evidence import VerifiedStatement, verify_evidence
 from app.core.governance import sidecar_id
-from app.core.opa import Opa
 from app.core.serving import ThreadedServer
 from app.core.signing import SigningSession
 from app.core.trust import TrustConfig
-from app.core.verification import VerifiedRelease, verify_release
-from app.core.verification_policy import SignerIdentity, VerificationPolicy
+from app.core.verification_policy import SignerIdentity
 from app.local.sigstore import LocalSigstore
+from cli.server import _batch_verifier, _verifiers
 
 _MANIFEST = {"roots": ["app"], "revision": "r1", "metadata": {"placet": {"entrypoint": "app/allow"}}}
 #: The release that the system carries.
@@ -98,17 +96,10 @@ def controlled(directory: Path, database: str | None, opa: Path) -> Iterator[Con
     made = initialise(directory / "control", directory / "root-key.pem", database, domain="example.org")
     settings = Settings.load(made.directory)
     with LocalSigstore(directory / "sigstore", spiffe_issuers={url: settings.domain}) as sigstore:
-        trust, binary = TrustConfig.from_file(sigstore.trust_config), Opa(opa)
-
-        def verify(
-            bundle: bytes, signature: bytes, attestations: Sequence[bytes], policy: VerificationPolicy
-        ) -> VerifiedRelease:
-            return verify_release(bundle, signature, attestations, policy=policy, trust=trust, opa=binary)
-
-        def verify_statement(raw: bytes, *, subject: str, policy: VerificationPolicy, step: str) -> VerifiedStatement:
-            return verify_evidence(raw, subject=subject, policy=policy, trust=trust, step=step)
-
-        plane = Plane.open(settings, verify, verify_statement, verify_batch=verify_statement, identity_issuer=url)
+        trust = TrustConfig.from_file(sigstore.trust_config)
+        verifiers = _verifiers(sigstore.trust_config, False, opa)
+        verify_batch = _batch_verifier(sigstore.trust_config)
+        plane = Plane.open(settings, *verifiers, verify_batch=verify_batch, identity_issuer=url)
         server = ThreadedServer(create_app(plane, freshness_interval=3600), listener, "control")
         server.start()
         token = made.admin_token.read_text().strip()

@@ -20,8 +20,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import platform
 import socket
 import statistics
 import sys
@@ -35,7 +33,7 @@ from typing import Any
 
 import httpx
 
-from bench import load, proxy, questions, stand
+from bench import load, proxy, questions, result, stand
 from bench.certificate import self_signed
 from bench.world import AUDIENCE, OIDC, World
 
@@ -252,16 +250,8 @@ def main() -> None:
             figures |= more_figures
             ratios |= more_ratios
     aims = {name: aim for name in ratios for ending, aim in AIMS.items() if name.endswith(ending)}
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
     _say("")
-    if options.output == "json":
-        print(json.dumps({"name": "decide", "machine": machine, "figures": figures, "ratios": ratios, "aims": aims}))
-        return
-    print(f"decide: {machine}")
-    for name, value in figures.items():
-        print(f"  {name:60} {value:12,.2f}")
-    for name, value in ratios.items():
-        print(f"  {name:60} {value:12.3f}" + (f"   (aim {aims[name]})" if name in aims else ""))
+    result.show("decide", figures, ratios, aims, options.output)
 
 
 def plans(options: argparse.Namespace) -> Iterator[Plan]:
@@ -272,27 +262,18 @@ def plans(options: argparse.Namespace) -> Iterator[Plan]:
     for rules in policies:
         for transport in transports:
             rows = options.row or (["identity", "execution"] if rules else list(questions.ROWS))
-            binary = options.opa or _pinned()
+            binary = result.opa_of(options)
             yield Plan(binary, transport, rules, rows, rounds, seconds, options.parts)
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="end within 60 seconds")
+    parser = result.options(__doc__)
     parser.add_argument("--row", action="append", choices=list(questions.ROWS), help="only this way to ask")
     parser.add_argument("--rules", type=int, help="rules in the user policy, 0 for the example policy (default: both)")
     parser.add_argument("--transport", choices=["plain", "tls"], help="only this one (default: both)")
-    parser.add_argument("--opa", type=Path, help="an OPA binary (default: the pinned one)")
     parser.add_argument("--parts", action="store_true", help="also measure what each part of governance costs")
-    parser.add_argument("--output", choices=["table", "json"], default="table")
     return parser.parse_args()
-
-
-def _pinned() -> Path:
-    from app.local.tools import installed
-
-    return installed("opa")
 
 
 if __name__ == "__main__":

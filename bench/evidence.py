@@ -7,13 +7,10 @@ calls are made in process, without HTTP. Records are those of a governed OPA, wi
 
 from __future__ import annotations
 
-import argparse
 import base64
 import contextlib
 import gzip
 import json
-import os
-import platform
 import secrets
 import sqlite3
 import statistics
@@ -28,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.bundle import digest_of
-from bench import questions, stand
+from bench import questions, result, stand
 from bench.control import BUNDLE, Control, controlled, postgresql
 from bench.world import World
 
@@ -70,9 +67,9 @@ def count(batches: Sequence[Signed]) -> int:
     return sum(len(batch.entries) for batch in batches)
 
 
-def records(count: int, directory: Path) -> list[bytes]:
+def records(binary: Path, count: int, directory: Path) -> list[bytes]:
     """Lines of a governed OPA, of three ways to ask, each with a decision id of its own."""
-    with stand.running(_opa(), stand.composed(*stand.example("payments")), directory) as opa:
+    with stand.running(binary, stand.composed(*stand.example("payments")), directory) as opa:
         world = World(int(time.time()))
         opa.write(world.state(lease_seconds=3000))
         for row in ("identity", "execution", "warrant"):
@@ -98,8 +95,7 @@ def agent(lines: Sequence[bytes]) -> float:
 
     begun = time.process_time()
     for first, entries in cut(lines):
-        salts = [secrets.token_bytes(merkle.SALT) for _ in entries]
-        leaves = [merkle.leaf_hash(salt, entry) for salt, entry in zip(salts, entries, strict=True)]
+        leaves = merkle.leaf_hashes(secrets.token_bytes(merkle.SALT * len(entries)), entries)
         BatchStatement.describe(
             sidecar="spiffe://example.org/sidecar/payments/one", instance="i", file="f", first_entry=first,
             first_byte=0, entries=entries, leaves=leaves, previous="sha256:" + "0" * 64 if first else None,
@@ -117,15 +113,15 @@ def signed(control: Control, lines: Sequence[bytes], instance: str) -> list[Sign
     session = control.session(SYSTEM, SIDECAR)
     statements, parts, previous, byte = [], [], None, 0
     for first, entries in cut(lines):
-        salts = [secrets.token_bytes(merkle.SALT) for _ in entries]
+        salts = secrets.token_bytes(merkle.SALT * len(entries))
         batch = BatchStatement.describe(
             sidecar=session.identity, instance=instance, file="000001.log", first_entry=first, first_byte=byte,
-            entries=entries, leaves=[merkle.leaf_hash(salt, entry) for salt, entry in zip(salts, entries, strict=True)],
+            entries=entries, leaves=merkle.leaf_hashes(salts, entries),
             previous=previous, opa="sha256:" + "4" * 64, closed_at=datetime.now(UTC),
         )  # fmt: skip
         statements.append(batch.statement())
         previous, byte = payload_digest(statements[-1]), batch.last_byte
-        parts.append((entries, b"".join(salts)))
+        parts.append((entries, salts))
     with ThreadPoolExecutor(16) as pool:
         evidence = list(pool.map(session.sign, statements))
     made = []
@@ -214,24 +210,13 @@ def _median(times: int, work: Any) -> float:
 
 def main() -> None:
     """Run the benchmark and print its report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="end within 60 seconds")
-    parser.add_argument("--output", choices=["table", "json"], default="table")
-    options = parser.parse_args()
+    options = result.options(__doc__).parse_args()
     rounds, batches = (1, 10) if options.quick else (3, 40)
-    figures, ratios = measure(rounds, batches)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
-    if options.output == "json":
-        print(json.dumps({"name": "evidence", "machine": machine, "figures": figures, "ratios": ratios, "aims": AIMS}))
-        return
-    print(f"evidence: {machine}")
-    for name, value in figures.items():
-        print(f"  {name:60} {value:12,.2f}")
-    for name, value in ratios.items():
-        print(f"  {name:60} {value:12.3f}" + (f"   (aim {AIMS[name]})" if name in AIMS else ""))
+    figures, ratios = measure(result.opa_of(options), rounds, batches)
+    result.show("evidence", figures, ratios, AIMS, options.output)
 
 
-def measure(rounds: int, batches: int) -> tuple[dict[str, float], dict[str, float]]:
+def measure(opa: Path, rounds: int, batches: int) -> tuple[dict[str, float], dict[str, float]]:
     """Figures as medians over the rounds, and their ratios."""
     runs: dict[str, list[float]] = {}
 
@@ -241,7 +226,7 @@ def measure(rounds: int, batches: int) -> tuple[dict[str, float], dict[str, floa
 
     with tempfile.TemporaryDirectory(prefix="placet-bench-") as name:
         directory = Path(name)
-        lines = records(rounds * batches * _BATCH, directory / "opa")
+        lines = records(opa, rounds * batches * _BATCH, directory / "opa")
         note("record: bytes", statistics.mean(map(len, lines)))
         for turn in range(rounds):
             part = lines[turn * batches * _BATCH : (turn + 1) * batches * _BATCH]
@@ -249,7 +234,7 @@ def measure(rounds: int, batches: int) -> tuple[dict[str, float], dict[str, floa
             for kind in ("SQLite", "PostgreSQL"):
                 with contextlib.ExitStack() as stack:
                     url = stack.enter_context(postgresql()) if kind == "PostgreSQL" else None
-                    control = stack.enter_context(controlled(directory / f"{kind}-{turn}", url, _opa()))
+                    control = stack.enter_context(controlled(directory / f"{kind}-{turn}", url, opa))
                     made = signed(control, part, f"i{turn}")
                     raw = inserted(directory / f"raw-{turn}.db", made) if url is None else copied(url, made)
                     note(f"ingest with {kind}: raw records per s", raw)
@@ -280,12 +265,6 @@ def measure(rounds: int, batches: int) -> tuple[dict[str, float], dict[str, floa
 def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
-
-
-def _opa() -> Path:
-    from app.local.tools import installed
-
-    return installed("opa")
 
 
 if __name__ == "__main__":

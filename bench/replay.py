@@ -10,10 +10,8 @@ Both use all cores.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -35,7 +33,7 @@ from app.core.opa import Opa
 from app.core.replay import Replay, Verdict
 from app.core.shipped import shipped
 from app.local.replay_opa import Opas, ReplayOpa
-from bench import stand
+from bench import result, stand
 from bench.world import World, request
 
 AIMS = {"replay/evaluation": 0.8, "replay: records per s / 5000": 1.0}
@@ -88,20 +86,10 @@ class Stored:
 
 def main() -> None:
     """Run the benchmark and print its report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="end within 60 seconds")
-    parser.add_argument("--opa", type=Path, help="an OPA binary (default: the pinned one)")
-    parser.add_argument("--output", choices=["table", "json"], default="table")
-    options = parser.parse_args()
+    options = result.options(__doc__).parse_args()
     rounds, count = (3, 600) if options.quick else (7, 6_000)
-    figures, ratios = measure(Opa(options.opa or _pinned()), rounds, count)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
-    if options.output == "json":
-        print(json.dumps({"name": "replay", "machine": machine, "figures": figures, "ratios": ratios, "aims": AIMS}))
-        return
-    print(f"replay: {machine}")
-    for name, value in (figures | ratios).items():
-        print(f"  {name:50} {value:12,.2f}")
+    figures, ratios = measure(Opa(result.opa_of(options)), rounds, count)
+    result.show("replay", figures, ratios, AIMS, options.output)
 
 
 def measure(opa: Opa, rounds: int, count: int) -> tuple[dict[str, float], dict[str, float]]:
@@ -188,12 +176,6 @@ def seconds(work: Callable[[], None]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-def _pinned() -> Path:
-    from app.local.tools import installed
-
-    return installed("opa")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import sha256
 
 import msgspec
@@ -86,10 +86,9 @@ class Whole:
     leaves: list[bytes]
 
 
-def signed_by(signer: SignerIdentity, verify: StatementVerifier, body: bytes) -> Signed:
+def signed_by(signer: SignerIdentity, verify: StatementVerifier, offer: Offer) -> Signed:
     """The signature, its time and its place in the log. Raises `Denied`: nothing then proves who made this."""
-    offer = Offer.read(body)
-    payload = _payload(offer.evidence)
+    payload = payload_of(offer.evidence)
     policy = VerificationPolicy(identities=[signer])
     try:
         verified = verify(offer.evidence, subject=_claimed_root(payload), policy=policy, step=STEP)
@@ -108,7 +107,7 @@ def statement_of(signed: Signed) -> BatchStatement:
     return batch
 
 
-def _payload(evidence: bytes) -> bytes:
+def payload_of(evidence: bytes) -> bytes:
     """The statement in a Sigstore bundle; empty when there is none. Nothing is proved of it."""
     try:
         return base64.b64decode(strict_json.load_object(evidence)["dsseEnvelope"]["payload"], validate=True)
@@ -136,12 +135,10 @@ def whole_of(signed: Signed, batch: BatchStatement) -> Whole:
     if (count := raw.count(b"\n")) != batch.entries:
         raise _root(f"{count} entries, not {batch.entries}")
     entries = raw[:-1].split(b"\n")
-    if len(salts) != merkle.SALT * len(entries):
-        raise _root(f"{len(salts)} bytes of salts for {len(entries)} entries")
-    leaves = [
-        merkle.leaf_hash(salts[merkle.SALT * number : merkle.SALT * (number + 1)], entry)
-        for number, entry in enumerate(entries)
-    ]
+    try:
+        leaves = merkle.leaf_hashes(salts, entries)
+    except ValueError as error:
+        raise _root(str(error)) from error
     _require_same(batch, entries, leaves)
     return Whole(batch, sha256(raw).hexdigest(), raw, salts, leaves)
 
@@ -150,21 +147,7 @@ def _require_same(batch: BatchStatement, entries: list[bytes], leaves: list[byte
     """Root, counts and digests, computed anew."""
     if merkle.root(leaves).hex() != batch.root:
         raise _root("the root over these records and salts is another one")
-    found = BatchStatement.describe(
-        sidecar=batch.sidecar,
-        instance=batch.instance,
-        file=batch.file,
-        first_entry=batch.first_entry,
-        first_byte=batch.first_byte,
-        entries=entries,
-        leaves=leaves,
-        previous=batch.previous,
-        opa=batch.opa,
-        closed_at=batch.closed_at,
-        dropped=batch.dropped,
-    )
-    other = [one.name for one in fields(batch) if getattr(batch, one.name) != getattr(found, one.name)]
-    if other:
+    if other := batch.differing(entries, leaves):
         raise _root(f"the records say otherwise of {', '.join(other)}")
 
 

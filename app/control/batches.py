@@ -15,7 +15,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from app.control import enrolment, lineage, records, systems
-from app.control.batch_checks import STEP, Signed, Whole, signed_by, statement_of, whole_of
+from app.control.batch_checks import STEP, Offer, Signed, Whole, signed_by, statement_of, whole_of
 from app.control.lineage import Refused
 from app.control.plane import Plane
 from app.control.problems import Conflict
@@ -48,7 +48,7 @@ def take(plane: Plane, system: str, sidecar: str, body: bytes) -> Taken:
         enrolment.require_admitted(session, system, sidecar)
     signer = SignerIdentity(identity=sidecar_id(plane.settings.domain, system, sidecar), issuer=plane.identity_issuer)
     try:
-        signed = signed_by(signer, plane.verify_batch, body)
+        signed = signed_by(signer, plane.verify_batch, Offer.read(body))
     except Denied as denied:
         lineage.refuse(plane, Refused(system, sidecar, None, denied, body, stops=False))
         raise

@@ -6,12 +6,10 @@ that is bound to the one sidecar. An evicted sidecar has nothing: no identity, a
 
 from __future__ import annotations
 
-import hmac
 import logging
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
 
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
@@ -34,7 +32,6 @@ MAX_LIFETIME = 86400
 JOIN = "/api/v1/join"
 
 _PREFIX = "placet-join"
-_NOBODY = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def invite(
         id=secrets.token_hex(6),
         system=system,
         sidecar=sidecar,
-        secret_sha256=_hash(secret),
+        secret_sha256=tokens.hashed(secret),
         scopes=sorted(map(str, SIDECAR_SCOPES)),
         created_by=by.id,
         expires_at=now() + timedelta(seconds=lifetime_seconds),
@@ -80,10 +77,9 @@ def join(session: Session, presented: str, system: str, sidecar: str, address: s
     A refusal is a result and no exception, so that what was tried is kept: of a token whose secret was right, how
     often, when and from which `address`.
     """
-    prefix, _, rest = presented.partition("_")
-    identifier, _, secret = rest.partition("_")
-    row = session.get(JoinToken, identifier) if prefix == _PREFIX and tokens.is_id(identifier) else None
-    right = hmac.compare_digest(row.secret_sha256 if row else _NOBODY, _hash(secret))
+    identifier, secret = tokens.parts(presented, _PREFIX)
+    row = session.get(JoinToken, identifier) if identifier else None
+    right = tokens.is_secret(secret, row.secret_sha256 if row else None)
     if row is None or not right:
         log.warning("a join token that nobody made was presented from %s", address)
         return Joined(refused="this join token is not known here")
@@ -220,7 +216,3 @@ def _void_invitations(session: Session, system: str, sidecar: str) -> None:
     pending = (col(JoinToken.used_at).is_(None), col(JoinToken.void_at).is_(None))
     theirs = (col(JoinToken.system) == system, col(JoinToken.sidecar) == sidecar)
     session.execute(update(JoinToken).where(*theirs, *pending).values(void_at=now()))
-
-
-def _hash(secret: str) -> str:
-    return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -25,7 +25,7 @@ def export(plane: Plane, decision_id: str, only_system: str | None = None) -> by
     if batch.evidence is None or batch.salts is None or batch.leaves is None:
         raise _missing(f"the record of {decision_id} came without a signed batch")
     index = position(plane, whole)
-    leaves = _leaves(plane.objects.get(batch.leaves))
+    leaves = merkle.hashes(plane.objects.get(batch.leaves))
     salt = plane.objects.part(batch.salts, merkle.SALT * index, merkle.SALT)
     if len(leaves) != batch.entries or merkle.root(leaves).hex() != batch.root:
         raise Denied(Reason.PROOF_PATH, "the stored leaf hashes are not those of the batch", step=_STEP)
@@ -57,10 +57,6 @@ def sequence(plane: Plane, whole: Whole) -> int | None:
 def is_signed(batch: Batch) -> bool:
     """Whether records of the batch can be proved."""
     return batch.evidence is not None
-
-
-def _leaves(stored: bytes) -> list[bytes]:
-    return [stored[at : at + merkle.HASH] for at in range(0, len(stored), merkle.HASH)]
 
 
 def _release(plane: Plane, raw: bytes) -> ReleaseEvidence | None:

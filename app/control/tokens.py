@@ -70,18 +70,31 @@ class Access:
             raise Forbidden(f"this token is bound to the sidecar {self.sidecar} of {self.system}")
 
 
-def is_id(text: str) -> bool:
-    """Whether this may be the id of a token. A database fails at others, such as one with a NUL in it."""
-    return text.isascii() and text.isalnum()
+def parts(presented: str, prefix: str) -> tuple[str, str]:
+    """The id and the secret of a text `PREFIX_ID_SECRET`; the id is empty for what cannot be one.
+
+    A database fails at some texts, such as one with a NUL in it.
+    """
+    found, _, rest = presented.partition("_")
+    identifier, _, secret = rest.partition("_")
+    return (identifier if found == prefix and identifier.isascii() and identifier.isalnum() else ""), secret
+
+
+def is_secret(secret: str, expected: str | None) -> bool:
+    """Whether `secret` is the one with this hash. Takes as long where there is none."""
+    return hmac.compare_digest(expected or _NOBODY, hashed(secret))
+
+
+def hashed(secret: str) -> str:
+    """How secrets are kept."""
+    return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def authenticate(session: Session, presented: str) -> Access | None:
     """Whose token this is; None when it is malformed, unknown, wrong or revoked."""
-    prefix, _, rest = presented.partition("_")
-    identifier, _, secret = rest.partition("_")
-    token = session.get(ApiToken, identifier) if prefix == _PREFIX and is_id(identifier) else None
-    expected = token.secret_sha256 if token else _NOBODY
-    right = hmac.compare_digest(expected, _hash(secret))
+    identifier, secret = parts(presented, _PREFIX)
+    token = session.get(ApiToken, identifier) if identifier else None
+    right = is_secret(secret, token.secret_sha256 if token else None)
     return _access(token) if token and right else None
 
 
@@ -136,7 +149,7 @@ def issue(
     token = ApiToken(
         id=secrets.token_hex(6),
         name=name,
-        secret_sha256=_hash(secret),
+        secret_sha256=hashed(secret),
         scopes=sorted({str(scope) for scope in scopes}),
         system=system,
         sidecar=sidecar,
@@ -181,7 +194,3 @@ def _access(token: ApiToken) -> Access | None:
     known = {str(scope) for scope in Scope}
     scopes = frozenset(Scope(scope) for scope in token.scopes if scope in known)
     return Access(token.id, token.name, scopes, token.system, token.sidecar)
-
-
-def _hash(secret: str) -> str:
-    return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

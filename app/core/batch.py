@@ -7,7 +7,7 @@ that OPA wrote. The statement is RFC 8785 bytes; whoever reads one demands exact
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -166,25 +166,29 @@ class BatchStatement:
         }
         return statements.statement([statements.resource(SUBJECT, self.root)], PREDICATE, predicate)
 
+    def differing(self, entries: Sequence[bytes], leaves: Sequence[bytes]) -> list[str]:
+        """The members of which these entries and their leaves say otherwise. Raises `Denied` as `describe` does."""
+        found = BatchStatement.describe(
+            sidecar=self.sidecar,
+            instance=self.instance,
+            file=self.file,
+            first_entry=self.first_entry,
+            first_byte=self.first_byte,
+            entries=entries,
+            leaves=leaves,
+            previous=self.previous,
+            opa=self.opa,
+            closed_at=self.closed_at,
+            dropped=self.dropped,
+        )
+        return [one.name for one in fields(self) if getattr(self, one.name) != getattr(found, one.name)]
+
     def matches(self, entries: Sequence[bytes], leaves: Sequence[bytes]) -> bool:
         """Whether everything that this batch says of its entries is what these entries and their leaves say."""
         try:
-            found = BatchStatement.describe(
-                sidecar=self.sidecar,
-                instance=self.instance,
-                file=self.file,
-                first_entry=self.first_entry,
-                first_byte=self.first_byte,
-                entries=entries,
-                leaves=leaves,
-                previous=self.previous,
-                opa=self.opa,
-                closed_at=self.closed_at,
-                dropped=self.dropped,
-            )
+            return not self.differing(entries, leaves)
         except Denied:
             return False
-        return found == self
 
     @classmethod
     def _of(cls, predicate: Predicate) -> BatchStatement:

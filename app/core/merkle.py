@@ -21,6 +21,21 @@ def leaf_hash(salt: bytes, raw: bytes) -> bytes:
     return sha256(b"\x00" + salt + raw).digest()
 
 
+def leaf_hashes(salts: bytes, entries: Sequence[bytes]) -> list[bytes]:
+    """The leaf hash of each entry, with its salt of `salts`, which stand one after the other.
+
+    Raises `ValueError` unless there are as many salts as entries.
+    """
+    if len(salts) != SALT * len(entries):
+        raise ValueError(f"{len(salts)} bytes of salts for {len(entries)} entries")
+    return [leaf_hash(salts[SALT * at : SALT * (at + 1)], entry) for at, entry in enumerate(entries)]
+
+
+def hashes(joined: bytes) -> list[bytes]:
+    """Hashes that stand one after the other."""
+    return [joined[at : at + HASH] for at in range(0, len(joined), HASH)]
+
+
 def root(leaves: Sequence[bytes]) -> bytes:
     """The root over leaf hashes; that of no leaf is the hash of nothing."""
     if not leaves:

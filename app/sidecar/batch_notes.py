@@ -52,7 +52,11 @@ class Batch:
     def check(self, records: Path) -> None:
         """Raise `PlacetError` when the records are no longer what this batch commits to."""
         entries = self.raw(records)[:-1].split(b"\n")
-        if not self.says.matches(entries, leaves(self.salts, entries)):
+        try:
+            whole = self.says.matches(entries, merkle.leaf_hashes(self.salts, entries))
+        except ValueError:  # as many salts as there were entries, and now there are not as many
+            whole = False
+        if not whole:
             says = self.says
             raise PlacetError(
                 f"bytes {says.first_byte} to {says.last_byte} of {records / says.file} are not the records that "
@@ -145,15 +149,6 @@ class Notes:
 
     def _advice(self) -> str:
         return f"restore it, or delete {self._instance_file} to go on as a new instance"
-
-
-def leaves(salts: bytes, entries: list[bytes]) -> list[bytes]:
-    """The leaf hash of each entry, with its salt. As many as there are salts for."""
-    size = merkle.SALT
-    return [
-        merkle.leaf_hash(salts[at : at + size], entry)
-        for at, entry in zip(range(0, len(salts), size), entries, strict=False)
-    ]
 
 
 def _follows(before: Batch, after: Batch) -> bool:

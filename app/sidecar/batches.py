@@ -14,7 +14,7 @@ from app.core import merkle
 from app.core.batch import BatchStatement
 from app.core.errors import PlacetError
 from app.sidecar import record_origin
-from app.sidecar.batch_notes import Batch, Notes, leaves
+from app.sidecar.batch_notes import Batch, Notes
 from app.sidecar.shipper import Lines, Progress, whole_lines
 
 #: Seconds that the first entry of a batch waits for others.
@@ -59,7 +59,7 @@ class Cutter:
                 first_entry=last.says.next_entry if last else 0,
                 first_byte=place.first,
                 entries=entries,
-                leaves=leaves(salts, entries),
+                leaves=merkle.leaf_hashes(salts, entries),
                 previous=last.digest if last else None,
                 opa=record_origin.opa_of(place.path) or self._opa,
                 closed_at=datetime.now(UTC),

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.core import strict_json
+from app.core.batch import MAX_BYTES
+from app.core.batch_form import MAX_ENTRIES
 from app.core.errors import PlacetError
 from app.core.files import write_atomically
 from app.sidecar import record_origin
 from app.sidecar.control_plane import ControlPlane
-
-#: Bytes of records in one batch at most; a single longer line goes alone.
-_BATCH = 2 * 1024 * 1024
-_BATCH_LINES = 1000
 
 
 class Shipper:
@@ -133,7 +131,7 @@ def whole_lines(path: Path, first: int, complete: bool) -> Lines:
         for number, line in enumerate(file):
             if not line.endswith(b"\n") and not complete:
                 break
-            if lines and (len(lines) + len(line) > _BATCH or number == _BATCH_LINES):
+            if lines and (len(lines) + len(line) > MAX_BYTES or number == MAX_ENTRIES):
                 return Lines(bytes(lines), True)
             lines += line if line.endswith(b"\n") else line + b"\n"
     return Lines(bytes(lines), False)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from app.control.batch_checks import STEP, Signed, signed_by, statement_of
+from app.control.batch_checks import STEP, Offer, Signed, payload_of, signed_by, statement_of
 from app.control.fsck.tables import Row
 from app.control.plane import StatementVerifier
 from app.control.records import Span
@@ -95,15 +93,11 @@ class Signers:
             return self._by(claimed, evidence)
 
     def _by(self, identity: str, evidence: bytes) -> tuple[Signed, BatchStatement]:
-        try:
-            offer = {"records": "", "salts": "", "evidence": evidence.decode()}
-        except UnicodeDecodeError as error:
-            raise Denied(Reason.BATCH_INVALID, "the evidence is not UTF-8", step=STEP) from error
-        body = json.dumps(offer).encode()
+        offer = Offer("", "", evidence)  # what it came with is checked apart
         refusal: Denied | None = None
         for issuer in self.issuers:
             try:
-                signed = signed_by(SignerIdentity(identity=identity, issuer=issuer), self.verify, body)
+                signed = signed_by(SignerIdentity(identity=identity, issuer=issuer), self.verify, offer)
                 return signed, statement_of(signed)
             except Denied as denied:
                 refusal = denied
@@ -120,7 +114,6 @@ def is_signed(row: Row) -> bool:
 def _speaks_of(evidence: bytes) -> str:
     """The sidecar that a statement names; nothing is proved of it."""
     try:
-        payload = base64.b64decode(strict_json.load_object(evidence)["dsseEnvelope"]["payload"], validate=True)
-        return str(strict_json.load_object(payload)["predicate"]["sidecar"])
+        return str(strict_json.load_object(payload_of(evidence))["predicate"]["sidecar"])
     except (ValueError, LookupError, TypeError):
         return ""

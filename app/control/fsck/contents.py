@@ -87,7 +87,7 @@ class Contents:
         if body is None:
             self._missing("leaves", due)
         elif body != whole:
-            stored = _split(body)
+            stored = merkle.hashes(body)
             wrong = [at for at, leaf in enumerate(leaves) if at >= len(stored) or stored[at] != leaf]
             self._damaged(due, _digest(whole), body, f"leaf {_some(wrong)}" if wrong else "there are more leaves")
 
@@ -97,7 +97,7 @@ class Contents:
         Gives the bytes of the records where they begin; None: nobody knows.
         """
         stored, intact = self.addressed("leaves")
-        leaves = _split(stored or b"")
+        leaves = merkle.hashes(stored or b"")
         if merkle.root(leaves).hex() != self.claims.root:
             if intact:
                 self._of_row("leaves", "the stored leaf hashes do not make the batch's root")
@@ -174,16 +174,12 @@ def entries_of(raw: bytes, salts: bytes) -> tuple[list[bytes], list[bytes]] | No
     entries = raw[:-1].split(b"\n")
     if not raw.endswith(b"\n") or len(salts) != merkle.SALT * len(entries):
         return None
-    return entries, [_leaf(salts, at, entry) for at, entry in enumerate(entries)]
+    return entries, merkle.leaf_hashes(salts, entries)
 
 
 def _leaf(salts: bytes, at: int, entry: bytes) -> bytes:
     salt = salts[merkle.SALT * at : merkle.SALT * (at + 1)]
     return merkle.leaf_hash(salt, entry) if len(salt) == merkle.SALT else b""
-
-
-def _split(stored: bytes) -> list[bytes]:
-    return [stored[at : at + merkle.HASH] for at in range(0, len(stored), merkle.HASH)]
 
 
 def _some(numbers: Iterable[int]) -> str:

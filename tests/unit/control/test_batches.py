@@ -18,7 +18,7 @@ import pytest
 from sqlmodel import select
 
 from app.control import batches, lineage, records
-from app.control.batch_checks import MAX_BODY, signed_by
+from app.control.batch_checks import MAX_BODY, Offer
 from app.control.enrolment import evict
 from app.control.plane import Plane
 from app.control.settings import Settings
@@ -399,7 +399,7 @@ def test_a_large_body_of_small_values_is_refused_before_they_are_made():
         for body in (f'{{"records": {many}}}', many, f'{{"more": {many}}}', json.dumps(texts | {"evidence": many})):
             tracemalloc.start()
             with pytest.raises(Denied) as denied:
-                signed_by(None, None, body.encode())
+                Offer.read(body.encode())
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert denied.value.reason == Reason.BATCH_MALFORMED

@@ -4,9 +4,9 @@ import json
 from concurrent.futures import Future
 from hashlib import sha256
 
+from app.core import merkle
 from app.core.batch import payload_digest
 from app.core.reason_codes import Reason
-from app.sidecar.batch_notes import leaves
 from app.sidecar.control_plane import Conflict, NotAccepted
 
 SIDECAR = "spiffe://example.org/sidecar/payments/till"
@@ -84,7 +84,7 @@ class Plane:
         if self.broken:
             raise Conflict("a break is open", Reason.LINEAGE_BROKEN)
         entries = raw[:-1].split(b"\n")
-        if not raw.endswith(b"\n") or not says.matches(entries, leaves(salts, entries)):
+        if not raw.endswith(b"\n") or not says.matches(entries, merkle.leaf_hashes(salts, entries)):
             self._break(Reason.BATCH_ROOT)
         mine = [batch for batch in self.taken if batch[0].instance == says.instance]
         if any(one == says and known == digest for one, known in mine):

@@ -213,10 +213,10 @@ def test_nothing_is_deleted_while_it_is_not_acknowledged(tmp_path, plane, ship):
 
 
 def test_batches_are_bounded_and_a_longer_line_goes_alone(tmp_path, plane, ship):
-    long = b'{"x":"' + b"y" * (module._BATCH + 10) + b'"}\n'
-    write(tmp_path, 1, lines(module._BATCH_LINES + 1) + long + lines(1))
+    long = b'{"x":"' + b"y" * (module.MAX_BYTES + 10) + b'"}\n'
+    write(tmp_path, 1, lines(module.MAX_ENTRIES + 1) + long + lines(1))
     drain(ship)
-    assert [raw.count(b"\n") for _, _, raw in plane.batches] == [module._BATCH_LINES, 1, 1, 1]
+    assert [raw.count(b"\n") for _, _, raw in plane.batches] == [module.MAX_ENTRIES, 1, 1, 1]
     assert plane.batches[2][2] == long
 
 
