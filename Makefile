@@ -76,8 +76,8 @@ test: test-rego test-python ## Run all tests: Rego with coverage, then Python wi
 .PHONY: test-rego
 test-rego: tools
 	@for part in rego/placet rego/authz bundles/*/; do \
-	  printf 'opa test %s: ' "$$part"; $(OPA) test $$part; \
-	  $(OPA) test --verbose --coverage --threshold 100 $$part >/dev/null; \
+	  printf 'opa test %s: ' "$$part"; $(OPA) test --timeout 60s $$part; \
+	  $(OPA) test --timeout 60s --verbose --coverage --threshold 100 $$part >/dev/null; \
 	done
 	@printf 'opa test rego/replay: '; $(OPA) test rego/replay # it fails on purpose where an outcome is not known
 

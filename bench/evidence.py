@@ -1,6 +1,7 @@
 """What evidence costs: cutting, committing, checking and storing records; and what a proof and its verification take.
 
 Rivals in the same run: a raw COPY of the same bytes into one column of PostgreSQL, and one INSERT of them into SQLite.
+With PostgreSQL two sidecars send at once, and two connections copy. fsck is asked of what came in.
 The control plane makes all its checks (signature, log, sequence, root, counts) on batches that a real Sigstore signed;
 calls are made in process, without HTTP. Records are those of a governed OPA, with other decision ids.
 """
@@ -12,14 +13,12 @@ import contextlib
 import gzip
 import json
 import secrets
-import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from typing import Any
 from app.core.bundle import digest_of
 from bench import questions, result, stand
 from bench.control import BUNDLE, Control, controlled, postgresql
+from bench.raw_stores import Signed, copied, inserted, together
 from bench.world import World
 
 AIMS = {
@@ -35,18 +35,12 @@ AIMS = {
     "agent: records per s / 20000": 1.0,
     "stored: aim of 900 bytes / bytes a record": 1.0,
     "proof: aim of 10 ms / verification": 1.0,
+    "fsck: aim of 20 s / 1,000,000 records in one process": 1.0,
 }
 
-SYSTEM, SIDECAR = "payments", "one"
+SYSTEM, SIDECARS = "payments", ("one", "two")
+SIDECAR = SIDECARS[0]
 _BATCH = 1000
-
-
-@dataclass(frozen=True)
-class Signed:
-    """A batch as it is sent."""
-
-    entries: Sequence[bytes]
-    body: bytes
 
 
 def cut(lines: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:
@@ -60,11 +54,6 @@ def cut(lines: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:
             first, size = number, 0
         size += len(line) + 1
     yield first, lines[first:]
-
-
-def count(batches: Sequence[Signed]) -> int:
-    """How many records are in them."""
-    return sum(len(batch.entries) for batch in batches)
 
 
 def records(binary: Path, count: int, directory: Path) -> list[bytes]:
@@ -105,12 +94,12 @@ def agent(lines: Sequence[bytes]) -> float:
     return len(lines) / (time.process_time() - begun)
 
 
-def signed(control: Control, lines: Sequence[bytes], instance: str) -> list[Signed]:
+def signed(control: Control, lines: Sequence[bytes], instance: str, sidecar: str = SIDECAR) -> list[Signed]:
     """Batches that follow each other, signed at the same time as an agent does."""
     from app.core import merkle
     from app.core.batch import BatchStatement, payload_digest
 
-    session = control.session(SYSTEM, SIDECAR)
+    session = control.session(SYSTEM, sidecar)
     statements, parts, previous, byte = [], [], None, 0
     for first, entries in cut(lines):
         salts = secrets.token_bytes(merkle.SALT * len(entries))
@@ -131,51 +120,43 @@ def signed(control: Control, lines: Sequence[bytes], instance: str) -> list[Sign
             "salts": base64.b64encode(salts).decode(),
             "evidence": bundle.decode(),
         }
-        made.append(Signed(entries, json.dumps(body).encode()))
+        made.append(Signed(sidecar, entries, json.dumps(body).encode()))
     return made
+
+
+def batches_of(control: Control, lines: Sequence[bytes], instance: str, sidecars: Sequence[str]) -> list[Signed]:
+    """The lines as batches of these sidecars, the same number of each."""
+    size = -(-len(lines) // len(sidecars))
+    parts = [lines[at : at + size] for at in range(0, len(lines), size)]
+    return [one for part, name in zip(parts, sidecars, strict=True) for one in signed(control, part, instance, name)]
 
 
 def ingest(control: Control, batches: Sequence[Signed]) -> float:
     """Records a second that the control plane takes."""
     from app.control.batches import take
 
+    def all_of(some: Sequence[Signed]) -> None:
+        for batch in some:
+            take(control.plane, SYSTEM, batch.sidecar, batch.body)
+
+    return together(all_of, batches)
+
+
+def checked(control: Control, number: int) -> float:
+    """Seconds that fsck would take for 1,000,000 records, all its checks on, in one process."""
+    from functools import partial
+
+    from app.control import fsck
+    from cli.server import _batch_verifier
+
+    verifier = partial(_batch_verifier, control.sigstore.trust_config)
     begun = time.perf_counter()
-    for batch in batches:
-        take(control.plane, SYSTEM, SIDECAR, batch.body)
-    return count(batches) / (time.perf_counter() - begun)
-
-
-def copied(url: str, batches: Sequence[Signed]) -> float:
-    """Records a second that PostgreSQL takes by COPY into one column of bytes, one transaction a batch."""
-    import psycopg
-
-    with psycopg.connect(url.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
-        connection.execute("CREATE TABLE raw (line bytea NOT NULL)")
-        begun = time.perf_counter()
-        for batch in batches:
-            with (
-                connection.transaction(),
-                connection.cursor() as cursor,
-                cursor.copy("COPY raw (line) FROM STDIN (FORMAT BINARY)") as copy,
-            ):
-                copy.set_types(["bytea"])
-                for entry in batch.entries:
-                    copy.write_row((entry,))
-        return count(batches) / (time.perf_counter() - begun)
-
-
-def inserted(path: Path, batches: Sequence[Signed]) -> float:
-    """Records a second that SQLite takes into one column, one transaction a batch."""
-    lines = [[(entry,) for entry in batch.entries] for batch in batches]
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("CREATE TABLE raw (line BLOB NOT NULL)")
-        begun = time.perf_counter()
-        for entries in lines:
-            with connection:
-                connection.executemany("INSERT INTO raw VALUES (?)", entries)
-        return count(batches) / (time.perf_counter() - begun)
+    found: list[fsck.Finding] = []
+    report = fsck.check(fsck.Means(control.plane.settings, (control.url,), verifier), found.append)
+    taken = time.perf_counter() - begun
+    if report.decisions != number or {one.kind for one in found} > {"missing"}:  # the trust state was never archived
+        raise SystemExit(f"fsck of {report.decisions} of {number} records finds {found[:3]}")
+    return taken / number * 1_000_000
 
 
 def proof(control: Control, batches: Sequence[Signed]) -> dict[str, float]:
@@ -235,11 +216,13 @@ def measure(opa: Path, rounds: int, batches: int) -> tuple[dict[str, float], dic
                 with contextlib.ExitStack() as stack:
                     url = stack.enter_context(postgresql()) if kind == "PostgreSQL" else None
                     control = stack.enter_context(controlled(directory / f"{kind}-{turn}", url, opa))
-                    made = signed(control, part, f"i{turn}")
+                    made = batches_of(control, part, f"i{turn}", SIDECARS if url else SIDECARS[:1])
                     raw = inserted(directory / f"raw-{turn}.db", made) if url is None else copied(url, made)
                     note(f"ingest with {kind}: raw records per s", raw)
                     note(f"ingest with {kind}: records per s", ingest(control, made))
                     note(f"stored with {kind}: bytes a record", control.stored_bytes(url) / len(part))
+                    if url is not None:
+                        note("fsck: s of 1,000,000 records", checked(control, len(part)))
                     if kind == "SQLite":
                         for figure, value in proof(control, made).items():
                             note(figure, value)
@@ -258,6 +241,7 @@ def measure(opa: Path, rounds: int, batches: int) -> tuple[dict[str, float], dic
         "agent: records per s / 20000": figures["agent: records per s"] / 20_000,
         "stored: aim of 900 bytes / bytes a record": 900 / figures["stored with PostgreSQL: bytes a record"],
         "proof: aim of 10 ms / verification": 10 / figures["proof: ms to verify"],
+        "fsck: aim of 20 s / 1,000,000 records in one process": 20 / figures["fsck: s of 1,000,000 records"],
     }
     return figures, {name: round(value, 3) for name, value in ratios.items()}
 

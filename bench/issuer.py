@@ -152,6 +152,7 @@ def trust_state(
         },
         "environment": {"required": {}, "attesters": {}, "results": [], "revoked": {}},
         "segments": None,
+        "workflows": {},
         "modes": {"shadow": [], "break_glass": []},
     } | changes
     return {

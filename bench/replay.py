@@ -5,7 +5,8 @@
 A real OPA decides requests of the `payments` example and records them. Then, alternating: replay makes the records
 again, from their bytes to the verdicts; and the same OPA evaluates the same requests in the same query, as nobody could
 who has records alone: with the tokens as they were sent, whose checks it caches, and with the trust state in its store.
-Both use all cores.
+Both use all cores. Then the same records from a control plane on SQLite, a process of its own: read one request a
+record, read in bulk, and replayed as they come.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from app.core.opa import Opa
 from app.core.replay import Replay, Verdict
 from app.core.shipped import shipped
 from app.local.replay_opa import Opas, ReplayOpa
-from bench import result, stand
+from bench import feed, result, stand
 from bench.world import World, request
 
 AIMS = {"replay/evaluation": 0.8, "replay: records per s / 5000": 1.0}
@@ -88,7 +89,9 @@ def main() -> None:
     """Run the benchmark and print its report."""
     options = result.options(__doc__).parse_args()
     rounds, count = (3, 600) if options.quick else (7, 6_000)
-    figures, ratios = measure(Opa(result.opa_of(options)), rounds, count)
+    opa = Opa(result.opa_of(options))
+    figures, ratios = measure(opa, rounds, count)
+    measure_feed(opa, count, figures, ratios)
     result.show("replay", figures, ratios, AIMS, options.output)
 
 
@@ -109,6 +112,30 @@ def measure(opa: Opa, rounds: int, count: int) -> tuple[dict[str, float], dict[s
     ratios["replay/evaluation"] = ratios["mixed: replay/evaluation"]
     ratios["replay: records per s / 5000"] = round(figures["mixed: replay, records per s"] / 5_000, 3)
     return figures, ratios
+
+
+def measure_feed(opa: Opa, count: int, figures: dict[str, float], ratios: dict[str, float]) -> None:
+    """Records per second from a control plane: read one by one (fewer, as it is slow), in bulk, and replayed."""
+    recorded = record(opa, list(KINDS.values()), count)
+    few = min(count, 400)
+    with feed.stored(recorded.records, [recorded.archived]) as control, Opas(opa) as opas:
+        stored = Stored(recorded)
+        replay = Replay(stored, opas.engine)
+        again(replay, recorded)  # fills caches
+
+        def replayed() -> None:
+            found = list(replay.replay(control.source().feed({"system": "bench"})))
+            if {one.verdict for one in found} != {Verdict.SAME} or len(found) != count:
+                raise RuntimeError("replay does not give what OPA gave")
+
+        figures["control plane: one by one, records per s"] = round(few / seconds(lambda: control.one_by_one(few)), 1)
+        figures["control plane: in bulk, records per s"] = round(count / seconds(control.in_bulk), 1)
+        memory = count / seconds(lambda: again(replay, recorded))
+        figures["control plane: replay, records per s"] = round(count / seconds(replayed), 1)
+    ratios["control plane: in bulk/one by one"] = round(
+        figures["control plane: in bulk, records per s"] / figures["control plane: one by one, records per s"], 2
+    )
+    ratios["control plane: replay/from memory"] = round(figures["control plane: replay, records per s"] / memory, 3)
 
 
 def record(opa: Opa, kinds: list[Callable[[World], dict[str, Any]]], count: int) -> Recorded:
@@ -171,7 +198,7 @@ def again(replay: Replay, recorded: Recorded) -> None:
         raise RuntimeError("replay does not give what OPA gave")
 
 
-def seconds(work: Callable[[], None]) -> float:
+def seconds(work: Callable[[], object]) -> float:
     """How long it takes."""
     began = time.perf_counter()
     work()

@@ -228,6 +228,7 @@ class World:
                 "revoked": {},
             },
             "segments": None,
+            "workflows": {},
             "modes": {"shadow": [], "break_glass": []},
         } | changes
 

@@ -6,7 +6,7 @@ The token comes from a file or from PLACET_TOKEN, never from the arguments, whic
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,9 +45,15 @@ TAKES_AN_ID = {"ignore_unknown_options": True}
 #: Seconds: to connect, and for an answer (the server may check a policy of 10,000 rules first).
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 180.0
+#: Seconds of silence after which a stream is taken for broken: it gives a sign of life more often.
+STREAM_TIMEOUT = 45.0
 
 _MAX_TOKEN = 4096
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+#: A parameter of a question: given once, once for each text, or not at all.
+Param = str | int | Sequence[str] | None
 
 
 class ControlPlane:
@@ -65,14 +71,32 @@ class ControlPlane:
     ) -> None:
         self._client.close()
 
-    def get(self, path: str, **params: str | int | None) -> Any:
+    def get(self, path: str, **params: Param) -> Any:
         """GET; parameters that are None are left out."""
         return self._send("GET", path, params=_given(params))
 
-    def get_bytes(self, path: str) -> bytes | None:
+    def get_bytes(self, path: str, **params: Param) -> bytes | None:
         """GET the bytes of an answer, whatever they are; None where there is nothing (404)."""
-        answer: bytes | None = self._send("GET", path, raw=True)
+        answer: bytes | None = self._send("GET", path, raw=True, params=_given(params))
         return answer
+
+    def lines(self, path: str, headers: Mapping[str, str], **params: Param) -> Iterator[str]:
+        """GET an answer that does not end, by line; ends when the connection does."""
+        import httpx
+
+        timeout = httpx.Timeout(STREAM_TIMEOUT, connect=CONNECT_TIMEOUT)
+        try:
+            with self._client.stream(
+                "GET", path, params=_given(params), headers=dict(headers), timeout=timeout
+            ) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _failure(response, self._server)
+                yield from response.iter_lines()
+        except httpx.ConnectError as error:
+            raise PlacetError(f"cannot reach the control plane at {self._server}: {error}") from error
+        except httpx.HTTPError:
+            return
 
     def post(self, path: str, *, json: Any, idempotency_key: str | None = None) -> Any:
         """POST a JSON document. With an idempotency key, to do it again is to do it once."""
@@ -83,7 +107,7 @@ class ControlPlane:
         """PUT a JSON document."""
         return self._send("PUT", path, json=json)
 
-    def delete(self, path: str, **params: str | int | None) -> Any:
+    def delete(self, path: str, **params: Param) -> Any:
         """DELETE."""
         return self._send("DELETE", path, params=_given(params))
 
@@ -152,7 +176,7 @@ def api_token(file: Path | None) -> str:
     return token
 
 
-def _given(params: Mapping[str, str | int | None]) -> dict[str, str | int]:
+def _given(params: Mapping[str, Param]) -> dict[str, str | int | Sequence[str]]:
     return {name: value for name, value in params.items() if value is not None}
 
 

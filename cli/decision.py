@@ -14,49 +14,50 @@ import typer
 
 from app.core.errors import PlacetError, UsageError
 from cli import client
-from cli.output import Output, OutputOption, emit, messages, say
+from cli.decision_export import export
+from cli.decision_tail import follow_decisions
+from cli.filter_options import Filters, chosen, with_filters
+from cli.impact import impact
+from cli.output import Output, OutputOption, emit, escaped, json_text, messages, say
 
 if TYPE_CHECKING:
     from app.core.replay import Replayed
 
 app = typer.Typer()
 
-SystemOption = Annotated[str | None, typer.Option(help="Of this system alone.", show_default=False)]
-OutcomeOption = Annotated[str | None, typer.Option(help="allow, deny or unreadable.", show_default=False)]
-SinceOption = Annotated[str | None, typer.Option(help="From this time on, RFC 3339.", show_default=False)]
-UntilOption = Annotated[str | None, typer.Option(help="Before this time, RFC 3339.", show_default=False)]
-TextOption = Annotated[str | None, typer.Option(help="With this text in the record.", show_default=False)]
-ModeOption = Annotated[str | None, typer.Option(help="shadow, break-glass or any.", show_default=False)]
-ExecutionOption = Annotated[str | None, typer.Option(help="Of this execution.", show_default=False)]
-
 _COLUMNS = ["decision_id", "time", "system", "outcome", "action", "resource", "reasons"]
 #: Seconds after which a replay says how far it is, and between two such lines.
 _PATIENCE = 2.0
 
 
-@app.command("list", epilog="Example: placet decision list --system payments --outcome deny --output json")
+@app.command(
+    "list",
+    epilog="Examples: placet decision list --system payments --outcome deny --output json  ·  "
+    "placet decision list --text 'invoice in-7' --where input.context.amount=40 --since 7d  ·  "
+    "placet decision list --saved refusals --follow",
+)
+@with_filters
 def list_(
-    system: SystemOption = None,
-    outcome: OutcomeOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    text: TextOption = None,
-    mode: ModeOption = None,
-    execution: ExecutionOption = None,
-    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 50,
+    filters: Filters,
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many. Default: 50, and all that --follow sees.", min=1)
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what arrives, until Ctrl-C.")] = False,
     server: client.ServerOption = None,
     token_file: client.TokenFileOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List decisions, newest first. As JSON, each is a line of its own."""
+    """List decisions, newest first; or as they arrive. As JSON, each is a line of its own."""
     from cli.decision_sources import FromControlPlane
 
-    filters = _filters(system, outcome, since, until, text, mode, execution)
     with client.connect(server, token_file) as plane:
-        found = FromControlPlane(plane).pages(filters, limit)
+        if follow:
+            follow_decisions(plane, filters, limit, output)
+            return
+        found = FromControlPlane(plane).pages(filters, limit or 50)
         if output is Output.JSON:
             for one in found:
-                sys.stdout.write(json.dumps(one, ensure_ascii=False) + "\n")
+                sys.stdout.write(json_text(one) + "\n")
         else:
             emit(list(found), output, columns=_COLUMNS)
 
@@ -88,17 +89,12 @@ def show(
     "--system payments --since 2026-11-01T00:00:00Z  ·  placet decision replay --from-files records.log "
     "--bundle payments.tar.gz --states states/"
 )
+@with_filters
 def replay(
+    filters: Filters,
     decision: Annotated[
         list[str] | None, typer.Argument(metavar="[ID]...", help="Decisions, by id.", show_default=False)
     ] = None,
-    system: SystemOption = None,
-    outcome: OutcomeOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    text: TextOption = None,
-    mode: ModeOption = None,
-    execution: ExecutionOption = None,
     limit: Annotated[int | None, typer.Option(help="At most so many of the newest.", min=1, show_default=False)] = None,
     from_files: Annotated[
         Path | None, typer.Option("--from-files", metavar="RECORDS", help="Records in a file, and no server.")
@@ -124,11 +120,12 @@ def replay(
     """
     from cli.decision_sources import FromControlPlane, FromFiles
 
-    filters = _filters(system, outcome, since, until, text, mode, execution)
-    asked = [name for name, value in {**filters, "limit": limit}.items() if value is not None]
+    asked = chosen({**filters, "limit": limit})
     if from_files is not None:
         if asked:
-            raise UsageError(f"--{asked[0]} asks a control plane; with --from-files name decisions by their ids")
+            raise UsageError(
+                f"--{asked[0].replace('_', '-')} asks a control plane; with --from-files name decisions by their ids"
+            )
         files = FromFiles(bundle or [], states)
         counts = _replay(files, files.records(from_files, set(decision or [])), opa, output)
         if files.others:
@@ -140,9 +137,19 @@ def replay(
             raise UsageError("name decisions by their ids, or give a filter, such as --system payments")
         with client.connect(server, token_file) as plane:
             stored = FromControlPlane(plane)
-            ids = iter(decision) if decision else (one["decision_id"] for one in stored.pages(filters, limit))
-            counts = _replay(stored, stored.records(ids), opa, output)
+            records = stored.records(iter(decision)) if decision else stored.feed(filters, limit)
+            counts = _replay(stored, records, opa, output)
     _judge(counts, allow_unavailable)
+
+
+app.command(
+    epilog="Examples: placet decision export --system payments --since 7d --format parquet -o week.parquet  ·  "
+    "placet decision export --outcome deny --format jsonl --records -o denials.jsonl"
+)(with_filters(export))
+app.command(
+    epilog="Examples: placet decision impact --system payments --release sha256:… --since 7d --record  ·  "
+    "placet decision impact --system payments --bundle payments.tar.gz --since 24h --max-changed 2%"
+)(impact)
 
 
 def _replay(parts: Any, records: Iterable[bytes], opa: Path | None, output: Output) -> Counter[str]:
@@ -167,7 +174,7 @@ def _replay(parts: Any, records: Iterable[bytes], opa: Path | None, output: Outp
 
 def _print(one: Replayed, output: Output) -> None:
     if output is Output.JSON:
-        sys.stdout.write(one.line() + "\n")
+        sys.stdout.write(escaped(one.line()) + "\n")
     elif one.reason is not None:
         emit(
             {
@@ -201,23 +208,3 @@ def _judge(counts: Counter[str], allow_unavailable: bool) -> None:
         raise PlacetError(f"{Reason.REPLAY_UNAVAILABLE}: {counts['unavailable']} records could not be replayed")
     if not counts:
         raise PlacetError("there was no decision record to replay")
-
-
-def _filters(
-    system: str | None,
-    outcome: str | None,
-    since: str | None,
-    until: str | None,
-    text: str | None,
-    mode: str | None,
-    execution: str | None,
-) -> dict[str, str | None]:
-    return {
-        "system": system,
-        "outcome": outcome,
-        "since": since,
-        "until": until,
-        "text": text,
-        "mode": mode,
-        "execution": execution,
-    }

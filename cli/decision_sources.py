@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,8 @@ from cli.output import say
 
 #: Decisions of one page of the API, and records that are fetched at a time.
 _PAGE, _TOGETHER = 200, 8
+#: Records of one page of the feed.
+_FED = 1000
 #: Bytes of an archived trust state: OPA takes no larger one.
 _MAX_STATE = 1024 * 1024
 
@@ -73,7 +76,7 @@ class FromControlPlane:
         self._plane = plane
         self._systems: set[str] = set()
 
-    def pages(self, filters: dict[str, str | None], limit: int | None) -> Iterator[dict[str, Any]]:
+    def pages(self, filters: Mapping[str, Any], limit: int | None) -> Iterator[dict[str, Any]]:
         """Decisions as the API lists them, newest first: at most `limit`."""
         cursor = None
         left = limit
@@ -99,6 +102,44 @@ class FromControlPlane:
         with ThreadPoolExecutor(_TOGETHER) as threads:
             while some := list(islice(decisions, _PAGE)):
                 yield from threads.map(self.record, some)
+
+    def feed(self, filters: Mapping[str, Any], limit: int | None = None) -> Iterator[bytes]:
+        """The records of a filter's decisions, newest first, at most `limit`; `Absent` where one is not there.
+
+        The next page is fetched while the last one is used.
+        """
+        with ThreadPoolExecutor(1) as thread:
+            left, cursor = limit, None
+            coming = thread.submit(self._fed, filters, left, cursor)
+            while True:
+                records, cursor = coming.result()
+                left = None if left is None else left - len(records)
+                more = cursor is not None and left != 0
+                if more:
+                    coming = thread.submit(self._fed, filters, left, cursor)
+                yield from records
+                if not more:
+                    return
+
+    def _fed(self, filters: Mapping[str, Any], left: int | None, cursor: str | None) -> tuple[list[bytes], str | None]:
+        """One page of the feed, at most `left` records, and the cursor of the next one."""
+        from app.core.replay_record import Absent
+
+        size = None if left is None else min(left, _FED)
+        body = self._plane.get_bytes("/api/v1/decisions/records", limit=size, cursor=cursor, **filters) or b""
+        head, *lines = body.split(b"\n")
+        try:
+            page = json.loads(head)
+            items, following = page["items"], page["next"]
+            if len(lines) != len(items) + 1:
+                raise ValueError("cut short")
+            records = []
+            for item, line in zip(items, lines, strict=False):
+                self._systems.add(item["system"])
+                records.append(Absent.of(item["decision_id"], item["missing"]) if "missing" in item else line)
+        except (ValueError, LookupError, TypeError) as error:
+            raise PlacetError("the control plane did not answer with records; is it of this version?") from error
+        return records, following
 
     def whole(self, decision: str) -> bytes:
         """A decision with its record, as the API gives it: numbers keep their text."""

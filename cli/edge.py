@@ -55,10 +55,17 @@ class Edge:
 
     def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         """POST JSON; the status, 200 or 403, and the answer. Raises `Denied` for a refusal, else `PlacetError`."""
+        return self._send("POST", path, json=body)
+
+    def get(self, path: str, token: str) -> tuple[int, dict[str, Any]]:
+        """GET for whoever holds this token. As `post`."""
+        return self._send("GET", path, headers={"Authorization": f"Bearer {token}"})
+
+    def _send(self, method: str, path: str, **request: Any) -> tuple[int, dict[str, Any]]:
         import httpx
 
         try:
-            with self._client.stream("POST", path, json=body) as response:
+            with self._client.stream(method, path, **request) as response:
                 raw = b""
                 for part in response.iter_bytes():
                     raw += part

@@ -1,32 +1,30 @@
-"""`placet execution`: start and renew governed executions at a sidecar."""
+"""`placet execution`: start and renew governed executions at a sidecar, note their steps, end them."""
 
 from __future__ import annotations
 
 import os
 import secrets
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from app.core.decision import Decision, interpret
 from app.core.errors import Denied, UsageError
-from app.core.files import read_bounded
 from app.core.reason_codes import Reason
-from cli import client
+from cli import client, execution_steps
 from cli import edge as edges
 from cli import warrant_options as options
 from cli.output import Output, OutputOption, emit, say
+from cli.refusal import judged, refuse
 
 app = typer.Typer()
+app.command(epilog=execution_steps.STEP_EXAMPLE, context_settings=client.TAKES_AN_ID)(execution_steps.step)
+app.command(epilog=execution_steps.END_EXAMPLE, context_settings=client.TAKES_AN_ID)(execution_steps.end)
 
 TokenOutOption = Annotated[
     Path | None, typer.Option("-o", "--out", help="Write the execution's token to this file, mode 0600.")
 ]
-
-_MAX_TOKEN = 64 * 1024
-_KNOWN = set(Reason)
 
 
 @app.command(
@@ -51,6 +49,9 @@ def start(
     execution: Annotated[
         str | None, typer.Option("--id", help="The execution's id, to try again with. Default: the agent chooses.")
     ] = None,
+    workflow: Annotated[
+        str | None, typer.Option(help="The workflow that it follows, one that the system's governance declares.")
+    ] = None,
     out: TokenOutOption = None,
     edge: edges.EdgeOption = None,
     ca: edges.CaOption = None,
@@ -69,8 +70,9 @@ def start(
         document["proof"] = _proof(key, passphrase_file, document)
     if execution is not None:
         document["execution"] = {"id": execution}
+    body = {"input": document} if workflow is None else {"input": document, "workflow": workflow}
     with edges.connect(edge, ca, socket) as sidecar:
-        status, answer = sidecar.post("/v1/executions", {"input": document})
+        status, answer = sidecar.post("/v1/executions", body)
     if status == 200 and "decision" not in answer:
         raise Denied(Reason.DECISION_MALFORMED, "the sidecar gave no decision")
     _deliver(status, answer, out, output)
@@ -78,7 +80,8 @@ def start(
 
 @app.command(
     epilog="Example: placet execution renew 5hJqT0cW --token execution.token --edge https://127.0.0.1:8182 "
-    "--ca ca.pem -o execution.token"
+    "--ca ca.pem -o execution.token",
+    context_settings=client.TAKES_AN_ID,
 )
 def renew(
     execution: Annotated[str, typer.Argument(help="The execution's id.", show_default=False)],
@@ -90,7 +93,7 @@ def renew(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Get a new token for a running execution, before the present one ends. Exit code 3 when it may not go on."""
-    body = {"token": _read(token, "the execution's token")}
+    body = {"token": options.token(token, "the execution's token")}
     with edges.connect(edge, ca, socket) as sidecar:
         status, answer = sidecar.post(f"/v1/executions/{quote(execution, safe='')}/renew", body)
     _deliver(status, answer, out, output)
@@ -122,19 +125,10 @@ def _input(action: str, resource: str, context: dict[str, Any] | None) -> dict[s
 
 def _workload_token(file: Path | None) -> str:
     if file is not None:
-        return _read(file, "the workload token")
+        return options.token(file, "the workload token")
     token = os.environ.get("PLACET_WORKLOAD_TOKEN", "").strip()
     if not token:
         raise UsageError("no workload token: give --identity-token FILE, or set PLACET_WORKLOAD_TOKEN")
-    return token
-
-
-def _read(file: Path, what: str) -> str:
-    if str(file).startswith("ey") and str(file).count(".") == 2:
-        raise UsageError("give a file: a token in the arguments is visible to the whole machine")
-    token = read_bounded(file, _MAX_TOKEN, what).decode("utf-8", "replace").strip()
-    if not token:
-        raise UsageError(f"{file} is empty; it should hold {what}")
     return token
 
 
@@ -148,10 +142,10 @@ def _proof(key: Path, passphrase_file: Path | None, document: dict[str, Any]) ->
 def _deliver(status: int, answer: dict[str, Any], out: Path | None, output: Output) -> None:
     """Print the execution and keep its token, or say why not. Only a whole yes is one."""
     decision = answer.get("decision")
-    verdict = interpret({"result": decision}) if decision is not None else None
+    verdict = judged(decision)
     execution = answer.get("execution")
     if status != 200 or (verdict is not None and not verdict.allow):
-        _refuse(verdict, decision, output)
+        refuse(decision, output)
     if not isinstance(execution, dict) or not all(isinstance(execution.get(name), str) for name in ("id", "token")):
         raise Denied(Reason.DECISION_MALFORMED, "the sidecar gave no execution with id and token")
     if out is not None:
@@ -161,18 +155,3 @@ def _deliver(status: int, answer: dict[str, Any], out: Path | None, output: Outp
         emit({"execution": execution, "decision": decision}, output)
     else:
         emit(execution | {"obligations": list(verdict.obligations) or None if verdict else None}, output)
-
-
-def _refuse(verdict: Decision | None, decision: Any, output: Output) -> NoReturn:
-    """Print every reason; the first one that the table knows is the error."""
-    if verdict is None or verdict.allow or not verdict.reasons:
-        raise Denied(Reason.DECISION_MALFORMED, "the sidecar refused, but gave no reasons")
-    if output is Output.JSON:
-        emit({"execution": None, "decision": decision}, output)
-    first = next((reason for reason in verdict.reasons if reason[0] in _KNOWN), None)
-    for code, message in verdict.reasons:
-        if (code, message) != first:
-            say(f"also: {code}: {message}")
-    if first is None:
-        raise Denied(Reason.POLICY_DENIED, "; ".join(message for _, message in verdict.reasons))
-    raise Denied(Reason(first[0]), first[1])

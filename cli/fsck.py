@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.core.errors import Denied, PlacetError
-from cli.output import Output, emit, messages, say
+from cli.output import Output, emit, json_text, messages, say
 from cli.server_directory import DirectoryOption, directory_of
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def fsck(
     def found(finding: Finding) -> None:
         nonlocal dropped
         if output is Form.LINES:
-            sys.stdout.write(json.dumps(finding.as_dict(), ensure_ascii=False) + "\n")
+            sys.stdout.write(json_text(finding.as_dict()) + "\n")
             sys.stdout.flush()
         elif len(findings) < _KEPT:
             findings.append(finding.as_dict())
@@ -138,9 +137,10 @@ def _some_verifier(trust: Path) -> Any:
 
 def _summary(checked: dict[str, Any], breaks: list[dict[str, Any]]) -> str:
     still = sum(one["cleared_at"] is None for one in breaks)
+    statements = f", {checked['links']} statements" if checked["links"] else ""
     return (
         f"{checked['batches']} batches with {checked['entries']} entries and {checked['decisions']} decisions, "
-        f"{checked['states']} trust states: {checked['findings'] or 'no'} findings; "
+        f"{checked['states']} trust states{statements}: {checked['findings'] or 'no'} findings; "
         f"{checked['unsigned']} batches came unsigned: their place and origin are proved by nobody; "
         f"{still} open and {len(breaks) - still} cleared breaks"
     )

@@ -36,7 +36,7 @@ def emit(document: Any, output: Output, *, columns: Sequence[str] | None = None)
     one row a key.
     """
     if output is Output.JSON:
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(document, indent=2) + "\n")
         return
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
@@ -57,6 +57,20 @@ def emit(document: Any, output: Output, *, columns: Sequence[str] | None = None)
     for name, value in document.items():
         table.add_row(name, _cell(value))
     console.print(table)
+
+
+def json_text(document: Any, indent: int | None = None) -> str:
+    """JSON with readable letters, of which nothing is obeyed by a terminal: what it might obey is escaped."""
+    return escaped(json.dumps(document, indent=indent, ensure_ascii=False))
+
+
+def escaped(text: str) -> str:
+    """The same JSON. It has such characters in its strings alone, where an escape means the same; newlines stay."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(one if one.isprintable() or one in "\n\x7f" else json.dumps(one)[1:-1] for one in text).replace(
+        "\x7f", "\\u007f"
+    )
 
 
 def say(text: str) -> None:

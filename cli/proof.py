@@ -1,4 +1,4 @@
-"""`placet proof`: one file that proves one decision, to anybody, without a server."""
+"""`placet proof`: one file that proves one decision, or one execution, to anybody, without a server."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import typer
 
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.files import read_bounded, write_atomically
-from cli import client
+from cli import client, proof_execution
 from cli.output import Output, OutputOption, emit
 
 if TYPE_CHECKING:
     from app.core.proof import Proven, ProvenRelease
     from app.core.proof_form import Proof
+    from app.core.proof_policy import ProofPolicy
+    from app.core.trust import TrustConfig
 
 app = typer.Typer()
 
@@ -24,26 +26,51 @@ ProofArgument = Annotated[Path, typer.Argument(help="The proof file.", show_defa
 NOT_SHOWN = "not shown"
 
 
-@app.command(epilog="Example: placet proof export 4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e -o proof.json")
+@app.command(
+    epilog="Example: placet proof export 4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e -o proof.json  ·  "
+    "placet proof export --execution 018f3c5e7a2b4c6d8e -o proof.json",
+    context_settings=client.TAKES_AN_ID,
+)
 def export(
-    decision: Annotated[str, typer.Argument(metavar="DECISION", help="The decision's id.", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the proof.")],
+    decision: Annotated[
+        str | None, typer.Argument(metavar="[DECISION]", help="The decision's id.", show_default=False)
+    ] = None,
+    execution: Annotated[
+        str | None, typer.Option(metavar="ID", help="An execution, in place of a decision.", show_default=False)
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="The execution's system, where its id stands in several.", show_default=False)
+    ] = None,
+    sidecar: Annotated[str | None, typer.Option(help="Its sidecar, likewise.", show_default=False)] = None,
     server: client.ServerOption = None,
     token_file: client.TokenFileOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Fetch the proof of one decision. The file holds the record: it is written for you alone."""
-    from app.core import strict_json
+    """Fetch the proof of one decision or execution. The file holds records: it is written for you alone."""
+    if (decision is None) == (execution is None):
+        raise UsageError("say what to prove: a decision's id, or --execution ID")
+    with client.connect(server, token_file) as plane:
+        if execution is not None:
+            path = f"/api/v1/executions/{quote(execution, safe='')}/proof"
+            answer = plane.get(path, system=system, sidecar=sidecar)
+        else:
+            answer = plane.get(f"/api/v1/decisions/{quote(decision or '', safe='')}/proof")
+    raw = _canonical(answer)
+    if execution is not None:
+        from app.core.execution_proof import claimed_links
+        from app.core.execution_proof_form import ExecutionProof
+
+        links = claimed_links(ExecutionProof.read(raw))
+        if links[0].execution != execution:
+            raise PlacetError(f"the control plane answered with the proof of another execution, {links[0].execution}")
+        write_atomically(out, raw)
+        emit({"execution": execution, "proof": str(out), "bytes": len(raw), "links": len(links)}, output)
+        return
     from app.core.proof_form import Proof
 
-    with client.connect(server, token_file) as plane:
-        answer = plane.get(f"/api/v1/decisions/{quote(decision, safe='')}/proof")
-    try:
-        raw = strict_json.canonical(answer)
-    except ValueError as error:
-        raise PlacetError("the control plane did not answer with a proof; is --server right?") from error
     proof = Proof.read(raw)
-    _require_same(proof, decision)
+    _require_same(proof, decision or "")
     write_atomically(out, raw)
     emit({"decision": decision, "proof": str(out), "bytes": len(raw), "erased": proof.record is None}, output)
 
@@ -82,8 +109,7 @@ def verify(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Verify a proof and print what it proves. Needs these files and no network. Exit code 3 when it is denied."""
-    from app.core import proof as verifier
-    from app.core.proof_form import MAX_PROOF, Proof
+    from app.core.execution_proof_form import MAX_PROOF
     from app.core.proof_policy import ProofPolicy
     from app.core.trust import TrustConfig
 
@@ -94,19 +120,12 @@ def verify(
     lineage = TrustConfig.from_file(lineage_trust_config) if lineage_trust_config else trust
     raw = read_bounded(proof, MAX_PROOF, "the proof")
     try:
-        given = Proof.read(raw)
-        if given.release and not rules.releases:
-            raise UsageError(
-                "the proof holds a release; say who may sign it: --release-identity and --release-oidc-issuer"
-            )
-        proven = verifier.verify(
-            given, sidecars=rules.of_sidecars(), releases=rules.of_releases(), lineage=lineage, trust=trust
-        )
+        shown = _verified(raw, rules, lineage, trust, output)
     except Denied as denied:
         if output is Output.JSON:
             emit({"proved": False, **denied.as_dict()}, output)
         raise
-    emit(_document(proven) if output is Output.JSON else _rows(proven), output)
+    emit(shown, output)
 
 
 @app.command(epilog="Example: placet proof show proof.json --record")
@@ -116,15 +135,54 @@ def show(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Print what a proof file says. Nothing of it is verified."""
-    from app.core.proof_form import MAX_PROOF, Proof
+    from app.core.execution_proof import is_of_an_execution
+    from app.core.execution_proof_form import MAX_PROOF, ExecutionProof
+    from app.core.proof_form import Proof
 
-    given = Proof.read(read_bounded(proof, MAX_PROOF, "the proof"))
+    raw = read_bounded(proof, MAX_PROOF, "the proof")
+    if is_of_an_execution(raw):
+        if record:
+            raise UsageError("an execution's proof holds several records: show one decision's")
+        emit(proof_execution.claims(ExecutionProof.read(raw)), output)
+        return
+    given = Proof.read(raw)
     if record:
         if given.record is None:
             raise UsageError("the record was erased")
         sys.stdout.buffer.write(given.record + b"\n")
         return
     emit(_claims(given), output)
+
+
+def _canonical(answer: Any) -> bytes:
+    from app.core import strict_json
+
+    try:
+        return strict_json.canonical(answer)
+    except ValueError as error:
+        raise PlacetError("the control plane did not answer with a proof; is --server right?") from error
+
+
+def _verified(raw: bytes, rules: ProofPolicy, lineage: TrustConfig, trust: TrustConfig, output: Output) -> Any:
+    """What a proof proves, as it is printed. Raises `Denied`."""
+    from app.core import execution_proof
+    from app.core import proof as verifier
+    from app.core.execution_proof_form import ExecutionProof
+    from app.core.proof_form import Proof
+
+    said = "the proof holds a release; say who may sign it: --release-identity and --release-oidc-issuer"
+    sidecars, releases = rules.of_sidecars(), rules.of_releases()
+    if execution_proof.is_of_an_execution(raw):
+        several = ExecutionProof.read(raw)
+        if any(one.release for one in several.decisions) and not rules.releases:
+            raise UsageError(said)
+        executed = execution_proof.verify(several, sidecars=sidecars, releases=releases, lineage=lineage, trust=trust)
+        return (proof_execution.document if output is Output.JSON else proof_execution.rows)(executed)
+    given = Proof.read(raw)
+    if given.release and not rules.releases:
+        raise UsageError(said)
+    proven = verifier.verify(given, sidecars=sidecars, releases=releases, lineage=lineage, trust=trust)
+    return _document(proven) if output is Output.JSON else _rows(proven)
 
 
 def _require_same(proof: Proof, decision: str) -> None:

@@ -43,6 +43,7 @@ def up(
     ct_log_port: PortOption = None,
     tsa_port: PortOption = None,
     rekor_port: PortOption = None,
+    tiles_port: PortOption = None,
     spiffe_issuer: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,7 +55,7 @@ def up(
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Run Fulcio, a CT log, a timestamp authority and Rekor v2 on loopback until Ctrl-C.
+    """Run Fulcio, a CT log, a timestamp authority, Rekor v2 and a server of its tiles on loopback until Ctrl-C.
 
     An OIDC issuer for development comes with them. Prints the addresses and the trust config, which
     sigstore-python, cosign and `--trust-config` take, once every service answers. Keys and logs persist.
@@ -69,6 +70,7 @@ def up(
         "ct_log": ct_log_port,
         "tsa": tsa_port,
         "rekor": rekor_port,
+        "tiles": tiles_port,
     }
     ports = dataclasses.replace(
         Ports.kept_in(directory) or Ports(), **{name: port for name, port in chosen.items() if port is not None}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from app.core.errors import UsageError
 from cli import client
+from cli.impact_options import share
 from cli.output import Output, OutputOption, emit
+from cli.warrant_options import duration
 
 app = typer.Typer()
 
@@ -92,6 +94,51 @@ def update(
         emit(plane.put(f"/api/v1/systems/{name}/signers", json=body), output)
 
 
+@app.command(
+    "set",
+    epilog="Examples: placet system set payments --lineage-limit clock=3 --lineage-limit opa=never  ·  "
+    "placet system set payments --impact-max-changed 2% --impact-since 7d  ·  placet system set payments --no-impact",
+)
+def set_(
+    name: Annotated[str, typer.Argument(help="The system.", show_default=False)],
+    lineage_limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lineage-limit",
+            metavar="KIND=LIMIT",
+            help="When open breaks of clock, opa or dropped stop a sidecar: at-once, never, or a number. Repeatable.",
+        ),
+    ] = None,
+    impact: Annotated[
+        bool | None,
+        typer.Option("--impact/--no-impact", help="Whether a channel waits for a report of the release's impact."),
+    ] = None,
+    impact_max_changed: Annotated[
+        str | None,
+        typer.Option(metavar="N|P%", help="Past decisions that may change or be unknown. Default: any number."),
+    ] = None,
+    impact_since: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="The past that a report must cover, such as 7d.")
+    ] = None,
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say what stops a system's sidecars, and what its channels wait for. What is left out stays as it is."""
+    limits = dict(_limit(one) for one in lineage_limit or [])
+    demand = _demand(impact, impact_max_changed, impact_since)
+    if not limits and demand is None:
+        raise UsageError("say what to set, such as --lineage-limit opa=never or --impact-max-changed 2%")
+    path = f"/api/v1/systems/{name}"
+    with client.connect(server, token_file) as plane:
+        if limits:
+            plane.put(f"{path}/lineage-limits", json=limits)
+        if demand is not None:
+            plane.put(f"{path}/impact/demand", json=_merged(plane.get(f"{path}/impact/demand"), demand))
+        found = {"name": name, "lineage_limits": plane.get(path)["lineage_limits"]}
+        emit(found | {"impact": plane.get(f"{path}/impact/demand")}, output)
+
+
 @app.command("list", epilog="Example: placet system list --output json")
 def list_(
     server: client.ServerOption = None,
@@ -101,6 +148,37 @@ def list_(
     """List the systems."""
     with client.connect(server, token_file) as plane:
         emit(plane.get("/api/v1/systems"), output, columns=["name", "identities", "horizon_seconds", "modes"])
+
+
+def _limit(written: str) -> tuple[str, str | int]:
+    """A kind and its limit, as the API takes them."""
+    kind, _, limit = written.partition("=")
+    if kind not in ("clock", "opa", "dropped") or not (limit in ("at-once", "never") or limit.isdecimal()):
+        raise UsageError(f"--lineage-limit is clock, opa or dropped = at-once, never or a number, not {written!r}")
+    return kind, int(limit) if limit.isdecimal() else limit
+
+
+def _demand(wanted: bool | None, max_changed: str | None, since: str | None) -> dict[str, Any] | None:
+    """What the channels shall wait for, as the API takes it; None: nothing is to be set."""
+    if wanted is None and max_changed is None and since is None:
+        return None
+    if wanted is False:
+        if max_changed is not None or since is not None:
+            raise UsageError("--no-impact takes no limit")
+        return {"required": False}
+    demand: dict[str, Any] = {"required": True}
+    if max_changed is not None:
+        demand |= share(max_changed, "--impact-max-changed")
+    if since is not None:
+        demand["since_seconds"] = duration(since, "--impact-since")
+    return demand
+
+
+def _merged(there: dict[str, Any], demand: dict[str, Any]) -> dict[str, Any]:
+    """A demand in which what is not said anew stays; of the two limits one counts."""
+    limits = {"max_changed", "max_percent"}
+    kept = {name: value for name, value in there.items() if name not in limits or not limits & demand.keys()}
+    return {**kept, **demand} if demand["required"] else demand
 
 
 def _pairs(identities: list[str], issuers: list[str]) -> list[dict[str, str]]:

@@ -126,6 +126,16 @@ def tokens(files: Sequence[Path]) -> list[str]:
     return found
 
 
+def token(file: Path, what: str) -> str:
+    """The one token that a file holds. Raises `UsageError`."""
+    if str(file).startswith("ey") and str(file).count(".") == 2:
+        raise UsageError("give a file: a token in the arguments is visible to the whole machine")
+    found = read_bounded(file, MAX_DOCUMENT, what).decode("utf-8", "replace").strip()
+    if not found:
+        raise UsageError(f"{file} is empty; it should hold {what}")
+    return found
+
+
 def constraints(written: Sequence[str] | None, file: Path | None) -> dict[str, Constraint]:
     """What `--constraint` and `--constraints` mean together. Raises `UsageError`."""
     from app.core.warrant_scope import parse_constraints, validated

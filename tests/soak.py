@@ -1,7 +1,7 @@
 """Repeat the kill and fault tests at length and write docs/soak.md. `make soak` calls this.
 
-The tests read how often and how long from the environment: `PLACET_ROUNDS` (3 in `make test`, 20 here) and
-`PLACET_LOAD_SECONDS` (60 in `make test`, 300 here).
+The tests read how often and how long from the environment: `PLACET_ROUNDS` (3 in `make test`, 20 here),
+`PLACET_FAULT_ROUNDS` (1 in `make test`, 20 here) and `PLACET_LOAD_SECONDS` (60 in `make test`, 300 here).
 """
 
 from __future__ import annotations
@@ -16,29 +16,33 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fault_table import table
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "soak.md"
-LENGTH = {"PLACET_ROUNDS": "20", "PLACET_LOAD_SECONDS": "300"}
+LENGTH = {"PLACET_ROUNDS": "20", "PLACET_FAULT_ROUNDS": "20", "PLACET_LOAD_SECONDS": "300"}
 
 
 def main(arguments: list[str]) -> int:
     """Run the tests that start real servers; `arguments` go on to pytest."""
     environment = {**LENGTH, **os.environ}
     with tempfile.TemporaryDirectory(prefix="placet-soak-") as scratch:
-        results = Path(scratch, "results.xml")
+        results, kills = Path(scratch, "results.xml"), Path(scratch, "kills.jsonl")
+        kills.touch()
+        environment["PLACET_FAULTS"] = str(kills)
         command = [sys.executable, "-m", "pytest", "tests/integration", f"--junit-xml={results}", "--timeout=7200"]
         status = subprocess.run([*command, *arguments], cwd=ROOT, env=environment, check=False).returncode
         if not results.exists():
             print(f"soak: pytest failed before it ran a test (exit code {status})", file=sys.stderr)
             return 1
         cases = list(ET.parse(results).getroot().iter("testcase"))
-    PAGE.write_text(report(cases, environment))
+        PAGE.write_text(report(cases, environment, table(kills)))
     print(f"soak: wrote {PAGE}", file=sys.stderr)
     return status
 
 
-def report(cases: list[ET.Element], environment: dict[str, str]) -> str:
-    """The page: when, where, at which commit, and what each test did."""
+def report(cases: list[ET.Element], environment: dict[str, str], kills: str) -> str:
+    """The page: when, where, at which commit, what came of the parts that were killed, and what each test did."""
     outcomes = [outcome(case) for case in cases]
     counts = Counter(outcomes)
     rows = [
@@ -52,6 +56,8 @@ def report(cases: list[ET.Element], environment: dict[str, str]) -> str:
             "",
             f"Written by `make soak` on {datetime.now(UTC):%Y-%m-%d} at commit {commit()}, on {machine()}:",
             f"{environment['PLACET_ROUNDS']} rounds of each kill, {environment['PLACET_LOAD_SECONDS']} s of each load.",
+            "",
+            kills,
             "",
             ", ".join(f"{number} {name}" for name, number in sorted(counts.items())) + ".",
             "",

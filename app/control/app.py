@@ -24,18 +24,28 @@ from app.control.api import (
     domains,
     enrolment,
     environment,
+    erasures,
+    execution_lineage,
     executions,
+    forwards,
     governance,
     grants,
     health,
+    holds,
     identity,
+    impact,
     issuers,
     lineage,
+    links,
+    log_entries,
     modes,
     oauth,
     problem_json,
     quarantine,
+    record_feed,
     releases,
+    retention,
+    searches,
     sidecars,
     signing_keys,
     states,
@@ -45,6 +55,8 @@ from app.control.api import (
     warrants,
 )
 from app.control.counting import RequestCount
+from app.control.erasing_worker import Erasing
+from app.control.forward_worker import Forwarding
 from app.control.freshness import DEFAULT_INTERVAL, Freshness
 from app.control.gate import Gate, is_for_programs
 from app.control.jwks_refresh import Refreshing
@@ -73,9 +85,15 @@ def create_app(plane: Plane, *, freshness_interval: float = DEFAULT_INTERVAL, se
         refreshing = Refreshing(plane)
         await run_in_threadpool(freshness.start)
         refreshing.start()
+        forwarding = Forwarding(plane)
+        forwarding.start()
+        erasing = Erasing(plane)
+        erasing.start()
         try:
             yield
         finally:
+            await run_in_threadpool(erasing.stop)
+            await run_in_threadpool(forwarding.stop)
             await run_in_threadpool(refreshing.stop)
             await run_in_threadpool(freshness.stop)
             plane.close()
@@ -99,7 +117,9 @@ def create_app(plane: Plane, *, freshness_interval: float = DEFAULT_INTERVAL, se
         issuers,
         tokens,
         sidecars,
+        record_feed,  # before the decisions, of which `records` would be one
         decisions,
+        impact,
         tuf,
         health,
         domains,
@@ -109,13 +129,21 @@ def create_app(plane: Plane, *, freshness_interval: float = DEFAULT_INTERVAL, se
         environment,
         warrants,
         executions,
+        execution_lineage,
         signing_keys,
         oauth,
         identity,
         enrolment,
         batches,
         lineage,
+        links,
+        log_entries,
         states,
+        searches,
+        forwards,
+        erasures,
+        holds,
+        retention,
     ):
         app.include_router(module.router)
     web.install(app)

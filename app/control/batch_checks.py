@@ -81,7 +81,8 @@ class Whole:
     batch: BatchStatement
     #: SHA-256 of the records, hexadecimal.
     digest: str
-    raw: bytes
+    #: Lines without newlines.
+    entries: list[bytes]
     salts: bytes
     leaves: list[bytes]
 
@@ -140,7 +141,7 @@ def whole_of(signed: Signed, batch: BatchStatement) -> Whole:
     except ValueError as error:
         raise _root(str(error)) from error
     _require_same(batch, entries, leaves)
-    return Whole(batch, sha256(raw).hexdigest(), raw, salts, leaves)
+    return Whole(batch, sha256(raw).hexdigest(), entries, salts, leaves)
 
 
 def _require_same(batch: BatchStatement, entries: list[bytes], leaves: list[bytes]) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from app.control import enrolment, lineage, records, systems
+from app.control import enrolment, judgement, lineage, raw_records, records, systems
 from app.control.batch_checks import STEP, Offer, Signed, Whole, signed_by, statement_of, whole_of
 from app.control.lineage import Refused
 from app.control.plane import Plane
 from app.control.problems import Conflict
+from app.control.raw_records import Span
 from app.control.store import Batch
 from app.core.batch import BatchStatement, payload_digest
 from app.core.errors import Denied
@@ -129,8 +130,8 @@ def _store(plane: Plane, system: str, sidecar: str, signed: Signed, whole: Whole
     with plane.store.read() as session:
         _require_next(session, system, sidecar, batch)
     row = _put(plane, system, sidecar, signed, whole)
-    counts = records.Counts()
-    rows = list(records.read_rows(system, sidecar, whole.raw, counts))  # now: others wait for the transaction
+    made = records.Read(system, sidecar, whole.entries)
+    rows = list(made.rows())  # now: others wait for the transaction
     with plane.store.write() as session:
         lineage.serialise(session, system, sidecar)
         enrolment.require_admitted(session, system, sidecar)
@@ -139,8 +140,10 @@ def _store(plane: Plane, system: str, sidecar: str, signed: Signed, whole: Whole
             return _answer(stored)
         lineage.require_whole(session, system, sidecar)
         _require_next(session, system, sidecar, batch)
-        records.insert_rows(session, row, rows, counts)
-    records.count(plane, system, counts)
+        records.insert(session, row, made, rows)
+        judged = judgement.judge(session, row, batch)
+    records.count(plane, system, made.counts)
+    judgement.tell(plane, judged)
     if batch.first_entry == 0:
         # What an older instance had not sent yet is missing from now on: whoever reviews must be able to see when.
         place = (system, sidecar, batch.instance, batch.first_byte, batch.file)
@@ -151,9 +154,7 @@ def _store(plane: Plane, system: str, sidecar: str, signed: Signed, whole: Whole
 def _put(plane: Plane, system: str, sidecar: str, signed: Signed, whole: Whole) -> Batch:
     """Put the objects, each under its digest, and make the row that names them."""
     batch = whole.batch
-    span = records.Span(system, sidecar, batch.instance, batch.file, batch.first_byte, batch.last_byte)
-    key = records.object_key(span, whole.digest)
-    plane.objects.put(key, whole.raw)
+    span = Span(system, sidecar, batch.instance, batch.file, batch.first_byte, batch.last_byte)
 
     def put(kind: str, body: bytes) -> str:
         named = f"{kind}/{system}/{sha256(body).hexdigest()}"
@@ -163,7 +164,7 @@ def _put(plane: Plane, system: str, sidecar: str, signed: Signed, whole: Whole) 
     return Batch(
         **vars(span),
         sha256=whole.digest,
-        object=key,
+        object=raw_records.put(plane.objects, span, whole.entries),
         other_lines=0,
         first_entry=batch.first_entry,
         entries=batch.entries,
@@ -176,6 +177,8 @@ def _put(plane: Plane, system: str, sidecar: str, signed: Signed, whole: Whole) 
         leaves=put("leaves", b"".join(whole.leaves)),
         log_index=signed.log_index,
         signed_at=signed.verified.signed_at,
+        closed_at=batch.closed_at,
+        dropped=batch.dropped,
     )
 
 

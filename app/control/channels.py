@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlmodel import Session, col, select
 
-from app.control import systems
+from app.control import impact, systems
 from app.control.problems import NotFound
 from app.control.publication import current_pointers
 from app.control.store import Carried, Pointer
@@ -12,8 +12,11 @@ from app.control.tokens import Access
 
 
 def point(session: Session, by: Access, system: str, channel: str, release: str) -> Pointer:
-    """Point a channel at a release that its system carries. The same release again changes nothing."""
-    systems.find(session, system)
+    """Point a channel at a release that its system carries. The same release again changes nothing.
+
+    Raises `Denied` where the system demands to know the release's effect before (`app.control.impact`).
+    """
+    found = systems.find(session, system)
     if session.get(Carried, (system, release)) is None:
         raise NotFound(f"the system {system} has no release {release}; publish it first")
     before = session.exec(
@@ -24,6 +27,7 @@ def point(session: Session, by: Access, system: str, channel: str, release: str)
     ).first()
     if before is not None and before.release == release:
         return before
+    impact.require(session, found, channel, release)
     after = Pointer(
         system=system,
         channel=channel,

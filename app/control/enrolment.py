@@ -15,7 +15,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from app.control import systems, tokens
+from app.control import lineage, systems, tokens
 from app.control.problems import Forbidden, Invalid, NotFound
 from app.control.store import ApiToken, Eviction, JoinToken
 from app.control.store.columns import now
@@ -71,18 +71,20 @@ def invite(
     return row, f"{_PREFIX}_{row.id}_{secret}"
 
 
+def is_invitation(session: Session, presented: str) -> bool:
+    """Whether somebody made this join token, whatever became of it. It only reads: who guesses keeps nobody waiting."""
+    return _presented(session, presented) is not None
+
+
 def join(session: Session, presented: str, system: str, sidecar: str, address: str) -> Joined:
     """Exchange a join token for the sidecar's API token, in a transaction that writes and that must be committed.
 
     A refusal is a result and no exception, so that what was tried is kept: of a token whose secret was right, how
     often, when and from which `address`.
     """
-    identifier, secret = tokens.parts(presented, _PREFIX)
-    row = session.get(JoinToken, identifier) if identifier else None
-    right = tokens.is_secret(secret, row.secret_sha256 if row else None)
-    if row is None or not right:
-        log.warning("a join token that nobody made was presented from %s", address)
-        return Joined(refused="this join token is not known here")
+    row = _presented(session, presented)
+    if row is None:
+        return unknown(address)
     # One statement takes it, so that two who present it at the same moment do not both get one.
     unused = (col(JoinToken.id) == row.id, col(JoinToken.used_at).is_(None), col(JoinToken.void_at).is_(None))
     if refused := _unfit(session, row, system, sidecar):
@@ -105,12 +107,20 @@ def join(session: Session, presented: str, system: str, sidecar: str, address: s
     return Joined(token, text)
 
 
+def unknown(address: str) -> Joined:
+    """The refusal of a join token that nobody made."""
+    log.warning("a join token that nobody made was presented from %s", address)
+    return Joined(refused="this join token is not known here")
+
+
 def evict(session: Session, by: Access, system: str, sidecar: str, reason: str) -> tuple[Eviction, bool]:
     """Evict a sidecar, heard of or not, and say whether that is new; in a transaction that writes.
 
-    From its commit on no token of the sidecar counts (the gate looks), and its invitations are void.
+    From its commit on no token of the sidecar counts (the gate looks), and its invitations are void. What was being
+    taken from the sidecar is stored before, or refused.
     """
     systems.find(session, system)
+    lineage.serialise(session, system, sidecar)
     if (found := eviction(session, system, sidecar)) is not None:
         return found, False
     row = Eviction(system=system, sidecar=sidecar, reason=reason, evicted_by=by.id, evicted_by_name=by.name)
@@ -183,6 +193,14 @@ def status(row: JoinToken) -> str:
     if row.void_at is not None:
         return "void"
     return "open" if row.expires_at > now() else "expired"
+
+
+def _presented(session: Session, presented: str) -> JoinToken | None:
+    """The join token of that id, if the secret is right."""
+    identifier, secret = tokens.parts(presented, _PREFIX)
+    row = session.get(JoinToken, identifier) if identifier else None
+    right = tokens.is_secret(secret, row.secret_sha256 if row else None)
+    return row if right else None
 
 
 def _unfit(session: Session, row: JoinToken, system: str, sidecar: str) -> str:

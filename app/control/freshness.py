@@ -47,6 +47,9 @@ class Freshness:
                 # Sidecars deny by themselves when this lasts; here it can only be tried again.
                 self._plane.metrics.freshness_failures.inc()
                 log.warning("cannot sign the TUF timestamp: %s", first_line(error))
+            except Exception:  # a thread that ended would try nothing again
+                self._plane.metrics.freshness_failures.inc()
+                log.exception("signing the TUF timestamp failed; it is tried again")
 
     def _renew(self) -> None:
         """Sign, unless another process of this control plane did so a moment ago."""

@@ -15,7 +15,8 @@ from app.control.issuer_keys import vet
 from app.control.problems import Invalid
 from app.core import warrant_scope
 from app.core.errors import UsageError
-from app.core.governance import Flow, Pattern, RequiredEnvironment, Segment
+from app.core.governance import Flow, Pattern, RequiredEnvironment, Segment, StepName, Workflow
+from app.core.masking import MAX_RULES, MaskingRule
 from app.core.targets import Digest, Line
 from app.core.verification_policy import SignerIdentity
 
@@ -154,6 +155,8 @@ class GovernanceDocument(_Part):
     environment: Annotated[list[RequiredEnvironment], Field(max_length=4)] = []
     segments: Annotated[list[Segment], Field(max_length=64)] = []
     flows: Annotated[list[Flow], Field(max_length=256)] = []
+    masking: Annotated[list[MaskingRule], Field(max_length=MAX_RULES)] = []
+    workflows: Annotated[dict[StepName, Workflow], Field(max_length=16)] = {}
     approval: Approval = Approval()
     exchange: Annotated[list[ExchangeRule], Field(max_length=256)] = []
     evidence: Evidence = Evidence()
@@ -174,8 +177,10 @@ class GovernanceDocument(_Part):
                     raise ValueError(f"flows: there is no segment {name}")
         flows = (f"from {flow.source} to {flow.target}" for flow in self.flows)
         _once(flows, "flows: the one {} stands twice; join the actions")
-        for rule in self.exchange:
-            for resource in rule.resources:
+        _once((rule.path for rule in self.masking), "masking: the path {} stands twice")
+        scopes = [one.required_for.resources for one in self.workflows.values() if one.required_for]
+        for resources in (*(rule.resources for rule in self.exchange), *scopes):
+            for resource in resources:
                 _resource(resource)
         return self
 

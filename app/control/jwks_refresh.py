@@ -234,6 +234,8 @@ class Refreshing:
                     list(pool.map(self._refresh, claim_due(self._plane)))
                 except SQLAlchemyError as error:
                     log.warning("cannot refresh the keys of issuers: %s", first_line(error))
+                except Exception:  # one source must not end the refreshing of all others
+                    log.exception("refreshing the keys of issuers failed; it is tried again")
 
     def _refresh(self, issuer: str) -> None:
         if not self._stopping.is_set():

@@ -171,10 +171,10 @@ def _is_new(session: Session, refused: Refused, digest: str) -> bool:
     if refused.stops:
         require_whole(session, refused.system, refused.sidecar)
         return True
-    own = _open(refused.system, refused.sidecar, stops=False)
+    own = [*_open(refused.system, refused.sidecar, stops=False), col(LineageBreak.batch).is_(None)]
     if session.exec(select(LineageBreak.id).where(*own, LineageBreak.body_sha256 == digest)).first() is not None:
         return False
-    everywhere = _open(refused.system, None, stops=False)
+    everywhere = [*_open(refused.system, None, stops=False), col(LineageBreak.batch).is_(None)]
     return _count(session, own) < MAX_KEPT and _count(session, everywhere) < MAX_KEPT_OF_SYSTEM
 
 

@@ -6,6 +6,7 @@ directory are fsynced here; object services promise it themselves.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from app.core.errors import PlacetError, UsageError
 #: The key of an object that is always there once a control plane started.
 _CANARY = "placet"
 _CHUNK = 1024 * 1024
+#: Directories that are remembered.
+_MAX_KEPT = 10_000
 
 
 class Objects:
@@ -30,6 +33,8 @@ class Objects:
 
     def __init__(self, url: str) -> None:
         self._local: Path | None = None
+        #: Directories that are in their parents, on disk.
+        self._kept: set[Path] = set()
         try:
             if url.startswith("file://"):
                 self._local = Path(url.removeprefix("file://"))
@@ -38,7 +43,7 @@ class Objects:
             else:
                 self._store = from_url(
                     url,
-                    client_options={"connect_timeout": "5s", "timeout": "30s"},
+                    client_options={"connect_timeout": "5s", "timeout": "30s", "allow_http": _plain_http()},
                     retry_config={"max_retries": 2},
                 )
         except OSError as error:
@@ -79,6 +84,13 @@ class Objects:
                 for one in page:
                     yield one["path"], one["last_modified"]
 
+    def remove(self, key: str) -> None:
+        """Delete an object; one that is not there is none. Raises `Unavailable`."""
+        with contextlib.suppress(NotFound), _reachable():
+            obstore.delete(self._store, key)
+            if self._local is not None and (parent := (self._local / key).parent).is_dir():
+                _fsync(parent)
+
     def mark(self) -> None:
         """Write the object that `check` reads: at the start, so that a store that cannot be written is found then."""
         self.put(_CANARY, b"placet\n")
@@ -94,11 +106,21 @@ class Objects:
         assert self._local is not None
         path = self._local / key
         _fsync(path)
-        # New directories on the way are entries in their parents; stop at the store's own directory.
+        # New directories on the way are entries in their parents; stop at the first that is on disk already.
+        new = []
         for parent in path.parents:
             _fsync(parent)
-            if parent == self._local:
+            if parent == self._local or parent in self._kept:
                 break
+            new.append(parent)
+        if len(self._kept) > _MAX_KEPT:
+            self._kept.clear()
+        self._kept.update(new)
+
+
+def _plain_http() -> bool:
+    """Whether an endpoint may be http, which obstore reads from the environment only when it is given no options."""
+    return os.environ.get("AWS_ALLOW_HTTP", "").lower() in {"1", "true"}
 
 
 def _fsync(path: Path) -> None:

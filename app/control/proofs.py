@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from app.control import decisions, releases
+from app.control import decisions, raw_records, releases
 from app.control.decisions import Whole
 from app.control.plane import Plane
 from app.control.publication import object_key, release_file
+from app.control.raw_records import Changed
 from app.control.store import Batch, Release
 from app.core import merkle
 from app.core.errors import Denied
@@ -18,19 +19,31 @@ _STEP = "proof"
 
 
 def export(plane: Plane, decision_id: str, only_system: str | None = None) -> bytes:
-    """The proof file of a decision. Raises `Denied` with `proof.missing`, or when what is stored does not fit."""
-    with plane.store.read() as session:
-        whole = decisions.whole(session, plane.objects, decision_id, only_system)
-    batch, raw = whole.batch, whole.raw
+    """The proof file of a decision; of one whose record was erased, that something was there.
+
+    Raises `Denied` with `proof.missing`, or when what is stored does not fit.
+    """
+    try:
+        with plane.store.read() as session:
+            decision, batch, number = decisions.place(session, plane.objects, decision_id, only_system)
+        raw = _record(plane, batch, decision.position)
+    except Changed as changed:
+        raise Denied(Reason.PROOF_LEAF, str(changed), step=_STEP) from changed
+    return of(plane, batch, number, raw).write()
+
+
+def of(plane: Plane, batch: Batch, index: int, raw: bytes | None) -> Proof:
+    """The proof of the entry at a position of a batch; of what was left when it was erased, for None."""
     if batch.evidence is None or batch.salts is None or batch.leaves is None:
-        raise _missing(f"the record of {decision_id} came without a signed batch")
-    index = position(plane, whole)
+        raise _missing("the record came without a signed batch")
     leaves = merkle.hashes(plane.objects.get(batch.leaves))
-    salt = plane.objects.part(batch.salts, merkle.SALT * index, merkle.SALT)
     if len(leaves) != batch.entries or merkle.root(leaves).hex() != batch.root:
         raise Denied(Reason.PROOF_PATH, "the stored leaf hashes are not those of the batch", step=_STEP)
-    if len(salt) != merkle.SALT or merkle.leaf_hash(salt, raw) != leaves[index]:
-        raise Denied(Reason.PROOF_LEAF, "the stored record or its salt was changed", step=_STEP)
+    salt = None
+    if raw is not None:
+        salt = plane.objects.part(batch.salts, merkle.SALT * index, merkle.SALT)
+        if len(salt) != merkle.SALT or merkle.leaf_hash(salt, raw) != leaves[index]:
+            raise Denied(Reason.PROOF_LEAF, "the stored record or its salt was changed", step=_STEP)
     return Proof(
         record=raw,
         salt=salt,
@@ -38,20 +51,24 @@ def export(plane: Plane, decision_id: str, only_system: str | None = None) -> by
         index=index,
         path=tuple(merkle.path(leaves, index)),
         batch=plane.objects.get(batch.evidence),
-        release=_release(plane, raw),
-    ).write()
+        release=None if raw is None else _release(plane, raw),
+    )
 
 
-def position(plane: Plane, whole: Whole) -> int:
-    """Where the record stands in its batch: lines end with a newline, and contain none."""
-    before = whole.decision.offset
-    return plane.objects.part(whole.batch.object, 0, before).count(b"\n") if before else 0
+def _record(plane: Plane, batch: Batch, position: int) -> bytes | None:
+    """The raw record; None of an erased one."""
+    try:
+        return raw_records.read(plane.objects, batch, position)
+    except Denied as denied:
+        if denied.reason != Reason.RECORD_ERASED:
+            raise
+        return None
 
 
-def sequence(plane: Plane, whole: Whole) -> int | None:
+def sequence(whole: Whole) -> int | None:
     """The number of the record over the life of the sidecar's instance; None when it came unsigned."""
     first = whole.batch.first_entry
-    return None if first is None else first + position(plane, whole)
+    return None if first is None else first + whole.number
 
 
 def is_signed(batch: Batch) -> bool:

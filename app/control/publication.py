@@ -16,7 +16,7 @@ from app.control.keyring import Keyring, Purpose
 from app.control.objects import Objects
 from app.control.problems import Conflict
 from app.control.store import Issuer, IssuerSource, Pointer, Quarantine, Release, System, WarrantRevocation
-from app.core import strict_json
+from app.core import masking, strict_json
 from app.core.governance import RequiredEnvironment, SystemGovernance, audience_of, control_plane_id
 from app.core.targets import (
     ATTESTATIONS_FILE,
@@ -103,7 +103,7 @@ def _documents(session: Session, domain: str) -> Iterator[tuple[str, bytes]]:
     yield STATE_TARGET, body
     for system, told in _governances(session, horizons, domain):
         text, calm_text = _encoded(told), _encoded(told.model_copy(update={"revoked_results": []}))
-        grown = _segment_growth(told)
+        grown = _segment_growth(told) + masking.growth(told.masking)
         what, size = f"the governance of {system}", len(calm_text) + grown
         if size > MAX_STATE - RESERVED - SHARED:
             raise Conflict(
@@ -190,6 +190,8 @@ def _governances(session: Session, systems: Iterable[str], domain: str) -> Itera
                 environment=document.environment if not overflow else _unsatisfiable(document),
                 segments=document.segments,
                 flows=document.flows,
+                masking=document.masking,
+                workflows=document.workflows,
                 modes=modes_of.get(system, []),
                 revoked_warrants=revocations.revoked(session, system) if system in with_revoked_warrants else [],
                 revoked_results=revoked,

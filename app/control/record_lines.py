@@ -2,31 +2,28 @@
 
 The raw line is the record and is kept as it is. Numbers stay text here, since OPA logs `1e400` and 30-digit
 decimals; what a database refuses (NUL, lone surrogates, too long, absurd times) is replaced or cut.
+Most lines are read by `app.control.typed_lines`, which knows their form; this is what counts where it gives up.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.core.reason_codes import Reason
 
 #: The type of OPA's decision records.
 RECORD_TYPE = "openpolicyagent.org/decision_logs"
 
-#: Characters of a column, of the words for the text filter, and of the list of reasons.
+#: Characters of a column, and of the list of reasons.
 MAX_COLUMN = 512
-MAX_TEXT = 4096
 MAX_REASONS = 32
 MAX_MODE = 16
-
-#: Members of the input that hold tokens, of which records keep digests.
-_TOKENS = {"identity", "warrant", "proof", "environment"}
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
@@ -42,20 +39,16 @@ def _refuse(constant: str) -> str:
 
 #: Made once: `json.loads` with options makes a decoder for each call, which takes as long as to decode.
 _decode = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse).decode
-_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
-@dataclass
-class Line:
-    """The searchable part of one record, `length` bytes at `offset` of its batch."""
+class Line(NamedTuple):
+    """The searchable part of one record: columns of `decision`, by their names."""
 
-    offset: int
-    length: int
     decision_id: str
     outcome: str
     #: Nanoseconds since 1970; None when the record's own time is missing or absurd.
     time_ns: int | None = None
-    reasons: list[str] = field(default_factory=list)
+    reasons: tuple[str, ...] = ()
     subject_issuer: str | None = None
     subject_id: str | None = None
     action: str | None = None
@@ -66,24 +59,26 @@ class Line:
     #: shadow or break-glass, when the answer rests on a mode; the reasons are then those that would have denied.
     mode: str | None = None
     execution: str | None = None
-    text: str = ""
 
 
-def read_lines(batch: bytes) -> Iterator[Line | None]:
-    """Each line in turn: a decision, something `unreadable` that may have been one, or None for other lines.
+def read_lines(entries: Iterable[bytes]) -> Iterator[Line | None]:
+    """Each entry of a batch in turn, a line without its newline, as `read_line` reads it."""
+    from app.control.typed_lines import read_typed
+
+    for raw in entries:
+        line = read_typed(raw)
+        yield read_line(raw) if line is None else line
+
+
+def read_line(raw: bytes) -> Line | None:
+    """A decision, something `unreadable` that may have been one, or None for other lines.
 
     OPA writes messages to the same file; they stay in the batch, not in the search.
     """
-    offset = 0
-    while offset < len(batch):
-        end = batch.find(b"\n", offset) + 1 or len(batch)
-        raw = batch[offset:end].rstrip(b"\n")
-        record = parse(raw)
-        if record is not None:
-            yield _line(record, raw, offset) if _is_decision(record) else None
-        else:
-            yield _unreadable(raw, offset) if _may_be_record(raw) else None
-        offset = end
+    record = parse(raw)
+    if record is not None:
+        return _line(record, raw) if _is_decision(record) else None
+    return _unreadable(raw) if _may_be_record(raw) else None
 
 
 def parse(raw: bytes) -> dict[str, Any] | None:
@@ -132,10 +127,12 @@ def clean(value: Any, limit: int = MAX_COLUMN) -> str | None:
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value)
+    if len(text) <= limit and text.isascii() and "\0" not in text:
+        return text
     return _UNSTORABLE.sub("\ufffd", text[:limit])
 
 
-def _line(record: dict[str, Any], raw: bytes, offset: int) -> Line:
+def _line(record: dict[str, Any], raw: bytes) -> Line:
     result, request = decision_of(record), _object(record.get("input"))
     resource, subject, bundles = (
         _object(request.get("resource")),
@@ -143,12 +140,10 @@ def _line(record: dict[str, Any], raw: bytes, offset: int) -> Line:
         _object(result.get("bundles")),
     )
     outcome, reasons = _outcome(record, result)
-    line = Line(
-        offset=offset,
-        length=len(raw),
-        decision_id=_identifier(record.get("decision_id"), raw),
+    return Line(
+        decision_id=identifier(record.get("decision_id"), raw),
         outcome=outcome,
-        time_ns=_nanoseconds(record.get("timestamp")),
+        time_ns=nanoseconds(record.get("timestamp")),
         reasons=reasons,
         subject_issuer=clean(subject.get("issuer")),
         subject_id=clean(subject.get("id")),
@@ -158,10 +153,8 @@ def _line(record: dict[str, Any], raw: bytes, offset: int) -> Line:
         policy=clean(bundles.get("policy")),
         library=clean(bundles.get("library")),
         mode=clean(_object(result.get("mode")).get("kind"), MAX_MODE),
-        execution=clean(result.get("execution") or _object(request.get("execution")).get("id")),
+        execution=clean(result.get("execution") or None),
     )
-    line.text = _text(line, request, result)
-    return line
 
 
 def decision_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -180,66 +173,51 @@ def _may_be_record(raw: bytes) -> bool:
     return raw.lstrip().startswith(b"{") or b"decision_id" in raw
 
 
-def _unreadable(raw: bytes, offset: int) -> Line:
-    shown = raw[: 2 * MAX_TEXT].decode("utf-8", "replace")
-    return Line(offset, len(raw), _identifier(None, raw), "unreadable", text=_bounded(shown))
+def _unreadable(raw: bytes) -> Line:
+    return Line(identifier(None, raw), "unreadable")
 
 
-def _outcome(record: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, list[str]]:
+def _outcome(record: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """Only a whole decision that says `true` is an allow; an error, an undefined or an odd result is a denial."""
     if record.get("error") is not None:
-        return "deny", [str(Reason.EVALUATION_ERROR)]
+        return "deny", (str(Reason.EVALUATION_ERROR),)
     if "result" not in record:
-        return "deny", [str(Reason.DECISION_UNDEFINED)]
+        return "deny", (str(Reason.DECISION_UNDEFINED),)
     reasons = _codes(result.get("reasons")) or _codes(_object(result.get("mode")).get("reasons"))
     if result.get("allow") is True:
         return "allow", reasons
-    return "deny", reasons or [str(Reason.DECISION_MALFORMED)]
+    return "deny", reasons or (str(Reason.DECISION_MALFORMED),)
 
 
-def _codes(listed: Any) -> list[str]:
+def _codes(listed: Any) -> tuple[str, ...]:
     codes = [_object(one).get("code") for one in listed] if isinstance(listed, list) else []
-    return [clean(code, 100) or "" for code in codes[:MAX_REASONS] if isinstance(code, str)]
+    return tuple(clean(code, 100) or "" for code in codes[:MAX_REASONS] if isinstance(code, str))
 
 
-def _identifier(given: Any, raw: bytes) -> str:
+def identifier(given: Any, raw: bytes) -> str:
     """OPA's decision id, or one made from the bytes when there is none that fits an address."""
     if isinstance(given, str) and _ID.fullmatch(given):
         return given
     return f"record-{sha256(raw).hexdigest()[:32]}"
 
 
-def _nanoseconds(value: Any) -> int | None:
+def nanoseconds(value: Any) -> int | None:
+    """A record's time as nanoseconds since 1970; None for what is no time, and for one that is absurd."""
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return None
+    whole, fraction, zone = match.groups()
+    seconds = _seconds(whole + zone)
+    return None if seconds is None else seconds * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
+
+
+@lru_cache(maxsize=1024)  # the records of a batch are of few seconds
+def _seconds(moment: str) -> int | None:
     try:
-        moment = datetime.fromisoformat(match[1] + match[3])
-        if not _EARLIEST <= moment < _LATEST:
-            return None
+        at = datetime.fromisoformat(moment)
+        return int(at.timestamp()) if _EARLIEST <= at < _LATEST else None
     except (ValueError, OverflowError):
         return None
-    return int(moment.timestamp()) * 1_000_000_000 + int((match[2] or "").ljust(9, "0"))
-
-
-def _text(line: Line, request: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    """The words of the record: identifiers first, then the input without its tokens, then the reasons."""
-    asked = {name: value for name, value in request.items() if name not in _TOKENS}
-    words = [line.decision_id, line.subject_id, line.subject_issuer, line.execution, line.mode, *line.reasons]
-    named = [_object(result.get("subject")).get("actors"), *(result.get(name) for name in ("warrant", "mode"))]
-    return _bounded(" ".join([*filter(None, words), *map(_flat, named), _flat(asked), _flat(result.get("reasons"))]))
-
-
-def _flat(value: Any) -> str:
-    try:
-        return _encode(value) if value else ""
-    except RecursionError:
-        return ""
-
-
-def _bounded(text: str) -> str:
-    # Lower-casing may lengthen a text, so it is cut last.
-    return _UNSTORABLE.sub("\ufffd", text[: 2 * MAX_TEXT]).lower()[:MAX_TEXT]
 
 
 def _object(value: Any) -> Mapping[str, Any]:

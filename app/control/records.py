@@ -7,52 +7,41 @@ control plane with a lineage log takes no more: see `app.control.batches`, which
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from functools import lru_cache
 from hashlib import sha256
-from itertools import islice
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import func, update
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
-from app.control import record_lines, systems
+from app.control import forwarding, raw_records, record_lines, systems
 from app.control.plane import Plane
 from app.control.problems import Conflict, Invalid, TooLarge
-from app.control.store import Batch, Decision
+from app.control.raw_records import Span
+from app.control.record_lines import Line
+from app.control.store import Batch, Decision, ErasedBatch, batch_words
 from app.control.store.bulk import add_rows
-from app.control.store.columns import now
+from app.control.store.columns import now, packed_digest
+from app.core import word_filter
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
 
 #: Bytes of one batch, before and after decompression.
 MAX_BATCH = 16 * 1024 * 1024
 
-_ROWS_AT_ONCE = 1000
-_DECISIONS = Decision.metadata.tables["decision"]
+#: The columns of a decision row, but its id and its batch.
+COLUMNS = ("system", "sidecar", "position", *Line._fields)
+
+_BATCHES, _DECISIONS = (Decision.metadata.tables[name] for name in ("batch", "decision"))
 
 #: How many lines there are of each (outcome, reason or mode; its name).
 Counts = Counter[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Span:
-    """Which bytes of which file of which sidecar a batch holds."""
-
-    system: str
-    sidecar: str
-    instance: str
-    file: str
-    first: int
-    last: int
-
-
-def object_key(span: Span, digest: str) -> str:
-    """Where the bytes of a batch, whose SHA-256 is `digest`, lie in the object store."""
-    return f"records/{span.system}/{span.sidecar}/{span.instance}/{span.file}/{span.first:020d}-{digest}.jsonl"
 
 
 def decompress(body: bytes, limit: int = MAX_BATCH) -> bytes:
@@ -80,22 +69,20 @@ def ingest(plane: Plane, span: Span, body: bytes) -> int:
         if _is_known(session, span, digest):
             return span.last
 
-    key = object_key(span, digest)
-    plane.objects.put(key, body)
+    made = Read(span.system, span.sidecar, body[:-1].split(b"\n"))
+    key = raw_records.put(plane.objects, span, made.entries)
     try:
         with plane.store.write() as session:
             if _is_known(session, span, digest):
                 return span.last
-            counts = Counts()
-            rows = read_rows(span.system, span.sidecar, body, counts)
-            insert_rows(session, Batch(**asdict(span), sha256=digest, object=key, other_lines=0), rows, counts)
+            insert(session, Batch(**asdict(span), sha256=digest, object=key, other_lines=0), made, made.rows())
     except IntegrityError:
         # Another request stored a batch of this place between our look and our insert.
         with plane.store.read() as session:
             if _is_known(session, span, digest):
                 return span.last
         raise
-    count(plane, span.system, counts)
+    count(plane, span.system, made.counts)
     return span.last
 
 
@@ -118,41 +105,80 @@ def _is_known(session: Session, span: Span, digest: str) -> bool:
     if span.first == expected:
         return False
     same = session.exec(select(Batch).where(*where, Batch.first == span.first)).first()
-    if same is not None and (same.last, same.sha256) == (span.last, digest):
+    # After an erasure nothing tells any more what it was; a sidecar whose acknowledgement was lost sends it again.
+    if same is not None and same.last == span.last and (same.sha256 == digest or _is_erased(session, same)):
         return True
     if span.first > expected:
         raise Conflict(f"bytes {expected} to {span.first} of this file are missing", expected=expected)
     raise Conflict(f"byte {span.first} of this file is stored already, in another batch", expected=expected)
 
 
-def read_rows(system: str, sidecar: str, body: bytes, counts: Counts) -> Iterator[dict[str, Any]]:
-    """A row for each decision in `body`, but for its batch; `counts` gets what `count` is to count.
-
-    No line makes it fail: what cannot be read, or be stored as it is, is in the object.
-    """
-    received_ns = int(now().timestamp() * 1_000_000) * 1000
-    for line in record_lines.read_lines(body):
-        counts["outcome", line.outcome if line else "other"] += 1
-        if line is None:
-            continue
-        if line.mode:
-            counts["mode", line.mode] += 1
-        if line.outcome == "deny":
-            counts.update(("reason", reason) for reason in line.reasons)
-        row = dict(vars(line))
-        row.update(system=system, sidecar=sidecar)
-        row["time_ns"] = received_ns if line.time_ns is None else line.time_ns
-        yield row
+def _is_erased(session: Session, batch: Batch) -> bool:
+    if batch.sha256 != "":
+        return False
+    where = (ErasedBatch.batch == batch.id, col(ErasedBatch.erased_at).is_not(None))
+    return session.exec(select(ErasedBatch.id).where(*where).limit(1)).first() is not None
 
 
-def insert_rows(session: Session, batch: Batch, rows: Iterable[dict[str, Any]], counts: Counts) -> None:
-    """Add a batch and the rows of its decisions, as `read_rows` makes them while they are inserted, or made them."""
+class Read:
+    """The entries of a batch, and what is made of them."""
+
+    def __init__(self, system: str, sidecar: str, entries: Sequence[bytes]) -> None:
+        self.entries = entries
+        self.words = word_filter.build(entries)
+        self.counts = Counts()
+        #: The least and the greatest time of the rows, as far as they were read.
+        self.oldest_ns: int | None = None
+        self.newest_ns: int | None = None
+        self._place = system, sidecar
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """A row for each decision, without its batch: values of `COLUMNS`. The counts are right when all were read.
+
+        No entry makes it fail: what cannot be read, or be stored as it is, is in the object.
+        """
+        received_ns = int(now().timestamp() * 1_000_000) * 1000
+        outcomes: Counter[str] = Counter()
+        times = []
+        for position, line in enumerate(record_lines.read_lines(self.entries)):
+            if line is None:
+                outcomes["other"] += 1
+                continue
+            outcomes[line.outcome] += 1
+            if line.mode:
+                self.counts["mode", line.mode] += 1
+            if line.outcome == "deny":
+                self.counts.update([("reason", reason) for reason in line.reasons])
+            time_ns = received_ns if line.time_ns is None else line.time_ns
+            times.append(time_ns)
+            yield *self._place, position, *columns_of(line, time_ns)
+        self.counts.update({("outcome", outcome): number for outcome, number in outcomes.items()})
+        self.oldest_ns, self.newest_ns = min(times, default=None), max(times, default=None)
+
+
+def columns_of(line: Line, time_ns: int | None) -> tuple[Any, ...]:
+    """A line as the database holds it, with the time that it is given."""
+    decision_id, outcome, _, reasons, issuer, subject, action, kind, resource, policy, library, mode, execution = line
+    digests = packed_digest(policy), packed_digest(library)
+    text = _reasons_text(reasons)
+    return decision_id, outcome, time_ns, text, issuer, subject, action, kind, resource, *digests, mode, execution
+
+
+@lru_cache(maxsize=1024)
+def _reasons_text(reasons: tuple[str, ...]) -> str:
+    return json.dumps(reasons)
+
+
+def insert(session: Session, batch: Batch, made: Read, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Add a batch and the rows of its decisions, as `made.rows` makes them now, or has made them."""
     session.add(batch)
     session.flush()
-    more = iter(rows)
-    while chunk := list(islice(more, _ROWS_AT_ONCE)):
-        add_rows(session, _DECISIONS, [{**row, "batch": batch.id} for row in chunk])
-    batch.other_lines = counts["outcome", "other"]
+    session.execute(update(_BATCHES).where(_BATCHES.c.id == batch.id).values({batch_words: made.words}))
+    add_rows(session, _DECISIONS, ("batch", *COLUMNS), ((batch.id, *row) for row in rows))
+    count_of = {outcome: made.counts["outcome", outcome] for outcome in ("allow", "deny", "unreadable", "other")}
+    batch.allows, batch.denials, batch.unreadable = count_of["allow"], count_of["deny"], count_of["unreadable"]
+    forwarding.enqueue(session, batch)
+    batch.other_lines, batch.oldest_ns, batch.newest_ns = count_of["other"], made.oldest_ns, made.newest_ns
 
 
 def count(plane: Plane, system: str, counts: Counts) -> None:

@@ -56,6 +56,15 @@ def set_signers(session: Session, name: str, given: Mapping[str, Sequence[Signer
     return system
 
 
+def set_limits(session: Session, name: str, limits: Mapping[str, int]) -> System:
+    """Say how many open breaks of each kind in `limits` stop a sidecar; kinds that are not named stay."""
+    system = find(session, name)
+    system.lineage_limits = {**system.lineage_limits, **limits}
+    session.add(system)
+    session.flush()
+    return system
+
+
 def find(session: Session, name: str) -> System:
     """The system of that name. Raises `NotFound`."""
     system = session.get(System, name)

@@ -182,6 +182,8 @@ def _shift(operands: Sequence[Operand]) -> str | None:
 
 
 def _patch(operands: Sequence[Operand]) -> str | None:
+    if _only_sets(operands[1].resolved()):
+        return None
     items = operands[1].items()
     patches = [item.members() or {} for item in items or []]
     kinds = [patch["op"].text() if "op" in patch else None for patch in patches]
@@ -191,6 +193,18 @@ def _patch(operands: Sequence[Operand]) -> str | None:
     if not all("path" in patch and patch["path"].text() for patch in removals):
         return 'write the path out as a string that is not empty: to remove the path "" stops OPA'
     return None
+
+
+def _only_sets(patches: Operand | None) -> bool:
+    """Whether this is a comprehension of patches which remove nothing: its op is written out, and not a variable."""
+    if patches is None or patches.term["type"] != "arraycomprehension":
+        return False
+    head = patches.term["value"]["term"]
+    pairs = head["value"] if head["type"] == "object" else []
+    if any(name["type"] != "string" for name, _ in pairs):
+        return False
+    ops = [value for name, value in pairs if name["value"] == "op"]
+    return len(ops) == 1 and ops[0]["type"] == "string" and ops[0]["value"] in ("add", "replace")
 
 
 #: What is wrong with a call of the builtin, or None.

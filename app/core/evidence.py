@@ -108,6 +108,20 @@ def verify_evidence(
     return VerifiedStatement(statement["predicateType"], statement, signers.matched, signed_at, raw)
 
 
+def claimed_signer(raw: bytes, step: str) -> SignerIdentity:
+    """Whom the certificate in a Sigstore bundle names. Nothing is verified. Raises `Denied`."""
+    checked_form(raw, step)
+    try:
+        certificate = Bundle.from_json(raw).signing_certificate
+        [name] = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+        issuer = certificate.extensions.get_extension_for_oid(_ISSUER).value
+        if not isinstance(issuer, UnrecognizedExtension):
+            raise ValueError("the issuer is not as Fulcio writes it")
+        return SignerIdentity(identity=str(name.value), issuer=issuer.value.decode())
+    except Exception as error:  # some of sigstore-python's errors have no common class
+        raise Denied(Reason.EVIDENCE_INVALID, f"the certificate: {_first_line(error)}", step=step) from error
+
+
 def _names(certificate: Certificate) -> str:
     try:
         names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from app.core.errors import PlacetError, UsageError
 
@@ -71,3 +73,24 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
     if len(content) > limit:
         raise UsageError(f"{path} is larger than {limit} bytes; it cannot be {what}")
     return content
+
+
+@contextmanager
+def replacing(path: Path, *, mode: int = 0o600) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `path` when the block ends; when it fails, `path` is as it was."""
+    scratch: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        scratch = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise PlacetError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if scratch is not None:
+            scratch.unlink(missing_ok=True)

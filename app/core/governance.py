@@ -6,10 +6,12 @@ Patterns of actions and resources are exact strings, or prefixes with one traili
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from app.core.layout_rules import check_layout, without_defaults
+from app.core.masking import MAX_RULES, MaskingRule
 from app.core.targets import Document, Line, Name
 
 
@@ -20,6 +22,13 @@ def _star_at_the_end(pattern: str) -> str:
 
 
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_star_at_the_end)]
+#: The name of a workflow, or of one of its steps.
+StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+#: Artifact rules of in-toto, such as `[MATCH, "*", WITH, PRODUCTS, FROM, build]`.
+Rules = Annotated[
+    list[Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(min_length=2, max_length=10)]],
+    Field(max_length=64),
+]
 #: Kinds of attestation results.
 Kind = Literal["image", "node", "region", "posture"]
 
@@ -56,6 +65,50 @@ class Flow(Document):
     actions: Annotated[list[Pattern], Field(min_length=1, max_length=64)]
 
 
+class LayoutStep(Document):
+    """One step of a layout: what rules its materials and products must meet, as in-toto writes and applies them."""
+
+    name: StepName
+    expected_materials: Rules = []
+    expected_products: Rules = []
+
+
+class Layout(Document):
+    """The part of an in-toto layout that is signed, as far as a workflow needs it: steps with their rules, in order.
+
+    Who signs is not said here: every step's statement is signed by its sidecar. `app.core.workflow` applies it.
+    """
+
+    steps: Annotated[list[LayoutStep], Field(min_length=1, max_length=64)]
+    readme: Annotated[str, StringConstraints(max_length=4096)] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_in_toto_writes_it(cls, value: Any) -> Any:
+        """Take what every layout has and what says nothing here; whatever would be ignored in silence is refused."""
+        return without_defaults(value)
+
+    @model_validator(mode="after")
+    def _applicable(self) -> Layout:
+        check_layout([(one.name, [*one.expected_materials, *one.expected_products]) for one in self.steps])
+        return self
+
+
+class RequiredFor(Document):
+    """What may be done only in executions that follow the workflow: these actions on these resources."""
+
+    actions: Annotated[list[Pattern], Field(min_length=1, max_length=64)]
+    resources: Annotated[list[Pattern], Field(min_length=1, max_length=64)] = ["*"]
+
+
+class Workflow(Document):
+    """A declared workflow. With the order `strict` each step comes once, in the order of the layout."""
+
+    layout: Layout
+    order: Literal["strict"] = "strict"
+    required_for: RequiredFor | None = None
+
+
 class SignedMode(Document):
     """Shadow or break-glass: Sigstore bundles (JSON text) over one statement; break-glass needs two signers."""
 
@@ -83,6 +136,10 @@ class SystemGovernance(Document):
     environment: Annotated[list[RequiredEnvironment], Field(max_length=4)] = []
     segments: Annotated[list[Segment], Field(max_length=64)] = []
     flows: Annotated[list[Flow], Field(max_length=256)] = []
+    #: What stays out of records.
+    masking: Annotated[list[MaskingRule], Field(max_length=MAX_RULES)] = []
+    #: By name: what an execution names when it starts.
+    workflows: Annotated[dict[StepName, Workflow], Field(max_length=16)] = {}
     modes: Annotated[list[SignedMode], Field(max_length=4)] = []
     revoked_warrants: Annotated[list[Revocation], Field(max_length=1000)] = []
     revoked_results: Annotated[list[Revocation], Field(max_length=1000)] = []

@@ -114,7 +114,7 @@ def verify(
         record=proof.record,
         decision=decision,
         sidecar=verified.signer,
-        log=_log_entry(proof.batch),
+        log=log_entry(proof.batch),
         not_after=verified.signed_at,
         release=release,
     )
@@ -134,7 +134,7 @@ def _check_leaf(proof: Proof) -> None:
 def _verified_batch(
     raw: bytes, sidecars: VerificationPolicy, lineage: TrustConfig
 ) -> tuple[VerifiedStatement, BatchStatement]:
-    payload = _payload(raw)
+    payload = payload_of(raw, _BATCH)
     root = _claimed_root(payload)
     verified = verify_evidence(raw, subject=f"sha256:{root}", policy=sidecars, trust=lineage, step=_BATCH)
     batch = BatchStatement.read(payload)
@@ -150,11 +150,12 @@ def _verified_batch(
 
 def claimed_batch(proof: Proof) -> BatchStatement:
     """What the batch says, to be shown: nothing of it is verified. Raises `Denied` when it says nothing."""
-    return BatchStatement.read(_payload(proof.batch))
+    return BatchStatement.read(payload_of(proof.batch, _BATCH))
 
 
-def _payload(raw: bytes) -> bytes:
-    document = evidence_form.checked_form(raw, _BATCH)
+def payload_of(raw: bytes, step: str) -> bytes:
+    """The statement in a Sigstore bundle, of which the form is right. Nothing is verified. Raises `Denied`."""
+    document = evidence_form.checked_form(raw, step)
     return base64.b64decode(document["dsseEnvelope"]["payload"])
 
 
@@ -223,7 +224,7 @@ def _verified_release(
     for required in policy.required_predicates:
         if required not in predicates:
             raise Denied(Reason.EVIDENCE_INCOMPLETE, f"no {required}", step="release", field=required)
-    commits, files = _sources(found[0].statement["predicate"])
+    commits, files = sources(found[0].statement["predicate"])
     return ProvenRelease(
         digest=release.digest,
         signer=found[0].signer,
@@ -239,7 +240,7 @@ def _verified_release(
     )
 
 
-def _sources(provenance: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+def sources(provenance: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
     """The commits and the files that SLSA provenance names. Those who may sign it are believed what they say."""
     definition = provenance.get("buildDefinition")
     named = definition.get("resolvedDependencies") if isinstance(definition, dict) else None
@@ -255,8 +256,8 @@ def _sources(provenance: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tupl
     return tuple(commits), tuple(files)
 
 
-def _log_entry(raw: bytes) -> LogEntry:
-    """Of a bundle that has been verified, in which all of this agrees with the signed checkpoint."""
+def log_entry(raw: bytes) -> LogEntry:
+    """Where it stands. Of a bundle that has been verified, in which all of this agrees with the signed checkpoint."""
     entry = strict_json.load_object(raw)["verificationMaterial"]["tlogEntries"][0]
     proof = entry["inclusionProof"]
     origin = proof["checkpoint"]["envelope"].split("\n", 1)[0]

@@ -31,6 +31,8 @@ class Entry:
     policy: str | None
     library: str | None
     state: str | None
+    #: The execution that it was made in, by a token that was verified, or that was about to start.
+    execution: str | None
 
 
 class _Bundles(msgspec.Struct):
@@ -42,6 +44,7 @@ class _Decision(msgspec.Struct):
     allow: bool | msgspec.UnsetType | None = msgspec.UNSET
     bundles: _Bundles | None = None
     state: str | None = None
+    execution: str | None = None
 
 
 class _Result(_Decision):
@@ -58,7 +61,7 @@ _decode = msgspec.json.Decoder(_Line).decode
 _NO_DECISION = _Decision()
 
 #: Where the values stand that the scanner looks for.
-_DECISION_PATHS = (("allow",), ("bundles", "policy"), ("bundles", "library"), ("state",))
+_DECISION_PATHS = (("allow",), ("bundles", "policy"), ("bundles", "library"), ("state",), ("execution",))
 _PATHS = {
     ("type",),
     ("decision_id",),
@@ -92,6 +95,7 @@ def read_entry(raw: bytes) -> Entry | None:
         _digest(bundles.policy),
         _digest(bundles.library),
         _digest(decision.state),
+        decision.execution,
     )
 
 
@@ -112,6 +116,7 @@ def _scanned(raw: bytes) -> Entry | None:
         _digest(found.get((*at, "bundles", "policy"))),
         _digest(found.get((*at, "bundles", "library"))),
         _digest(found.get((*at, "state"))),
+        _text(found.get((*at, "execution"))),
     )
 
 

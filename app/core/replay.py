@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 from app.core import archive, strict_json
 from app.core.bundle import MANIFEST, digest_of, parse_bundle
 from app.core.compose import Library, compose
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
+from app.core.replay_compare import Path, alike, hidden, hides_outcome
 from app.core.replay_record import Recorded, Unavailable, decision_id, read
 from app.core.shipped import shipped
 
@@ -106,10 +107,11 @@ class Parts(Protocol):
 
 @dataclass(frozen=True)
 class _State:
-    """A trust state as it goes to OPA, and the SHA-256 of each token in it."""
+    """A trust state as it goes to OPA, the SHA-256 of each token in it, and what its rules may mask in results."""
 
     raw: bytes
     tokens: frozenset[str]
+    masked: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -144,7 +146,7 @@ class Replay:
         groups: dict[tuple[str, str | None, str | None], _Group] = {}
         for position, raw in enumerate(raws):
             try:
-                one = read(raw)
+                one = self._read(raw)
                 state = self._checked(one)
             except Unavailable as why:
                 found[position] = Replayed(decision_id(raw), Verdict.UNAVAILABLE, str(why))
@@ -163,10 +165,16 @@ class Replay:
                     if key[0] == policy
                     for chunk in _chunks(groups[key].items)
                 ]
-                for (_, chunk), answers in zip(questions, threads.map(ask, questions), strict=True):
+                for (state, chunk), answers in zip(questions, threads.map(ask, questions), strict=True):
                     for (position, one), answer in zip(chunk, answers, strict=True):
-                        found[position] = _judged(decision_id(raws[position]), one, answer)
+                        found[position] = self._judge(raws[position], one, answer, state)
         return [one for one in found if one is not None]
+
+    def _read(self, raw: bytes) -> Recorded:
+        return read(raw)
+
+    def _judge(self, raw: bytes, one: Recorded, answer: str | Exception | None, state: _State | None) -> Replayed:
+        return _judged(decision_id(raw), one, answer, state)
 
     def _checked(self, one: Recorded) -> _State | None:
         """The state of a record of which everything can be had. Raises `Unavailable`."""
@@ -215,11 +223,12 @@ class Replay:
         if digest_of(raw) != digest:
             return Unavailable(f"what is stored as the trust state {digest} is {digest_of(raw)}")
         try:
-            results = json.loads(raw)["environment"]["results"]
+            trust = json.loads(raw)
+            masked, results = hidden(trust), trust["environment"]["results"]
             tokens = frozenset(hashlib.sha256(token.encode()).hexdigest() for token in results)
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
             return Unavailable(f"the trust state {digest} is malformed")
-        return _State(raw, tokens)
+        return _State(raw, tokens, masked)
 
 
 def _ask(engine: Engine, question: tuple[_State | None, _Chunk]) -> list[str | Exception | None]:
@@ -243,13 +252,18 @@ def _chunks(items: _Chunk) -> Iterator[_Chunk]:
         yield chunk
 
 
-def _judged(identifier: str | None, one: Recorded, answer: str | Exception | None) -> Replayed:
+def _judged(identifier: str | None, one: Recorded, answer: str | Exception | None, state: _State | None) -> Replayed:
     recorded = one.result.decode()
     if isinstance(answer, Unheld):
         why = "the outcome of verifying a token is not in it, and the decision asks for that"
         return Replayed(identifier, Verdict.UNAVAILABLE, why)
-    if isinstance(answer, str) and (answer == recorded or _alike(answer, recorded)):
+    if isinstance(answer, str) and (answer == recorded or alike(answer, recorded)):
         return Replayed(identifier, Verdict.SAME)
+    masked = state.masked if state is not None and one.masked else ()
+    if isinstance(answer, str) and masked and alike(answer, recorded, masked):
+        return Replayed(identifier, Verdict.SAME, "what the system's rules keep out was not compared")
+    if masked and hides_outcome(recorded, masked):
+        return Replayed(identifier, Verdict.UNAVAILABLE, "the system's rules kept the outcome out")
     if one.state is None or one.now is None:
         what = "trust state" if one.state is None else "clock reading"
         return Replayed(identifier, Verdict.UNAVAILABLE, f"it names no {what}, and the result rests on one")
@@ -261,19 +275,3 @@ def _judged(identifier: str | None, one: Recorded, answer: str | Exception | Non
         return Replayed(identifier, Verdict.DIFFERS, f"OPA gives an error now: {answer}", recorded)
     detail = "OPA gives another result now" if answer else "OPA gives no result now"
     return Replayed(identifier, Verdict.DIFFERS, detail, recorded, answer)
-
-
-def _alike(one: str, other: str) -> bool:
-    """Whether two JSON texts have the same value, numbers with the same text."""
-    try:
-        return bool(_exact(one) == _exact(other))
-    except (ValueError, RecursionError):
-        return False
-
-
-def _exact(text: str) -> Any:
-    return json.loads(text, parse_int=_number, parse_float=_number)
-
-
-def _number(text: str) -> tuple[str]:
-    return (text,)

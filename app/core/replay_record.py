@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from app.core.masking import MARK
+
 #: What OPA is asked again: a decision, or the start of an execution.
 PATHS = {"placet/decision": "decision", "placet/start": "start"}
 
@@ -19,10 +21,25 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REVISION = re.compile(r"policy=(sha256:[0-9a-f]{64}) library=(sha256:[0-9a-f]{64})")
 #: What masking leaves in the place of a token outside of the places for tokens.
 _CUT = b"(token cut)"
+#: And what it leaves in the place of a value that a rule of the system keeps out.
+_MASKED = f'"{MARK}'.encode()
 
 
 class Unavailable(Exception):
     """The record cannot be replayed; the text says why."""
+
+
+class Absent(bytes):
+    """Stands for a record that is not to be had: JSON with the decision's id and nothing else."""
+
+    why: str
+
+    @classmethod
+    def of(cls, decision: str, why: str) -> Absent:
+        """In the place of a decision's record."""
+        absent = cls(msgspec.json.encode({"decision_id": decision}))
+        absent.why = why
+        return absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +63,14 @@ class Recorded:
 
     @property
     def cut(self) -> bool:
-        """Whether a part of the input or of the result was not kept as it was."""
-        return _CUT in self.input or _CUT in self.result or any(map(_is_digest, _places(self.input)))
+        """Whether a part of the input or of the result was not kept as it was, but for what is `masked`."""
+        kept = self.input, self.result
+        return any(_CUT in one for one in kept) or _MASKED in self.input or any(map(_is_digest, _places(self.input)))
+
+    @property
+    def masked(self) -> bool:
+        """Whether a rule of the system kept a part of the result out."""
+        return _MASKED in self.result
 
     @property
     def query(self) -> str | None:
@@ -126,6 +149,8 @@ def decision_id(raw: bytes) -> str | None:
 
 def read(raw: bytes) -> Recorded:
     """Read a record, a line without its newline. Raises `Unavailable`."""
+    if isinstance(raw, Absent):
+        raise Unavailable(raw.why)
     try:
         return _read(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -172,6 +197,8 @@ def _read(raw: bytes) -> Recorded:
 
 def _places(asked: bytes) -> Iterator[Any]:
     """Whatever stands in the places for tokens and certificates."""
+    if not asked.startswith(b"{"):
+        return  # a request of another form has no such places
     found = _input(asked)
     yield from (found.identity, found.proof, found.warrant, found.environment)
     for value in (found.warrant, found.environment):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509 import Certificate, load_der_x509_certificate
+from sigstore._internal.trust import Key
 from sigstore.errors import Error as SigstoreError
 from sigstore.models import ClientTrustConfig
 from sigstore.verify import Verifier
@@ -40,6 +42,17 @@ class Log:
 
     host: str
     valid: Window
+    #: Of its key: a signed note names the first four bytes.
+    key_id: bytes
+    _key: Any
+
+    def signed(self, signature: bytes, data: bytes) -> bool:
+        """Whether the log's key signed `data`."""
+        try:
+            self._key.verify(signature, data)
+        except (InvalidSignature, SigstoreError):
+            return False
+        return True
 
 
 class TrustConfig:
@@ -105,7 +118,16 @@ class TrustConfig:
         found = [log for log in self._root.tlogs if log.log_id.key_id == key_id]
         if len(found) != 1:
             return None
-        return Log(urlsplit(found[0].base_url).hostname or "", _window(found[0].public_key.valid_for))
+        return _log(found[0])
+
+    @cached_property
+    def logs(self) -> tuple[Log, ...]:
+        """The transparency logs, but for those whose key is of a kind that sigstore-python does not know."""
+        found = []
+        for log in self._root.tlogs:
+            with suppress(SigstoreError):
+                found.append(_log(log))
+        return tuple(found)
 
     def ct_log(self, key_id: bytes) -> Window | None:
         """When the CT log with this id is trusted; None when there is not exactly one."""
@@ -123,6 +145,11 @@ class TrustConfig:
                     continue
                 windows.append(_window(authority.valid_for))
         return windows
+
+
+def _log(log: Any) -> Log:
+    host = urlsplit(log.base_url).hostname or ""
+    return Log(host, _window(log.public_key.valid_for), log.log_id.key_id, Key(log.public_key))
 
 
 def _window(valid_for: Any) -> Window:

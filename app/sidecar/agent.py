@@ -28,6 +28,7 @@ from app.core.reason_codes import Reason
 from app.core.strict_json import canonical
 from app.core.trust import TrustConfig
 from app.sidecar import (
+    journal_shipping,
     metadata,
     metadata_watcher,
     opa_keeper,
@@ -51,6 +52,7 @@ from app.sidecar.execution_keys import ExecutionKeys
 from app.sidecar.executions import Executions
 from app.sidecar.failures import Failures
 from app.sidecar.lease import LeaseKeeper
+from app.sidecar.lineage import Lineage
 from app.sidecar.loop import Loop
 from app.sidecar.metadata import Repository, Snapshot
 from app.sidecar.metadata_watcher import MetadataWatcher
@@ -63,6 +65,7 @@ from app.sidecar.record_keeper import RecordKeeper
 from app.sidecar.releases import Releases
 from app.sidecar.rollout import Rollout
 from app.sidecar.shipping import shipping
+from app.sidecar.steps import Steps
 from app.sidecar.trust_keeper import TrustKeeper
 
 log = logging.getLogger("placet.sidecar")
@@ -103,6 +106,7 @@ class Agent:
         }
         if config.lineage:
             concerns[signed_shipping.CONCERN] = signed_shipping.VOUCH_HOLDS
+            concerns[journal_shipping.CONCERN] = journal_shipping.VOUCH_HOLDS
         self._doubts = Doubts(concerns, self._on_doubt)
         self._doubts.vouch(status.CONCERN)
         self._failures = Failures()
@@ -114,12 +118,16 @@ class Agent:
         modes = Modes(self._verify_mode)
         self._metadata = MetadataWatcher(config, repository, self._clock, self._doubts, modes, self._on_metadata)
         releases = Releases(config, trust, opa, library)
-        self._rollout = Rollout(releases, repository, self._server, self._keeper, files.private / "enforced.json")
         self._records = RecordKeeper(config, self._keeper, self._doubts)
         self._plane = ControlPlane(config, token, files.instance())
+        self._lineage = lineage = self._journalled(config.lineage, library, opa) if config.lineage else None
+        enforced = files.private / "enforced.json"
+        told = [lineage.own.enforced] if lineage else []
+        self._rollout = Rollout(releases, repository, self._server, self._keeper, enforced, *told)
+        cut = [lineage.cut] if lineage else []
         self._shipping = shipping(
             config, opa.digest, self._id, self._plane, self._doubts, self._free, self._failures,
-            lambda: self._shipping_loop.wake(),
+            lambda: self._shipping_loop.wake(), *cut,
         )  # fmt: skip
         shipping_failed = self._on_concern_failed(signed_shipping.CONCERN) if config.lineage else None
         self._shipping_loop = Loop(
@@ -129,17 +137,21 @@ class Agent:
         if evidence:
             environment = Environment(evidence.read, self._plane.attest, self._expected, self._on_doubt)
         self._keys = keys = ExecutionKeys(files.execution_keys)
-        trust_keeper = TrustKeeper(files.states, config.name, keys, modes, environment)
+        ended = (lineage.executions.ended, lineage.executions.blocked) if lineage else (dict, dict)
+        self._trust = TrustKeeper(files.states, config.name, keys, modes, environment, *ended)
         self._lease = LeaseKeeper(
-            config, self._clock, self._doubts, self._api, lambda: self._metadata.known, trust_keeper
-        )
+            config, self._clock, self._doubts, self._api, lambda: self._metadata.known, self._trust,
+            lineage.own if lineage else None,
+        )  # fmt: skip
         self._lease_loop = Loop("lease", self._lease.step, self._on_part_failed("lease"), retry=0.2)
-        executions = Executions(keys, self._api, self._trust_held, self._plane.redeem)
+        journal = lineage.executions if lineage else None
+        executions = Executions(keys, self._api, self._trust_held, self._plane.redeem, journal)
         decisions, holds = Decisions(self._api), lambda: self._trust_held() is not None
-        self._edge = Edge(config, ca, executions, decisions, holds) if config.edge_port else None
+        steps = Steps(executions, journal)
+        self._edge = Edge(config, ca, executions, decisions, holds, steps) if config.edge_port else None
         self._parts = status.Parts(
             config, opa, library, self._lease, self._metadata, self._rollout, self._keeper, self._records,
-            self._shipping, trust_keeper, modes, environment,
+            self._shipping, self._trust, modes, environment, lineage,
         )  # fmt: skip
         self._loops = [
             Loop("metadata", self._metadata.step, self._on_concern_failed(metadata_watcher.CONCERN)),
@@ -150,6 +162,9 @@ class Agent:
             Loop("status", self._report, self._on_part_failed("status")),
             self._lease_loop,
         ]
+        if lineage:
+            self._journal_loop = Loop("journal", lineage.step, self._on_concern_failed(journal_shipping.CONCERN))
+            self._loops.append(self._journal_loop)
         if environment:
             self._loops.append(Loop("environment", environment.step, self._on_part_failed("environment")))
 
@@ -170,6 +185,8 @@ class Agent:
                 log.warning("ended process %d, the OPA of an earlier agent", orphan)
             opa_process.require_free_port(self._config.port, patience=5.0 if orphan else 0.0)
             shipper.tidy(self._config.files.records)
+            if self._lineage:
+                self._lineage.open()
             self._shipping.open()
             for path in self._config.files.records.glob("*.log"):
                 reserve.release(path)  # now that nobody writes them any more
@@ -197,6 +214,8 @@ class Agent:
         self._server.stop()
         try:
             self._shipping.finish(_LAST_SHIPMENT)
+            if self._lineage:
+                self._lineage.finish(_LAST_SHIPMENT)
             self._report()
         except PlacetError as error:
             log.warning("some records wait for the next start: %s", error)
@@ -227,6 +246,14 @@ class Agent:
         now = datetime.now(UTC)
         policy, trust = self._config.policy, self._trust_config
         return verify_mode(evidence, policy=policy, trust=trust, audience=audience, now=now)
+
+    def _journalled(self, trust: TrustConfig, library: Library, opa: Opa) -> Lineage:
+        return Lineage(
+            self._config, trust, library, opa, self._id, self._plane, self._doubts, self._failures,
+            room=lambda: self._trust.room, stopped=lambda: self._lease_loop.wake(),
+            wake=lambda: self._journal_loop.wake(),
+            declared=lambda: known.snapshot.governance.workflows if (known := self._metadata.known) else None,
+        )  # fmt: skip
 
     def _id(self) -> str | None:
         """The sidecar's SPIFFE ID, once metadata has said in which domain it is."""
@@ -264,7 +291,7 @@ class Agent:
             self._plane.report(report)
             self._doubts.vouch(status.CONCERN)
         except NotAccepted as error:
-            if error.reason == Reason.SIDECAR_EVICTED:
+            if error.reason in (Reason.SIDECAR_EVICTED, Reason.LINEAGE_BROKEN):
                 self._doubts.doubt(status.CONCERN, error.reason, str(error))
             self._failures.tell("status", str(error))  # the file above tells those who are here
         return _REPORT_EVERY

@@ -79,7 +79,7 @@ class Start:
 
 
 #: Claims that the agent alone sets.
-OWN_CLAIMS = frozenset({"iss", "aud", "iat", "exp", "exe", "until", "kids"})
+OWN_CLAIMS = frozenset({"iss", "aud", "iat", "exp", "exe", "until", "kids", "workflow"})
 
 
 def read_decision(answer: Answer) -> dict[str, Any]:

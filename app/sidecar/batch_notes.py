@@ -19,6 +19,7 @@ from app.core.errors import Denied, PlacetError
 from app.core.files import sync_directory, write_atomically
 from app.sidecar.config import SidecarFiles
 from app.sidecar.shipper import Progress, read_range
+from app.sidecar.statement_signer import Unsigned
 
 _MEMBERS = {"statement", "digest", "salts"}
 
@@ -39,6 +40,10 @@ class Batch:
         """The batch that says this."""
         statement = says.statement()
         return cls(says, statement, payload_digest(statement), salts)
+
+    def to_sign(self) -> Unsigned:
+        """What is signed."""
+        return Unsigned(self.statement, f"sha256:{self.says.root}", self.says.sidecar)
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from app.core import merkle
 from app.core.batch import BatchStatement
 from app.core.errors import PlacetError
-from app.sidecar import record_origin
+from app.sidecar import record_loss, record_origin
 from app.sidecar.batch_notes import Batch, Notes
 from app.sidecar.shipper import Lines, Progress, whole_lines
 
@@ -34,15 +34,27 @@ class _Place:
 class Cutter:
     """Makes the next batch of one sidecar's records. One thread at a time may use it."""
 
-    def __init__(self, notes: Notes, opa: str, sidecar: Callable[[], str | None]) -> None:
-        """`opa`: the digest of the binary. `sidecar` gives the SPIFFE ID, or None while it is not known."""
+    def __init__(
+        self,
+        notes: Notes,
+        opa: str,
+        sidecar: Callable[[], str | None],
+        told: Callable[[Batch, Sequence[bytes]], None] = lambda batch, entries: None,
+    ) -> None:
+        """`opa`: the digest of the binary. `sidecar` gives the SPIFFE ID, or None while it is not known.
+
+        `told` hears of each batch and its entries, before it is shipped; more than once after a crash.
+        """
         self._notes = notes
+        self._told = told
+        self._untold: list[tuple[Batch, list[bytes]]] = []
         self._opa = opa
         self._sidecar = sidecar
         self._since: tuple[Path, int, float] | None = None
 
     def cut(self, *, ended: bool = False) -> Batch | None:
         """Make and note the next batch, if one is due. `ended`: no OPA writes any more."""
+        self._tell()
         sidecar = self._sidecar()
         place = self._next(ended) if sidecar else None
         if sidecar is None or place is None or not self._is_due(place):
@@ -51,6 +63,7 @@ class Cutter:
         entries = place.lines.entries
         salts = secrets.token_bytes(merkle.SALT * len(entries))
         last = self._notes.last
+        lost = record_loss.untold(place.path)
         batch = Batch.of(
             BatchStatement.describe(
                 sidecar=sidecar,
@@ -63,12 +76,29 @@ class Cutter:
                 previous=last.digest if last else None,
                 opa=record_origin.opa_of(place.path) or self._opa,
                 closed_at=datetime.now(UTC),
+                dropped=lost,
             ),
             salts,
         )
         self._notes.add(batch)
+        record_loss.told(place.path, lost)
         self._since = None
+        self._untold.append((batch, entries))
+        self._tell()
         return batch
+
+    def tell_pending(self) -> None:
+        """Tell of what an earlier agent cut: nobody knows whether it came to that."""
+        notes = self._notes
+        self._untold = [(batch, batch.raw(notes.records)[:-1].split(b"\n")) for batch in notes.pending]
+        if not notes.pending and notes.last:
+            self._untold = [(notes.last, [])]
+        self._tell()
+
+    def _tell(self) -> None:
+        while self._untold:
+            self._told(*self._untold[0])
+            self._untold.pop(0)
 
     def delete_finished(self, *, ended: bool = False) -> None:
         """Delete record files that were acknowledged whole and that nobody writes any more."""
@@ -83,6 +113,7 @@ class Cutter:
             path.unlink()
             progress.forget()
             record_origin.forget(path)
+            record_loss.forget(path)
 
     def _next(self, ended: bool) -> _Place | None:
         last = self._notes.last

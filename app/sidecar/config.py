@@ -79,6 +79,11 @@ class SidecarFiles:
         return self.private / "execution-keys.json"
 
     @property
+    def masking_key(self) -> Path:
+        """The key of digests in records, under which values are hashed that rules keep out."""
+        return self.private / "masking-key"
+
+    @property
     def run(self) -> Path:
         """What belongs to one start of OPA: configuration, certificates, socket."""
         return self.root / "run"

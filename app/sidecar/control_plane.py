@@ -89,6 +89,14 @@ class ControlPlane:
         if held != (batch.last_byte, batch.next_entry):
             raise NotAccepted(f"acknowledged {held}, not {(batch.last_byte, batch.next_entry)}")
 
+    def ship_link(self, evidence: bytes) -> int:
+        """Send a signed statement of the journal. Returns the number of the one that follows what is held durably."""
+        answer = self._post(f"/sidecars/{self._name}/links", json={"evidence": evidence.decode()})
+        number = answer.get("number")
+        if not isinstance(number, str) or not number.isascii() or not number.isdigit():
+            raise NotAccepted(f"the control plane answered {number!r}, which is no number of a statement")
+        return int(number)
+
     def put_state(self, digest: str, document: bytes) -> None:
         """Have a trust state kept, so that decisions under it can be replayed."""
         self._call("PUT", f"/states/{digest}", content=document, headers={"Content-Type": "application/json"})

@@ -25,8 +25,10 @@ from app.sidecar.answers import refused
 from app.sidecar.authzen_decisions import Decisions, Failed, Unauthenticated
 from app.sidecar.config import SidecarConfig
 from app.sidecar.edge_requests import Refused, Workers, read_object
+from app.sidecar.edge_steps import StepRoutes
 from app.sidecar.executions import BadRequest, Executions, Outcome
 from app.sidecar.pki import SidecarCA
+from app.sidecar.steps import Steps
 
 log = logging.getLogger("placet.sidecar")
 
@@ -48,14 +50,16 @@ class Edge:
         executions: Executions,
         decisions: Decisions,
         holds_lease: Callable[[], bool],
+        steps: Steps | None = None,
     ) -> None:
-        """`holds_lease`: whether OPA holds a lease now."""
+        """`holds_lease`: whether OPA holds a lease now. `steps`: None: this sidecar notes none."""
         self._config = config
         self._ca = ca
         self._executions = executions
         self._decisions = decisions
         self._holds_lease = holds_lease
         self._workers = Workers()
+        self._steps = StepRoutes(steps or Steps(executions, None), self._workers, _guarded)
         self._base = f"https://127.0.0.1:{config.edge_port}"
         self._servers: list[ThreadedServer] = []
 
@@ -84,6 +88,7 @@ class Edge:
             routes=[
                 Route("/v1/executions", _guarded(self._start), methods=["POST"]),
                 Route("/v1/executions/{execution}/renew", _guarded(self._renew), methods=["POST"]),
+                *self._steps.routes(),
                 Route("/access/v1/evaluation", _in_authzen(self._evaluate), methods=["POST"]),
                 Route("/access/v1/evaluations", _in_authzen(self._evaluate_all), methods=["POST"]),
                 Route("/.well-known/authzen-configuration", self._configuration, methods=["GET"]),
@@ -93,9 +98,12 @@ class Edge:
 
     async def _start(self, request: Request) -> Response:
         body = await read_object(request)
-        if set(body) != {"input"} or not isinstance(body["input"], dict):
-            raise Refused(400, "send {input: {...}}, as for a decision, and nothing else")
-        return _answer(await self._workers.run(lambda: self._executions.start(body["input"])))
+        workflow = body.get("workflow")
+        if not {"input"} <= set(body) <= {"input", "workflow"} or not isinstance(body["input"], dict):
+            raise Refused(400, "send {input: {...}}, as for a decision, and workflow or nothing else")
+        if workflow is not None and not isinstance(workflow, str):
+            raise Refused(400, "workflow is the name of one, or absent")
+        return _answer(await self._workers.run(lambda: self._executions.start(body["input"], workflow)))
 
     async def _renew(self, request: Request) -> Response:
         body = await read_object(request)

@@ -35,7 +35,10 @@ class Refused(Exception):
 
     def problem(self) -> Response:
         """The refusal as problem+json (RFC 9457)."""
-        titles = {400: "Bad Request", 413: "Content Too Large", 415: "Unsupported Media Type", 503: "Busy"}
+        titles = {
+            400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 413: "Content Too Large",
+            415: "Unsupported Media Type", 503: "Busy",
+        }  # fmt: skip
         document = {
             "type": "about:blank",
             "title": titles.get(self.status, "Refused"),

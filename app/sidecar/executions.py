@@ -19,7 +19,9 @@ from app.core.reason_codes import Reason
 from app.sidecar import revocation
 from app.sidecar.answers import Redeemed, Start, decision_id, read_start, refused
 from app.sidecar.control_plane import NotAccepted
+from app.sidecar.execution_journal import ExecutionJournal
 from app.sidecar.execution_keys import LIFETIME, ExecutionKeys
+from app.sidecar.execution_notes import Asked
 from app.sidecar.opa_api import OpaApi, OpaUnavailable
 from app.sidecar.seen import Executing, Nonces, jti_of
 
@@ -57,6 +59,23 @@ class Outcome:
     decision_id: str | None = None
 
 
+@dataclass(frozen=True)
+class Admitted:
+    """An execution that goes on: its token's claims, the trust state, and what a refusal would say it is about."""
+
+    claims: dict[str, Any]
+    trust: dict[str, Any]
+    about: dict[str, Any]
+
+
+class NotAdmitted(Exception):
+    """The execution does not go on. `outcome` is the answer."""
+
+    def __init__(self, reason: Reason, about: Mapping[str, Any] | None = None) -> None:
+        super().__init__(str(reason))
+        self.outcome = Outcome(refused(reason, about))
+
+
 class Executions:
     """Starts and renews the executions of one sidecar. Safe to use from several threads."""
 
@@ -66,25 +85,35 @@ class Executions:
         api: Callable[[], OpaApi | None],
         trust: Callable[[], dict[str, Any] | None],
         redeem: Redeem,
+        journal: ExecutionJournal | None = None,
     ) -> None:
-        """`trust`: the trust state under a lease that holds now; None without one. `redeem`: at the control plane."""
+        """`trust`: the trust state under a lease that holds now; None without one. `redeem`: at the control plane.
+
+        `journal`: where starts are noted before they are answered; None: nowhere.
+        """
         self._keys = keys
         self._api = api
         self._trust = trust
         self._redeem = redeem
+        self._journal = journal
         self._nonces = Nonces()
         self._executing = Executing()
 
-    def start(self, request: Mapping[str, Any]) -> Outcome:
-        """Start an execution for a request as of a decision. Raises `BadRequest`."""
+    def start(self, request: Mapping[str, Any], workflow: str | None = None) -> Outcome:
+        """Start an execution for a request as of a decision, within a workflow or none. Raises `BadRequest`."""
         identifier = _identifier(request.get("execution"))
         api = self._api()
         if self._trust() is None or api is None:
             return Outcome(refused(Reason.LEASE_MISSING))
+        named = {} if workflow is None else {"workflow": workflow}
         try:
-            answer = api.ask(PATH, {**request, "execution": {"id": identifier}})
-            outcome = self._decided(identifier, read_start(answer), request)
-            return replace(outcome, decision_id=decision_id(answer))
+            if self._journal is not None:
+                self._journal.require_open(identifier)
+            elif workflow is not None:
+                raise Denied(Reason.LINEAGE_UNAVAILABLE, "no workflow can be followed without a journal")
+            answer = api.ask(PATH, {**request, "execution": {"id": identifier, **named}})
+            asked = Asked(identifier, request, workflow, decision_id(answer))
+            return replace(self._decided(asked, read_start(answer)), decision_id=asked.decision)
         except OpaUnavailable:
             return Outcome(refused(Reason.SIDECAR_UNREACHABLE))
         except Denied as denied:
@@ -92,42 +121,64 @@ class Executions:
 
     def renew(self, identifier: str, token: str) -> Outcome:
         """A new token for an execution whose token has not expired, and which nothing has ended since."""
-        trust = self._trust()
-        if trust is None:
-            return Outcome(refused(Reason.LEASE_MISSING))
         try:
-            claims = self._keys.verify(token, trust["execution"]["issuer"], trust["audience"])
-        except Denied as denied:
-            return Outcome(refused(denied.reason))
-        subject = {**_subject(claims), "domain": claims["domain"], "actors": claims["actors"]}
-        about = {"execution": identifier, "subject": subject}
-        if claims["exe"] != identifier:
-            return Outcome(refused(Reason.EXECUTION_MISMATCH, about))
-        if reason := revocation.ended(claims, trust):
-            return Outcome(refused(reason, about))
-        if not self._claim(identifier, claims):
-            return Outcome(refused(Reason.EXECUTION_CONFLICT, about))
+            admitted = self.admit(identifier, token)
+        except NotAdmitted as refusal:
+            return refusal.outcome
+        claims, about = admitted.claims, admitted.about
         until = claims.get("until", claims["exp"])
         inherited = {name: value for name, value in claims.items() if name not in {"iss", "aud", "iat", "exp", "exe"}}
         try:
-            execution = self._signed(identifier, inherited, until, trust)
+            execution = self._signed(identifier, inherited, until, admitted.trust)
         except PlacetError as error:
             return Outcome(refused(getattr(error, "reason", Reason.AGENT_FAILED), about))
         return Outcome(None, execution)
 
-    def _decided(self, identifier: str, start: Start, request: Mapping[str, Any]) -> Outcome:
+    def admit(self, identifier: str, token: str, *, ended: bool = False) -> Admitted:
+        """Verify the token of an execution, and that nothing has ended it since; `ended`: or that it ended itself.
+
+        Raises `NotAdmitted`.
+        """
+        trust = self._trust()
+        if trust is None:
+            raise NotAdmitted(Reason.LEASE_MISSING)
+        try:
+            claims = self._keys.verify(token, trust["execution"]["issuer"], trust["audience"])
+        except Denied as denied:
+            raise NotAdmitted(denied.reason) from denied
+        subject = {**_subject(claims), "domain": claims["domain"], "actors": claims["actors"]}
+        about = {"execution": identifier, "subject": subject}
+        if claims["exe"] != identifier:
+            raise NotAdmitted(Reason.EXECUTION_MISMATCH, about)
+        if self._journal is not None and not ended:
+            try:
+                self._journal.require_open(identifier)
+            except Denied as denied:
+                raise NotAdmitted(denied.reason, about) from denied
+        reason = revocation.ended(claims, trust)
+        if reason and not (ended and reason == Reason.QUARANTINE_EXECUTION):
+            raise NotAdmitted(reason, about)
+        if not self._claim(identifier, claims):
+            raise NotAdmitted(Reason.EXECUTION_CONFLICT, about)
+        return Admitted(claims, trust, about)
+
+    def _decided(self, asked: Asked, start: Start) -> Outcome:
         if not start.decision["allow"]:
             return Outcome(start.decision)
-        reason = self._settle(identifier, start, request.get("proof"))
-        if reason is not None:
-            log.info("execution %s was not started: %s", identifier, reason)
-            return Outcome(refused(reason, start.decision))
-        trust = self._trust()
-        if trust is None:  # lost while the control plane was asked
-            return Outcome(refused(Reason.LEASE_MISSING, start.decision))
+        identifier = asked.execution
         try:
-            claims = {**_narrowed(start, trust), "kids": revocation.keys_of(request)}
-            return Outcome(start.decision, self._signed(identifier, claims, start.until, trust))
+            workflow = self._journal.begin(identifier, asked.body(), start.claims) if self._journal else None
+            if reason := self._settle(identifier, start, asked.request.get("proof")):
+                raise Denied(reason, "what must be so once is not")
+            trust = self._trust()
+            if trust is None:  # lost while the control plane was asked
+                raise Denied(Reason.LEASE_MISSING, "the lease was lost")
+            named = {} if workflow is None else {"workflow": workflow}
+            claims = {**_narrowed(start, trust), **named, "kids": revocation.keys_of(asked.request)}
+            execution = self._signed(identifier, claims, start.until, trust)
+            if self._journal is not None:  # before anybody has the token
+                self._journal.start(asked, start, workflow, trust["execution"]["issuer"])
+            return Outcome(start.decision, execution)
         except PlacetError as error:
             log.warning("execution %s was not started: %s", identifier, error)
             return Outcome(refused(getattr(error, "reason", Reason.AGENT_FAILED), start.decision))

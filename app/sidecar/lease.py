@@ -15,8 +15,10 @@ from app.core.reason_codes import Reason
 from app.sidecar.clock import Clock
 from app.sidecar.config import SidecarConfig
 from app.sidecar.doubts import Doubt, Doubts
+from app.sidecar.masking_key import MaskingKey
 from app.sidecar.metadata_watcher import Known
 from app.sidecar.opa_api import OpaApi, OpaUnavailable
+from app.sidecar.own_links import OwnLinks, Unnoted
 from app.sidecar.trust_keeper import TrustKeeper
 from app.sidecar.trust_state import TrustState
 
@@ -37,14 +39,20 @@ class LeaseKeeper:
         api: Callable[[], OpaApi | None],
         known: Callable[[], Known | None],
         trust: TrustKeeper,
+        own_links: OwnLinks | None = None,
     ) -> None:
-        """`api`: of the OPA that runs now. `known`: the newest verified metadata. `trust` makes the state of it."""
+        """`api`: of the OPA that runs now. `known`: the newest verified metadata. `trust` makes the state of it.
+
+        `own_links`: where states and the lease are noted; None: nowhere.
+        """
         self._config = config
         self._clock = clock
         self._doubts = doubts
         self._api = api
         self._known = known
         self._trust = trust
+        self._own_links = own_links
+        self._masking_key = MaskingKey(config.files.masking_key)
         #: What spoke against the lease at the last check; None before the first.
         self.against: list[Doubt] | None = None
         #: Until when OPA holds a lease, in seconds since the epoch; 0 when it holds none.
@@ -73,6 +81,8 @@ class LeaseKeeper:
             if not against and time.time() > self.valid_until:
                 self._say([Doubt("state", Reason.OPA_STATE, str(error))])
             return _RETRY
+        except Unnoted:
+            return _RETRY  # which is a doubt: the next time there is no lease
         self._say(against)
         self.valid_until = 0.0 if against else until / 1e9
         return self._config.renewal
@@ -81,12 +91,17 @@ class LeaseKeeper:
         """Take the lease away, because the agent ends."""
         api, known = self._api(), self._known()
         self.valid_until = 0.0
+        if self._own_links:
+            self._own_links.ended()
         if api is not None and known is not None:
             self._put(api, known, None)
 
     def _put(self, api: OpaApi, known: Known, lease: dict[str, int] | None) -> None:
         state = self._trust.current(known)
-        api.put_state({"lease": lease, "trust": state.trust, "digest": state.digest})
+        if self._own_links:
+            self._own_links.trust(state, required=lease is not None)
+        beside = self._masking_key.beside(state.trust)
+        api.put_state({"lease": lease, "trust": state.trust, "digest": state.digest, **beside})
         self._trust.written(state)
         self._state = state
 
@@ -108,6 +123,8 @@ class LeaseKeeper:
     def _say(self, against: list[Doubt]) -> None:
         before = None if self.against is None else {doubt.reason for doubt in self.against}
         self.against = against
+        if self._own_links:
+            self._own_links.lease(against)
         if before == {doubt.reason for doubt in against}:
             return
         if against:

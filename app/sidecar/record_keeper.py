@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
+from app.sidecar import record_loss
 from app.sidecar.config import SidecarConfig
 from app.sidecar.doubts import Doubts
 from app.sidecar.opa_keeper import OpaKeeper
@@ -62,6 +63,7 @@ class RecordKeeper:
         if tally.unexpected is not None:
             raise Denied(Reason.RECORD_UNEXPECTED, tally.unexpected)
         if tally.decisions < answered:
+            record_loss.note(watched.file.path, answered - tally.decisions)  # the next batch says so
             raise Denied(Reason.RECORD_MISSING, f"{answered} answers, {tally.decisions} records")
         if self._watched is watched:  # a new OPA is vouched for by what it writes itself
             self._doubts.vouch(CONCERN)

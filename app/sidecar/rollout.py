@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from app.core.errors import Denied, PlacetError
@@ -27,14 +28,24 @@ class Rollout:
     """Brings one release after another into force."""
 
     def __init__(
-        self, releases: Releases, repository: Repository, server: BundleServer, keeper: OpaKeeper, enforced: Path
+        self,
+        releases: Releases,
+        repository: Repository,
+        server: BundleServer,
+        keeper: OpaKeeper,
+        enforced: Path,
+        told: Callable[[Prepared], None] = lambda prepared: None,
     ) -> None:
-        """`enforced`: the file that keeps the last pointer in force, for a start beside a bad new release."""
+        """`enforced`: the file that keeps the last pointer in force, for a start beside a bad new release.
+
+        `told` hears of each release that OPA enforces.
+        """
         self._releases = releases
         self._repository = repository
         self._server = server
         self._keeper = keeper
         self._enforced_file = enforced
+        self._told = told
         #: The pointer that the metadata names now.
         self.wanted: ChannelPointer | None = None
         #: What OPA enforces.
@@ -106,6 +117,7 @@ class Rollout:
             self.failure = None
         write_atomically(self._enforced_file, prepared.pointer.encode(), mode=0o600)
         self._repository.forget_releases(but={prepared.pointer.release, (self.wanted or prepared.pointer).release})
+        self._told(prepared)
         log.info("enforcing %s (sequence %d)", prepared.release.digest, prepared.pointer.sequence)
 
     def _refuse(self, pointer: ChannelPointer, denied: Denied) -> None:

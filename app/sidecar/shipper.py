@@ -100,7 +100,7 @@ class Progress:
 def tidy(directory: Path) -> None:
     """Delete what a killed agent left: notes that it was writing, and notes of record files that are gone."""
     for path in directory.iterdir():
-        orphaned = path.suffix in {".ack", ".opa"} and not path.with_suffix(".log").exists()
+        orphaned = path.suffix in {".ack", ".opa", ".lost"} and not path.with_suffix(".log").exists()
         if path.is_file() and (orphaned or path.name.startswith(".")):
             path.unlink()
 

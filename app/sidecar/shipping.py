@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from app.core.errors import UsageError
-from app.sidecar.batch_notes import Notes
-from app.sidecar.batch_signer import BatchSigner
+from app.sidecar.batch_notes import Batch, Notes
 from app.sidecar.batches import Cutter
 from app.sidecar.config import SidecarConfig, SidecarFiles
 from app.sidecar.control_plane import Conflict, ControlPlane
@@ -17,6 +16,7 @@ from app.sidecar.doubts import Doubts
 from app.sidecar.failures import Failures
 from app.sidecar.shipper import Shipper
 from app.sidecar.signed_shipping import PART, SignedShipping
+from app.sidecar.statement_signer import StatementSigner
 
 _IDLE = 0.2
 
@@ -96,12 +96,16 @@ def shipping(
     freed: Callable[[Path, int], None],
     failures: Failures,
     wake: Callable[[], None],
+    told: Callable[[Batch, Sequence[bytes]], None] = lambda batch, entries: None,
 ) -> Shipping:
-    """What the configuration asks for. `opa`: the digest of the binary. `wake`: a step can do something now."""
+    """What the configuration asks for. `opa`: the digest of the binary. `wake`: a step can do something now.
+
+    `told` hears of each batch that is cut, and its entries.
+    """
     files = config.files
     if config.lineage is None:
         return PlainShipping(Shipper(files.records, plane, freed), files, failures)
     notes = Notes(files)
-    cutter = Cutter(notes, opa, sidecar)
-    signer = BatchSigner(config.lineage, plane.identity, wake)
+    cutter = Cutter(notes, opa, sidecar, told)
+    signer = StatementSigner(config.lineage, plane.identity, wake)
     return SignedShipping(files.states, notes, cutter, signer, plane, doubts, freed, failures)

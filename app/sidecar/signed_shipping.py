@@ -16,18 +16,17 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from app.core import strict_json
 from app.core.bundle import digest_of
 from app.core.errors import Denied, PlacetError
-from app.core.files import write_atomically
 from app.core.reason_codes import Reason
 from app.sidecar.batch_notes import Batch, Notes
-from app.sidecar.batch_signer import BatchSigner
 from app.sidecar.batches import Cutter
+from app.sidecar.breaks import BROKEN, Break, Pause
 from app.sidecar.control_plane import Conflict, ControlPlane, NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.failures import Failures
 from app.sidecar.shipper import Progress
+from app.sidecar.statement_signer import StatementSigner
 
 CONCERN = "lineage"
 #: Seconds that a vouch for it holds: until a break is known. One shipment over a slow line may last for minutes, and
@@ -54,8 +53,6 @@ BREAKS = frozenset(
 WINDOW = 32
 #: Batches that are signed at the same time.
 AT_ONCE = 16
-#: Seconds until the next try: when nobody answers, at first and at most; after a refusal.
-_RETRY, _RETRY_MAX, _BROKEN = 1.0, 15.0, 5.0
 _IDLE = 0.2
 
 
@@ -67,7 +64,7 @@ class SignedShipping:
         states: Path,
         notes: Notes,
         cutter: Cutter,
-        signer: BatchSigner,
+        signer: StatementSigner,
         plane: ControlPlane,
         doubts: Doubts,
         freed: Callable[[Path, int], None],
@@ -85,8 +82,8 @@ class SignedShipping:
         self._signing: dict[str, Future[bytes]] = {}
         self._states_held: set[str] = set()
         self._lock = threading.Lock()
-        self._break = _Break(notes.directory / BREAK)
-        self._pause = _Pause()
+        self._break = Break(notes.directory / BREAK)
+        self._pause = Pause()
         self._acknowledged = 0
         #: Of the unsigned kind; here a conflict is a break.
         self.conflict: Conflict | None = None
@@ -96,6 +93,7 @@ class SignedShipping:
     def open(self) -> None:
         """Read what an earlier agent left. Raises `PlacetError` when that is damaged."""
         self._notes.load()
+        self._cutter.tell_pending()
         self._vouch()
 
     def step(self, *, ended: bool = False) -> float:
@@ -166,7 +164,7 @@ class SignedShipping:
             if in_flight >= AT_ONCE or not self._pause.is_over():
                 return
             if batch.digest not in self._signing:
-                self._signing[batch.digest] = self._signer.begin(batch)
+                self._signing[batch.digest] = self._signer.begin(batch.to_sign())
 
     def _ship_first(self) -> bool:
         """Ship the oldest batch if it is signed. The control plane takes them in order only."""
@@ -212,7 +210,7 @@ class SignedShipping:
         if refusal.reason == Reason.BATCH_INVALID:
             self._signing.pop(self._notes.pending[0].digest, None)  # the same statement gets another signature
         self._break.note(Denied(refusal.reason, str(refusal)))
-        self._wait(refusal, _BROKEN)
+        self._wait(refusal, BROKEN)
         self._vouch()
 
     def _wait(self, error: PlacetError, seconds: float | None = None) -> None:
@@ -226,53 +224,3 @@ class SignedShipping:
             self._doubts.doubt(CONCERN, known.reason, known.detail)
         else:
             self._doubts.vouch(CONCERN)
-
-
-class _Break:
-    """What a control plane refused. Kept on disk, so that a new agent does not begin with a lease."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.known = self._read()
-
-    def note(self, denied: Denied) -> None:
-        if self.known and (denied.reason == Reason.LINEAGE_BROKEN or denied.reason == self.known.reason):
-            return  # the first refusal says more than that it still stands
-        self.known = denied
-        document = {"reason": str(denied.reason), "detail": denied.detail}
-        write_atomically(self._path, strict_json.canonical(document), mode=0o600)
-
-    def heal(self) -> None:
-        if self.known:
-            self._path.unlink(missing_ok=True)
-            self.known = None
-
-    def _read(self) -> Denied | None:
-        if not self._path.exists():
-            return None
-        try:
-            document = strict_json.load_object(self._path.read_bytes())
-            return Denied(Reason(document["reason"]), str(document["detail"]))
-        except (strict_json.StrictJSONError, KeyError, ValueError):
-            return Denied(Reason.LINEAGE_BROKEN, f"{self._path} says so, and is damaged")
-
-
-class _Pause:
-    """When to try again: later after each failure, until something succeeds."""
-
-    def __init__(self) -> None:
-        self._until = 0.0
-        self._next = _RETRY
-
-    def begin(self, seconds: float | None) -> None:
-        if seconds is not None:
-            self._until = time.monotonic() + seconds
-        elif self.is_over():  # what fails meanwhile began before
-            self._until = time.monotonic() + self._next
-            self._next = min(self._next * 2, _RETRY_MAX)
-
-    def end(self) -> None:
-        self._until, self._next = 0.0, _RETRY
-
-    def is_over(self) -> bool:
-        return time.monotonic() >= self._until

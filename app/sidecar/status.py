@@ -15,6 +15,7 @@ from app.core.reason_codes import Reason
 from app.sidecar.config import SidecarConfig
 from app.sidecar.environment import Environment
 from app.sidecar.lease import LeaseKeeper
+from app.sidecar.lineage import Lineage
 from app.sidecar.metadata_watcher import MetadataWatcher
 from app.sidecar.modes import Modes, as_reported
 from app.sidecar.opa_keeper import OpaKeeper
@@ -46,6 +47,7 @@ class Parts:
     trust: TrustKeeper
     modes: Modes
     environment: Environment | None
+    lineage: Lineage | None
 
 
 def reported(parts: Parts) -> dict[str, Any]:
@@ -79,6 +81,7 @@ def local(parts: Parts) -> dict[str, Any]:
         "opa_pid": process.pid if process else None,
         "tally": tallied[1].counts() if tallied else {},
         "batches": parts.shipping.describe(),
+        "journal": parts.lineage.shipping.describe() if parts.lineage else None,
         "edge_port": parts.config.edge_port,
         "environment_until": datetime.fromtimestamp(ends, tz=UTC).isoformat() if ends else None,
     }

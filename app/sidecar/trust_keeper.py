@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from app.core.errors import Denied
@@ -14,23 +16,36 @@ from app.sidecar.execution_keys import ExecutionKeys
 from app.sidecar.metadata_watcher import Known
 from app.sidecar.modes import Modes, as_trusted
 from app.sidecar.opa_api import encoded
-from app.sidecar.trust_state import LOCAL_ROOM, Local, TrustState, compose
+from app.sidecar.trust_state import LOCAL_ROOM, Local, TrustState, compose, room
 
 
 class TrustKeeper:
     """Gives the trust state of now. Safe to use from several threads."""
 
     def __init__(
-        self, states: Path, name: str, keys: ExecutionKeys, modes: Modes, environment: Environment | None
+        self,
+        states: Path,
+        name: str,
+        keys: ExecutionKeys,
+        modes: Modes,
+        environment: Environment | None,
+        ended: Callable[[], Mapping[str, str]] = dict,
+        blocked: Callable[[], Mapping[str, Mapping[str, Mapping[str, str]]]] = dict,
     ) -> None:
-        """`states`: the directory of the archive. `name`: the sidecar's."""
+        """`states`: the directory of the archive. `name`: the sidecar's. `ended`: executions, and how they did.
+
+        `blocked`: subjects that stand for them, by issuer.
+        """
         self._states = states
         self._name = name
         self._keys = keys
         self._modes = modes
         self._environment = environment
+        self._ended, self._blocked = ended, blocked
         self._lock = threading.Lock()
         self._made: tuple[object, Local, TrustState] | None = None
+        #: Bytes that executions which have ended may take of what OPA takes in one request.
+        self.room = 0
         #: Why something that the sidecar has is left out, if it is.
         self.failure: Denied | None = None
 
@@ -44,6 +59,7 @@ class TrustKeeper:
                 return made[2]
             state = compose(known.published, local)
             state.archive(self._states)
+            self.room = room(state, local)
             self._made = (known.published, local, state)
             return state
 
@@ -58,6 +74,8 @@ class TrustKeeper:
             execution_headers=self._keys.headers(),
             results=self._environment.results(time.time()) if self._environment else (),
             modes=as_trusted(self._modes.in_force(time.time_ns())),
+            ended=self._ended(),
+            blocked=self._blocked(),
         )
 
     def _fitting(self, local: Local) -> Local:
@@ -67,4 +85,4 @@ class TrustKeeper:
             self.failure = None
             return local
         self.failure = Denied(Reason.MODE_INVALID, "the modes in force are larger than OPA takes with the trust state")
-        return Local(local.sidecar, local.execution_keys, local.results, local.execution_headers)
+        return replace(local, modes=Local(local.sidecar).modes)

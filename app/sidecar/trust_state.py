@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.core import x509_roots
+from app.core import masking, x509_roots
 from app.core.bundle import digest_of
 from app.core.errors import Denied
 from app.core.files import write_atomically
 from app.core.governance import Revocation, SystemGovernance, audience_of
 from app.core.reason_codes import Reason
 from app.core.targets import PublishedState, QuarantinedName, TrustedIssuer
-from app.sidecar import trust_segments
+from app.sidecar import ended_executions, trust_segments
 from app.sidecar.opa_api import MAX_REQUEST, encoded
 from app.sidecar.trust_keys import signers, usual_headers, vetted_keys
 
@@ -58,6 +58,10 @@ class Local:
     execution_headers: Mapping[str, str] = field(default_factory=dict)
     #: Verified modes in force, in the form of `trust.modes`.
     modes: Mapping[str, list[dict[str, Any]]] = field(default_factory=lambda: {"shadow": [], "break_glass": []})
+    #: Executions that have ended here, and how: nothing more is decided for them.
+    ended: Mapping[str, str] = field(default_factory=dict)
+    #: Subjects that stand for too many of those, by issuer, as quarantine names them.
+    blocked: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
 
 
 def from_published(state: PublishedState, governance: SystemGovernance) -> dict[str, Any]:
@@ -86,7 +90,10 @@ def from_published(state: PublishedState, governance: SystemGovernance) -> dict[
             "revoked": _revoked(governance.revoked_results),
         },
         "segments": trust_segments.of(governance),
+        "workflows": _workflows(governance),
     }
+    if rules := masking.for_opa(governance.masking):
+        trust["masking"] = rules
     if len(encoded(trust)) > MAX_REQUEST - _LEASE_ROOM - LOCAL_ROOM:
         raise _invalid("the published state is larger than OPA takes in one request")
     return trust
@@ -104,12 +111,24 @@ def compose(published: Mapping[str, Any], local: Local) -> TrustState:
         "environment": {**published["environment"], "results": list(local.results)},
         "modes": dict(local.modes),
     }
+    quarantine = published["quarantine"]
+    if local.ended:
+        quarantine = {**quarantine, "executions": {**local.ended, **quarantine["executions"]}}
+    if local.blocked:
+        quarantine = {**quarantine, "subjects": ended_executions.merged(quarantine["subjects"], local.blocked)}
+    trust["quarantine"] = quarantine
     headers = usual_headers(published["issuers"])
     if headers and len(encoded({**trust, "headers": headers})) <= MAX_REQUEST - _LEASE_ROOM:
         trust["headers"] = headers
     if len(encoded(trust)) > MAX_REQUEST - _LEASE_ROOM:
         raise _invalid("the trust state is larger than OPA takes in one request")
     return TrustState(trust, digest_of(_archived(trust)))
+
+
+def room(state: TrustState, local: Local) -> int:
+    """The bytes that executions which have ended may take, those that are there included."""
+    needed = {name: value for name, value in state.trust.items() if name != "headers"}
+    return MAX_REQUEST - _LEASE_ROOM - len(encoded(needed)) + len(encoded(local.ended))
 
 
 def _archived(trust: Mapping[str, Any]) -> bytes:
@@ -191,6 +210,18 @@ def _required(governance: SystemGovernance) -> dict[str, Any]:
             raise _invalid(f"the environment {one.kind} is required twice")
         required[one.kind] = {"max_age_seconds": one.max_age_seconds, "accept": one.accept}
     return required
+
+
+def _workflows(governance: SystemGovernance) -> dict[str, Any]:
+    """By name: the digest of what is declared, and what may be done only by executions that follow the workflow."""
+    return {
+        name: {
+            "declared": digest_of(workflow.encode()),
+            "actions": workflow.required_for.actions if workflow.required_for else [],
+            "resources": workflow.required_for.resources if workflow.required_for else [],
+        }
+        for name, workflow in governance.workflows.items()
+    }
 
 
 def _invalid(detail: str) -> Denied:

@@ -1,6 +1,6 @@
-// Command verify-go verifies a proof file of Placet. It needs that file, a trusted root and the names of who may have
-// signed; no server and no network. It shares no code with Placet: sigstore-go does the cryptography, and what that lets
-// pass is refused here. Exit code 0: the proof holds; 2: wrong usage; 3: the proof does not hold.
+// Command verify-go verifies a proof file of Placet, of a decision or of an execution. It needs that file, a trusted root
+// and the names of who may have signed; no server and no network. It shares no code with Placet: sigstore-go does the
+// cryptography, and what that lets pass is refused here. Exit code 0: the proof holds; 2: wrong usage; 3: it does not hold.
 package main
 
 import (
@@ -194,7 +194,8 @@ func prove(raw []byte, sidecar string, sidecars, releases signer) map[string]any
 		"the release is not signed with its provenance")
 	return map[string]any{"sidecar": sidecar, "instance": string(says("instance")), "sequence": first + index,
 		"not_after": signed.VerifiedTimestamps[0].Timestamp.UTC(), "erased": erased, "policy": policy, "statements": types,
-		"decision_id": at(record, "decision_id"), "allow": at(decision, "allow")}
+		"decision_id": at(record, "decision_id"), "allow": at(decision, "allow"), "library": at(decision, "bundles", "library"),
+		"state": at(decision, "state"), "execution": at(decision, "execution")}
 }
 
 // dump shows DER: a tag and its content, which for what is made of parts is these.
@@ -256,5 +257,9 @@ func main() {
 	raw, releases := must(os.ReadFile(flag.Arg(0))), newSigner(release, releaseIssuer, trusted)
 	sidecars := newSigner(sidecar, sidecarIssuer, cmp.Or(lineage, trusted))
 	code = 3
-	must(0, json.NewEncoder(os.Stdout).Encode(prove(raw, sidecar, sidecars, releases)))
+	check := prove
+	if at(raw, "links") != nil {
+		check = proveExecution
+	}
+	must(0, json.NewEncoder(os.Stdout).Encode(check(raw, sidecar, sidecars, releases)))
 }

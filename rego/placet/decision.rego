@@ -23,6 +23,7 @@ import data.placet.segment
 import data.placet.state
 import data.placet.usual
 import data.placet.warrant
+import data.placet.workflow
 
 # The verified subject, for user policies: `{id, issuer, domain, claims, actors}`, and `asserted` and `via` where they
 # hold. Undefined when there is none.
@@ -66,7 +67,7 @@ decision := {
 	"bundles": data.placet_glue.bundles,
 	"subject": refused.subject,
 	"warrant": refused.warrant,
-	"execution": null,
+	"execution": refused.execution,
 	"mode": null,
 	"state": data.placet_state.digest,
 	"expires_at": null,
@@ -132,6 +133,7 @@ failed := state.failures if {
 	warrant.failures,
 	environment.failures,
 	[code | subject; some code in segment.failures], # nobody is in no segment
+	workflow.failures,
 ])
 
 # Everything that failed. The user's policy is asked only about a request that stands, or that a mode lets through, so
@@ -208,11 +210,13 @@ warranted := {"ids": execution.token.warrants, "issuer": execution.token.warrant
 	not execution.inside
 }
 
-# The execution that the request is part of.
+# The execution that the request is part of: its token says so, or it is about to start. Who only names one is not.
 default running := null
 
-running := input.execution.id if {
-	execution.failures == []
+running := execution.token.exe if {
+	execution.token.exe == input.execution.id
+} else := input.execution.id if {
+	execution.starting
 	is_string(input.execution.id)
 }
 

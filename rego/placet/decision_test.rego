@@ -40,8 +40,7 @@ test_inside_an_execution if {
 }
 
 test_an_execution_that_is_only_named if {
-	decision := decide(fixtures.request_with({"execution": {"id": "e-1", "step": 3}}), fixtures.state, fixtures.glue)
-	decision == object.union(as_allowed, {"execution": "e-1"})
+	decide(fixtures.request_with({"execution": {"id": "e-1", "step": 3}}), fixtures.state, fixtures.glue) == as_allowed
 }
 
 # Everything that a trust state needs for the warrants of the fixtures.
@@ -177,6 +176,7 @@ test_one_failure_is_enough if {
 		"warrant.action",
 		"environment.stale",
 		"segment.flow",
+		"workflow.required",
 	] {
 		not decision_when(failure).allow
 		codes(decision_when(failure)) == [failure]
@@ -188,7 +188,7 @@ decision_when(failure) := decision if {
 	part := split(failure, ".")[0]
 	none := {
 		"state": [], "lease": [], "request": [], "identity": [], "quarantine": [], "execution": [], "warrant": [],
-		"environment": [], "segment": [],
+		"environment": [], "segment": [], "workflow": [],
 	}
 	failures := object.union(none, {part: [failure]})
 	decision := placet.decision with input as object.remove(fixtures.request, ["identity"])
@@ -205,6 +205,7 @@ decision_when(failure) := decision if {
 		with data.placet.warrant.failures as failures.warrant
 		with data.placet.environment.failures as failures.environment
 		with data.placet.segment.failures as failures.segment
+		with data.placet.workflow.failures as failures.workflow
 		with data.placet.identity.subject as {"issuer": "i", "id": "alice", "domain": "example.org", "actors": []}
 }
 
@@ -224,6 +225,7 @@ test_doubt_denies if {
 		with data.placet.warrant.failures as []
 		with data.placet.environment.failures as []
 		with data.placet.segment.failures as []
+		with data.placet.workflow.failures as []
 	codes(decision) == ["state.malformed"]
 	not decision.allow
 }

@@ -61,6 +61,7 @@ state := {
 		},
 		"environment": {"required": {}, "attesters": {}, "results": [], "revoked": {}},
 		"segments": null,
+		"workflows": {},
 		"modes": {"shadow": [], "break_glass": []},
 	},
 }

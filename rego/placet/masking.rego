@@ -3,13 +3,20 @@
 # SHA-256 alone. Of a verification only the outcome stays; what it gave is what the token says.
 #
 # OPA treats an error here badly: after a conflict or an ill-formed operation it answers and records nothing, and
-# when `mask` is undefined it records the tokens. So `mask` has a default, and no two rules give one value.
+# when `mask` is undefined it records the tokens. So what `mask` is made of has defaults, and no two rules give one value.
 package placet_log
 
 # Every decision is recorded.
 drop := false
 
-default mask := [
+# A system may have more kept back (`masking_rules.rego`). That comes after the signatures, so that nothing which it
+# leaves holds one; and as long as its rules are not known, before the first trust state, nothing of a request is kept.
+mask := cut if {
+	is_object(data.placet_state.trust)
+	not data.placet_log.rules.given
+} else := array.concat(cut, data.placet_log.rules.operations)
+
+default cut := [
 	{"op": "upsert", "path": "/input", "value": "(could not be masked)"},
 	{"op": "upsert", "path": "/nd_builtin_cache", "value": {}},
 	{"op": "upsert", "path": "/result", "value": "(could not be masked)"},
@@ -18,7 +25,7 @@ default mask := [
 # The usual requests: one token, of an identity or of an execution, verified in one call, and no other token anywhere.
 # Only two members change.
 # (`sprintf` gives the text of a value in half the time of `json.marshal`, and leaves `eyJ` in it as it is.)
-mask := [
+cut := [
 	{"op": "upsert", "path": "/input/identity", "value": {"token": unsigned(token)}},
 	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(token): outcome}},
 	{"op": "upsert", "path": "/nd_builtin_cache/placet.lease", "value": {"[]": lease}},

@@ -6,7 +6,7 @@ import data.placet_log
 
 # The event after the mask, whose operations all set a member.
 masked(event) := json.patch(event, operations) if {
-	mask := placet_log.mask with input as event
+	mask := placet_log.mask with input as event with data.placet_state.trust as {}
 	operations := [object.union(operation, {"op": "add"}) | some operation in mask]
 }
 
@@ -51,7 +51,7 @@ test_the_usual_request_changes_in_three_places if {
 		"result": {"allow": true},
 		"nd_builtin_cache": hidden(fixtures.token),
 	}
-	count(placet_log.mask) == 3 with input as event
+	count(placet_log.cut) == 3 with input as event
 }
 
 # A policy may read it, and it may be what an answer's `expires_at` is.
@@ -70,7 +70,7 @@ test_the_token_of_an_execution if {
 		"result": {"allow": true},
 		"nd_builtin_cache": hidden(fixtures.inside.execution.token),
 	}
-	count(placet_log.mask) == 3 with input as asked
+	count(placet_log.cut) == 3 with input as asked
 	stepped := object.union(fixtures.inside, {"execution": {"step": 3}})
 	masked(with_input(stepped)).input.execution == {
 		"id": "e-1",
@@ -227,7 +227,7 @@ test_a_request_whose_token_was_not_verified if {
 	)
 	masked(asked).input.identity == {"token": digest_of("no token")}
 	masked(asked).nd_builtin_cache == {"time.now_ns": {"[]": 1}, "placet.lease": {"[]": null}}
-	count(placet_log.mask) == 2 with input as asked
+	count(placet_log.cut) == 2 with input as asked
 }
 
 # An outcome is filed under the token that it is about, whatever stands in the input.
@@ -239,14 +239,14 @@ test_the_one_call_may_be_of_another_token if {
 }
 
 test_events_without_an_input_or_a_result if {
-	mask := placet_log.mask with input as {"nd_builtin_cache": {}, "error": "conflict"}
+	mask := placet_log.cut with input as {"nd_builtin_cache": {}, "error": "conflict"}
 	count(mask) == 3
 }
 
 test_a_failed_evaluation_is_checked_too if {
 	every request in [fixtures.request, fixtures.inside] {
 		failed := object.remove(with_input(object.union(request, {"context": {"t": fixtures.token}})), ["result"])
-		mask := placet_log.mask with input as failed
+		mask := placet_log.cut with input as failed
 		not contains(json.marshal(mask), fixtures.token)
 	}
 }
@@ -263,7 +263,7 @@ test_the_start_of_an_execution if {
 }
 
 test_what_cannot_be_masked_is_left_out if {
-	mask := placet_log.mask with input as "not an event"
+	mask := placet_log.cut with input as "not an event"
 	{operation.path | some operation in mask} == {"/input", "/nd_builtin_cache", "/result"}
 	not contains(json.marshal(mask), "not an event")
 }

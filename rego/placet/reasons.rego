@@ -246,6 +246,10 @@ reasons := {
 		"code": "segment.boundary",
 		"message": "The request crosses a trust boundary without a rule.",
 	},
+	"workflow.required": {
+		"code": "workflow.required",
+		"message": "This must be done in an execution that follows a declared workflow.",
+	},
 	"policy.undefined": {
 		"code": "policy.undefined",
 		"message": "The policy gave no answer.",

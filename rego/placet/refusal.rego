@@ -16,9 +16,9 @@ import data.placet.token
 import data.placet.usual
 import data.placet.warrant
 
-# What failed, as reason codes; and of whom it is known who asks, by which warrants. Undefined for whatever may have
+# What failed, as reason codes; and of whom it is known who asks, by which warrants, in which execution. Undefined for whatever may have
 # other reasons, too.
-found := {"codes": codes, "subject": null, "warrant": null} if {
+found := {"codes": codes, "subject": null, "warrant": null, "execution": null} if {
 	object.remove(input, ["identity", "action", "resource", "context"]) == {}
 	object.remove(input.identity, ["token"]) == {}
 	data.placet_state.trust.warrant.required == false
@@ -27,7 +27,7 @@ found := {"codes": codes, "subject": null, "warrant": null} if {
 	# Nobody asks, so nobody is in quarantine, or in a segment, or let through by a mode.
 	codes := unidentified
 	codes != []
-} else := {"codes": codes, "subject": object.remove(subject, ["claims"]), "warrant": null} if {
+} else := {"codes": codes, "subject": object.remove(subject, ["claims"]), "warrant": null, "execution": null} if {
 	object.remove(input, ["identity", "action", "resource", "context"]) == {"warrant": input.warrant}
 	is_array(input.warrant)
 	subject := identity.usual
@@ -50,11 +50,12 @@ found := {"codes": codes, "subject": null, "warrant": null} if {
 }
 
 # The execution's token says who asks, when it holds; alone and at home, so that nobody else has to be looked up.
-executing := {"subject": null, "warrant": null} if {
+executing := {"subject": null, "warrant": null, "execution": null} if {
 	not execution.token
 } else := {
 	"subject": {"id": held.sub, "issuer": held.sub_iss, "domain": held.domain, "actors": []},
 	"warrant": carried,
+	"execution": same,
 } if {
 	held := execution.token
 	held.actors == []
@@ -62,6 +63,10 @@ executing := {"subject": null, "warrant": null} if {
 	held.principals == [[held.sub_iss, held.sub]]
 	data.placet_state.trust.issuers[held.sub_iss].domain == data.placet_state.trust.domain
 }
+
+default same := null
+
+same := execution.token.exe if execution.token.exe == input.execution.id
 
 default carried := null
 

@@ -7,6 +7,8 @@
 # - data.placet_state: schema.state
 package placet.request
 
+import data.placet.execution as starting
+
 # The reason codes of what failed, none when the request is well formed.
 default failures := ["request.malformed"]
 
@@ -31,7 +33,14 @@ rare_well_formed(rare) if {
 	is_array(results)
 	count(results) <= 4
 	execution := object.get(rare, "execution", {"id": "none"})
-	object.remove(execution, ["id", "token", "step", "parent"]) == {}
+	object.remove(execution, ["id", "token", "step", "parent"]) == workflow(execution)
 	is_string(execution.id)
 	execution.id != ""
 }
+
+# The workflow that an execution names as it is about to start: the agent alone can ask so.
+workflow(execution) := {} if {
+	not starting.starting
+} else := {"workflow": execution.workflow} if {
+	is_string(execution.workflow)
+} else := {}

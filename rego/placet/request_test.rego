@@ -19,6 +19,18 @@ test_good_requests if {
 	}
 }
 
+test_a_start_names_its_workflow if {
+	every execution in [{"id": "e-1"}, {"id": "e-1", "workflow": "pay"}] {
+		request.failures == [] with input as fixtures.request_with({"execution": execution})
+			with data.placet.execution.starting as true
+	}
+	every execution in [{"id": "e-1", "workflow": 1}, {"id": "e-1", "workflow": null}, {"workflow": "pay"}] {
+		request.failures == ["request.malformed"] with input as fixtures.request_with({"execution": execution})
+			with data.placet.execution.starting as true
+	}
+	failures(fixtures.request_with({"execution": {"id": "e-1", "workflow": "pay"}})) == ["request.malformed"]
+}
+
 test_no_input if request.failures == ["request.malformed"]
 
 test_malformed if {

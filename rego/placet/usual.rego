@@ -15,6 +15,7 @@ import data.placet.identity
 import data.placet.scope
 import data.placet.segment
 import data.placet.single
+import data.placet.workflow
 
 # What a request that stands rests on. Undefined for all but the usual requests.
 grounds := {
@@ -79,6 +80,7 @@ carried(token) := null if {
 plain if {
 	# A start names its execution, and carries no token of one.
 	execution.starting == false
+	workflow.failures == []
 
 	# Subtraction is defined for numbers alone, so these are numbers, and the comparisons mean what they say.
 	lease := data.placet_state.lease

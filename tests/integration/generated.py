@@ -228,6 +228,7 @@ def executions() -> list[Any]:
         WORLD.execution(warrants=["revoked"]),
         WORLD.execution(actions=["delete"]),
         WORLD.execution(sub=None),
+        WORLD.execution(workflow="pay"),
         Key("e9").sign({"exe": "run-1"}, typ="execution+jwt"),
         "x", None, 7,
     ]  # fmt: skip
@@ -278,6 +279,8 @@ def states() -> list[Any]:
         state(quarantine=quarantine | {"segments": {"front": {}}}, segments=segments),
         state(quarantine=[]),
         state(segments=segments),
+        state(workflows={"pay": {"declared": "sha256:aa", "actions": ["refund"], "resources": ["payment/p-1"]}}),
+        state(workflows={"pay": None}),
         state(links={}),
         state(headers={}),
         state(max_identity_age_seconds=5),

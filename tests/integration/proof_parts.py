@@ -24,6 +24,10 @@ COMMIT = "4f1cb57b2c7a7bd7e4c54d0d0e3e3f5f6b6d5b0a"
 # ---- entries and batches -----------------------------------------------------------------------------------
 
 
+#: The execution of whatever names none.
+EXECUTION = "an-execution-of-many-verifiers"
+
+
 def record(number: int, *, allow: bool = True, **result: Any) -> bytes:
     """A decision record as OPA writes it, after masking."""
     answer = {
@@ -31,6 +35,7 @@ def record(number: int, *, allow: bool = True, **result: Any) -> bytes:
         "bundles": {"library": LIBRARY, "policy": POLICY},
         "reasons": [] if allow else [{"code": "policy.denied", "message": "The policy denies the request."}],
         "state": STATE,
+        "execution": EXECUTION,
         **result,
     }
     return line(number, path="placet/decision", result=answer)
@@ -51,7 +56,15 @@ def line(number: int, **members: Any) -> bytes:
     return json.dumps(dict(sorted(whole.items())), separators=(",", ":"), ensure_ascii=False).encode()
 
 
-START = {"decision": {"allow": True, "bundles": {"library": LIBRARY, "policy": POLICY}, "state": STATE}, "claims": {}}
+START = {
+    "decision": {
+        "allow": True,
+        "bundles": {"library": LIBRARY, "policy": POLICY},
+        "state": STATE,
+        "execution": EXECUTION,
+    },
+    "claims": {},
+}
 #: Deeper than parsers that recurse can follow; OPA takes and records 10,000.
 DEEP = record(5).replace(b'"input":{', b'"input":{"context":{"a":' + b"[" * 3000 + b"]" * 3000 + b"},")
 
@@ -63,7 +76,7 @@ ENTRIES = [
     record(3, allow=False, bundles={"library": LIBRARY, "policy": None}, state=None),
     line(4, path="placet/start", result=START),
     DEEP,
-    record(6, reasons=[{"code": "policy:note", "message": '\u20ac \u2028 \U0001f600 "\\'}]),
+    record(6, execution=None, reasons=[{"code": "policy:note", "message": '\u20ac \u2028 \U0001f600 "\\'}]),
 ]
 NAMES = ["allow", "deny", "message", "no-policy", "start", "deep", "last"]
 

@@ -15,10 +15,14 @@ from app.sidecar.authzen_decisions import Decisions
 from app.sidecar.config import SidecarConfig, SidecarFiles
 from app.sidecar.control_plane import NotAccepted
 from app.sidecar.edge import Edge
+from app.sidecar.execution_journal import ExecutionJournal
 from app.sidecar.execution_keys import ExecutionKeys
 from app.sidecar.executions import Executions
+from app.sidecar.journal import Journal
+from app.sidecar.journal_file import JournalFile
 from app.sidecar.opa_api import Answer
 from app.sidecar.pki import SidecarCA
+from app.sidecar.steps import Steps
 from bench import stand
 
 #: Reads are allowed; `break` conflicts, `flood` answers with 2 MB, `mask` obliges, and everything else is denied.
@@ -114,7 +118,7 @@ class _Opa:
 
 @contextlib.contextmanager
 def edge(sidecar: Sidecar, directory: Path) -> Iterator[None]:
-    """The agent's edge before that OPA. Uses of warrants are counted here, as the control plane counts them."""
+    """The agent's edge before that OPA, and a journal that nobody signs; uses of warrants are counted here."""
     files = SidecarFiles(directory)
     files.prepare()
     spent: dict[str, set[str]] = {}
@@ -132,12 +136,16 @@ def edge(sidecar: Sidecar, directory: Path) -> Iterator[None]:
     )  # fmt: skip
     trust = sidecar.trust()["trust"]
     opa = _Opa(sidecar.server)
-    executions = Executions(sidecar.keys, lambda: opa, lambda: trust, redeem)
+    journal = Journal(JournalFile(directory / "journal.db", directory / "instance"), "0f" * 16)
+    journal.open()
+    noted = ExecutionJournal(journal, lambda: None, lambda: 100_000, lambda: None)
+    executions = Executions(sidecar.keys, lambda: opa, lambda: trust, redeem, noted)
     ca = SidecarCA.open(sidecar.ca.parent / "ca.key", sidecar.ca)
-    served = Edge(config, ca, executions, Decisions(lambda: opa), lambda: True)
+    served = Edge(config, ca, executions, Decisions(lambda: opa), lambda: True, Steps(executions, noted))
     served.start()
     sidecar.edge = f"https://127.0.0.1:{config.edge_port}"
     try:
         yield
     finally:
         served.stop()
+        journal.close()

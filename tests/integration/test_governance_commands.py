@@ -244,7 +244,7 @@ def examples(noun):
     group = importlib.import_module(NOUNS[noun][0]).app
     for command in group.registered_commands:
         assert command.epilog, (noun, command.name or command.callback.__name__)
-        text = command.epilog.removeprefix("Example: ")
+        text = re.sub(r"^Examples?: ", "", command.epilog)
         for one in re.split(r" +· +(?:the partner makes the file with: )?", text):
             yield shlex.split(one.split(" > ")[0])
 

@@ -366,6 +366,21 @@ def test_usual_requests_go_the_short_way(opa: stand.Server, asked: dict[str, Any
     assert opa.decide(asked)["allow"]
 
 
+def test_what_a_workflow_guards_goes_the_short_way_in_it_alone(opa: stand.Server) -> None:
+    demand = {"pay": {"declared": "sha256:aa", "actions": ["refund"], "resources": ["payment/*"]}}
+    opa.write(stand.trust_state(ISSUER, sidecar=SIDECAR, control_plane=CONTROL_PLANE, workflows=demand))
+    try:
+        following = inside(workflow="pay")
+        for asked in [following, inside(workflow="other"), *USUALS]:
+            question = {"query": "data.placet.usual.grounds = grounds", "input": asked}
+            answer = opa.client.post("/v1/query", json=question, headers=opa.agent).raise_for_status().json()
+            assert bool(answer.get("result")) is (asked is following)
+            agreeing(opa, asked)
+            assert codes(opa.decide(asked)) == ([] if asked is following else ["workflow.required"])
+    finally:
+        opa.write(LASTING)
+
+
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(*(mutated(one) for one in [*USUALS, GOOD]), json_values))
 def test_every_input_gets_a_complete_decision(opa: stand.Server, asked: Any) -> None:

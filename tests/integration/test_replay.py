@@ -24,7 +24,7 @@ from tests.integration.replay_kit import Kept, Recorder, replayed
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 #: Records of generated decisions. Every twentieth is the start of an execution.
-DECISIONS = 2_000
+DECISIONS = 3_000
 #: Those that share a trust state.
 BLOCK = 10
 

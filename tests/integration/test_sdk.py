@@ -186,13 +186,23 @@ def test_executions(sidecar: sdk_kit.Sidecar, ask: Asking, tmp_path: Path) -> No
         found = run(ask.kind, options, once, questions, id="execution-0123456789")
         assert [decision.codes for decision in found] == [[], ["execution.scope"], ["execution.scope"]]
         assert found[0].execution == "execution-0123456789"
-        # Again with the same id: it counts once. With another: the warrant is spent.
-        assert run(ask.kind, options, once, questions[:1], id="execution-0123456789")[0].allow
+        # It ended with its block, for good. With another id the warrant is spent.
+        with pytest.raises(Denied, match=r"execution\.ended"):
+            run(ask.kind, options, once, questions, id="execution-0123456789")
         with pytest.raises(Denied) as caught:
             run(ask.kind, options, once, questions)
         assert denied(caught.value.decision) == ["warrant.spent"]
         with pytest.raises(Denied, match=r"request\.malformed"):
             run(ask.kind, options, once, questions, id="short")
+
+
+def test_a_start_that_is_tried_again_counts_once(sidecar: sdk_kit.Sidecar, tmp_path: Path) -> None:
+    with sdk_kit.edge(sidecar, tmp_path / "edge"), Placet(**(sidecar.options | {"edge": sidecar.edge})) as placet:
+        start: dict[str, Any] = {"warrant": [sidecar.warrant(uses=1)], "id": "execution-0123456789"}
+        with placet.execution("read", PAYMENT, {"amount": 1}, **start) as first:
+            with placet.execution("read", PAYMENT, {"amount": 1}, **start) as again:
+                assert again.decide("read", PAYMENT, {"amount": 2}).allow
+            assert first.id == again.id
 
 
 def run(kind: str, options: Any, warrant: list[str], questions: list[Any], id: str | None = None) -> list[Decision]:

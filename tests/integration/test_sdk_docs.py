@@ -63,7 +63,7 @@ def execute(snippet: str, names: dict[str, Any]) -> str:
 
 def test_the_page(sidecar: sdk_kit.Sidecar) -> None:
     names: dict[str, Any] = {"__name__": "snippet"}
-    ask, require, obligations, decorate, web, everything, execution, opa = snippets("docs/sdk.md", sidecar)
+    ask, require, obligations, decorate, web, everything, execution, steps, opa = snippets("docs/sdk.md", sidecar)
     assert execute(ask, names).startswith(f"refunded for {SUPPORT} until 20")
     assert execute(require, names) == "['policy.denied', 'policy:over_limit']"
     assert execute(obligations, names) == "to be reviewed in refunds"
@@ -83,6 +83,7 @@ def test_the_page(sidecar: sdk_kit.Sidecar) -> None:
     assert call(names["guarded"], "GET", "/payments/p-1", none)[0] == 403
     assert call(names["guarded"], "GET", "/else", good)[0] == 403
     assert execute(execution, names) == "True"
+    assert re.fullmatch(r"step 1 is number \d+ of the journal", execute(steps, names))
     assert execute(opa, names) == ""
     asked = stand.request(sidecar.token(sub=SUPPORT))
     assert names["ask"](asked).allow

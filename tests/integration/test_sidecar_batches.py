@@ -101,7 +101,7 @@ def test_crashes_lose_nothing_repeat_nothing_and_fork_nothing(stack, monkeypatch
     signed = []
     for number, (place, name) in enumerate(
         [
-            ("app.sidecar.batch_signer.BatchSigner", "begin"),
+            ("app.sidecar.statement_signer.StatementSigner", "begin"),
             ("app.sidecar.control_plane.ControlPlane", "ship_batch"),
             ("app.sidecar.batch_notes.Notes", "acknowledge"),
         ],

@@ -1,6 +1,9 @@
 """What a sidecar finds out for itself: its environment's attestation, and who may declare a mode."""
 
+import hashlib
+import hmac
 import json
+import stat
 
 import httpx
 import jwt
@@ -113,3 +116,34 @@ def test_a_mode_counts_only_where_the_sidecars_own_policy_says_who_may(world, tm
     eventually("over", lambda: "policy.denied" in codes(world, lenient, "destroy"), within=20)
     eventually("no longer told", lambda: Reason.MODE_INVALID not in world.first.codes(), within=20)
     stack.stop_sidecar(lenient)
+
+
+def recorded(world, note):
+    """The codes of the answer to a request with a note in its context, and the context as the control plane has it."""
+    answer = world.ask(world.first, note=note, who={"phone": note})
+    stack = world.stack
+    url = f"{stack.server}/api/v1/decisions/{answer.decision_id}"
+
+    def stored():
+        with httpx.Client(headers=stack.authorization(), timeout=30, trust_env=False) as http:
+            found = http.get(url)
+        return found.json()["record"]["input"]["context"] if found.is_success else None
+
+    return answer.codes, eventually("shipped", stored, within=20)
+
+
+def test_what_a_rule_names_is_on_no_disk(world):
+    directory = world.first.directory
+    assert recorded(world, "before-4111") == ([], {"note": "before-4111", "who": {"phone": "before-4111"}})
+    govern(world, masking=[{"path": "input/context/note"}, {"path": "input/context/who/*", "how": "hash"}])
+    key = directory / "private" / "masking-key"
+    eventually("in force", lambda: recorded(world, "soon-4111")[1]["note"] == "(masked)", within=60)
+    codes, context = recorded(world, "after-4111")
+    digest = hmac.new(key.read_bytes(), b'"after-4111"', hashlib.sha256).hexdigest()
+    assert (codes, context) == ([], {"note": "(masked)", "who": {"phone": f"(masked {digest})"}})
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    bodies = [path.read_bytes() for path in directory.rglob("*") if path.is_file()]
+    assert not [body for body in bodies if b"after-4111" in body]
+    assert len([body for body in bodies if key.read_bytes() in body]) == 1, "it is in no archived trust state"
+    govern(world)
+    eventually("over", lambda: recorded(world, "later-4111")[1]["note"] == "later-4111", within=60)

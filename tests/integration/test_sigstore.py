@@ -105,7 +105,7 @@ def test_an_altered_statement_does_not_verify(sigstore, bundle):
 
 
 def test_every_service_answers(sigstore):
-    assert set(sigstore.status()) == {"issuer", "ct_log", "fulcio", "tsa", "rekor"}
+    assert set(sigstore.status()) == {"issuer", "ct_log", "fulcio", "tsa", "rekor", "tiles"}
     assert all(sigstore.status().values())
 
 

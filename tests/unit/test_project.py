@@ -216,7 +216,7 @@ def test_commands_in_documents_exist_with_their_options(page: Path) -> None:
             assert words[0] in command.commands, f"{relative(page)}: placet {noun} {words[0]}"
             command = command.commands[words.pop(0)]
         options = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
-        for word in words:
+        for word in words[: words.index("--")] if "--" in words else words:
             name = word.split("=")[0]
             if name.startswith("-") and len(name) > 1:
                 assert name in options | {"--help"}, f"{relative(page)}: placet {noun} {command.name} {name}"

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import anyio.to_thread
-from anyio import CapacityLimiter
 from fastapi import APIRouter, Request
 
 from app.control import batches
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Name
+from app.control.api.ingests import INGESTS
 from app.control.tokens import Access, Scope
 
 router = APIRouter(prefix="/api/v1/systems/{system}/sidecars/{sidecar}/batches", tags=["sidecars"])
-
-#: Each holds a body of many megabytes at worst, and a database connection: this many at a time.
-_INGESTS = CapacityLimiter(4)
 
 
 @router.post("")
@@ -33,5 +29,5 @@ async def take_batch(
     def work() -> batches.Taken:
         return batches.take(plane, system, sidecar, body)
 
-    taken = await anyio.to_thread.run_sync(work, limiter=_INGESTS)
+    taken = await INGESTS.run(system, work)
     return {"acknowledged": taken.acknowledged, "entries": taken.entries}

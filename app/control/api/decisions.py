@@ -3,80 +3,70 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
 
-from app.control import decisions, proofs
+from app.control import decisions, proofs, search, summary
+from app.control.api import tail_events
 from app.control.api.access import PlaneOf, by
-from app.control.decisions import Filter, Whole
-from app.control.problems import Forbidden
-from app.control.store import Batch, Decision
+from app.control.api.decision_query import FilterOf, Reader
+from app.control.decision_list import listed, rfc3339
+from app.control.decisions import Whole
+from app.control.store import Batch
 from app.control.tokens import Access, Scope
 from app.core import strict_json
 
 router = APIRouter(prefix="/api/v1/decisions", tags=["decisions"])
 
 
-def show(decision: Decision) -> dict[str, Any]:
-    """A decision as the API lists it."""
-    return {
-        "decision_id": decision.decision_id,
-        "time": rfc3339(decision.time_ns),
-        "system": decision.system,
-        "sidecar": decision.sidecar,
-        "outcome": decision.outcome,
-        "reasons": decision.reasons,
-        "mode": decision.mode,
-        "execution": decision.execution,
-        "subject": {"issuer": decision.subject_issuer, "id": decision.subject_id} if decision.subject_id else None,
-        "action": decision.action,
-        "resource": {"type": decision.resource_type, "id": decision.resource_id},
-        "bundles": {"policy": decision.policy, "library": decision.library},
-    }
-
-
-def rfc3339(time_ns: int) -> str:
-    """Nanoseconds since 1970 as an RFC 3339 time, all digits kept."""
-    seconds, fraction = divmod(time_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
-
-
-def only_system(access: Access, asked: str | None) -> str | None:
-    """The system whose decisions may be seen: a bound token sees its own."""
-    if access.system is not None and asked not in (None, access.system):
-        raise Forbidden(f"this token is bound to the system {access.system}")
-    return access.system or asked
-
-
 @router.get("")
 def search_decisions(
     plane: PlaneOf,
-    access: Annotated[Access, by(Scope.DECISION_READ, everywhere=True)],
-    system: str | None = None,
-    outcome: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    text: Annotated[str | None, Query(max_length=200)] = None,
-    mode: str | None = None,
-    execution: Annotated[str | None, Query(max_length=512)] = None,
-    limit: Annotated[int, Query(ge=1, le=decisions.MAX_PAGE)] = 50,
+    wanted: FilterOf,
+    limit: Annotated[int, Query(ge=1, le=search.MAX_PAGE)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> dict[str, Any]:
-    """Decisions, newest first; `next` is the cursor of the page after this one."""
-    wanted = Filter(
-        system=only_system(access, system),
-        outcome=outcome,
-        since=decisions.moment(since) if since else None,
-        until=decisions.moment(until) if until else None,
-        text=text,
-        mode=mode,
-        execution=execution,
-    )
+    """Decisions, newest first; `next` is the cursor of the page after this one, null when there is none.
+
+    A page may be short, or empty, and yet have a next one: so much was searched for it. `unread` names the objects of
+    batches that are not what was stored.
+    """
     with plane.store.read() as session:
-        page = decisions.search(session, wanted, limit, cursor)
-    return {"items": [show(item) for item in page.items], "next": page.next}
+        page = search.search(session, plane.objects, wanted, limit, cursor)
+    return {"items": [listed(item) for item in page.items], "next": page.next, "unread": page.unread}
+
+
+@router.get("/summary")
+def summarise(plane: PlaneOf, wanted: FilterOf, bucket: str = "hour", facets: bool = True) -> dict[str, Any]:
+    """Decisions by time and outcome, and the most frequent values among the newest."""
+    with plane.store.read() as session:
+        bars = summary.histogram(session, wanted, bucket)
+        found = summary.facets(session, wanted, bucket) if facets else None
+    return {
+        "bucket_seconds": summary.BUCKETS[bucket],
+        "buckets": [{"from": rfc3339(bar.start_ns), **bar.counts} for bar in bars],
+        "facets": found and {
+            "of": found.of,
+            **{name: [{"value": value, "count": count} for value, count in top] for name, top in found.values.items()},
+        },
+    }  # fmt: skip
+
+
+@router.get("/tail")
+async def follow(
+    plane: PlaneOf,
+    wanted: FilterOf,
+    access: Reader,
+    last_event_id: Annotated[str | None, Header(max_length=40)] = None,
+) -> StreamingResponse:
+    """Decisions as they arrive, as server-sent events: `data` is a decision as this API lists it.
+
+    The stream ends after ten minutes; who asks again gives the last `id` as
+    `Last-Event-ID`, and gets the latest of them again.
+    """
+    return await tail_events.begin(plane, access, wanted, last_event_id)
 
 
 @router.get("/{decision_id}/proof")
@@ -99,11 +89,10 @@ def get_decision(
 
 def _whole_json(found: Whole) -> bytes:
     """The record goes in as the bytes it is: parsing and writing it again would change its numbers."""
-    members = show(found.decision) | {
+    members = listed(found.decision) | {
         "instance": found.batch.instance,
         "file": found.batch.file,
-        "first": found.batch.first + found.decision.offset,
-        "length": found.decision.length,
+        "number": found.number,
         "batch": {"first": found.batch.first, "last": found.batch.last, "sha256": found.batch.sha256},
         "signed": _signed(found.batch),
         "copies": found.copies,

@@ -82,8 +82,13 @@ def join(request: Request, plane: PlaneOf, body: Join) -> dict[str, Any]:
     address = request.client.host if request.client else ""
     if seconds := _ADDRESSES.wait(address):
         raise TooMany(f"too many attempts to join from {address}; wait {math.ceil(seconds)} s")
-    with plane.store.write() as session:
-        joined = enrolment.join(session, body.join_token, body.system, body.sidecar, address)
+    with plane.store.read() as session:
+        known = enrolment.is_invitation(session, body.join_token)
+    if known:
+        with plane.store.write() as session:
+            joined = enrolment.join(session, body.join_token, body.system, body.sidecar, address)
+    else:
+        joined = enrolment.unknown(address)
     if joined.token is None:  # told after the commit: what was tried is kept
         raise Forbidden(joined.refused)
     return {

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, StringConstraints
 
 from app.control import lineage
 from app.control.api.access import PlaneOf, by
-from app.control.api.decisions import only_system
+from app.control.api.decision_query import only_system
 from app.control.api.forms import Body, Name, line
 from app.control.store import LineageBreak
 from app.control.tokens import Access, Scope
@@ -24,7 +24,7 @@ class Clearing(Body):
 
 
 def show(row: LineageBreak) -> dict[str, Any]:
-    """A break as the API shows it. `stops`: whether it stops the sidecar, or was only kept."""
+    """A break as the API shows it. `stops`: whether it stops the sidecar; `batch`: the row of one that was taken."""
     return {
         "id": row.id,
         "system": row.system,
@@ -33,6 +33,7 @@ def show(row: LineageBreak) -> dict[str, Any]:
         "kind": row.kind,
         "detail": row.detail,
         "stops": row.stops,
+        "batch": row.batch,
         "sha256": row.body_sha256,
         "object": row.object,
         "opened_at": row.opened_at.isoformat(),

@@ -22,10 +22,14 @@ _STATUS = {
     Reason.BATCH_ROOT: 409,
     Reason.BATCH_GAP: 409,
     Reason.BATCH_FORK: 409,
+    Reason.LINK_GAP: 409,
+    Reason.LINK_FORK: 409,
     Reason.LINEAGE_BROKEN: 409,
     Reason.RECORD_UNSIGNED: 409,
     Reason.SIDECAR_EVICTED: 403,
     Reason.PROOF_MISSING: 404,
+    Reason.RECORD_ERASED: 410,
+    Reason.HOLD_ACTIVE: 409,
 }
 
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import anyio.to_thread
-from anyio import CapacityLimiter
 from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
-from app.control import enrolment, records, sidecars, systems
+from app.control import enrolment, lineage, records, sidecars, systems
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Digest, Name, line
+from app.control.api.ingests import INGESTS
 from app.control.problems import Invalid
+from app.control.raw_records import Span
 from app.control.store import Eviction, Sidecar
 from app.control.tokens import Access, Scope
 from app.core.modes import moment
 
 router = APIRouter(prefix="/api/v1/systems/{system}/sidecars", tags=["sidecars"])
-
-#: A batch is at most 16 MiB and each holds a database connection: this many at a time.
-_INGESTS = CapacityLimiter(4)
 
 #: The name of an instance or of a record file.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -118,7 +115,7 @@ def list_sidecars(plane: PlaneOf, system: Name, _: Annotated[Access, by(Scope.SY
 def report_status(
     plane: PlaneOf, system: Name, sidecar: Name, body: Status, _: Annotated[Access, by(Scope.RECORD_WRITE)]
 ) -> dict[str, Any]:
-    """Keep what a sidecar says about itself."""
+    """Keep what a sidecar says about itself. While a break of its lineage is open, it hears of that: 409."""
     row = Sidecar(
         system=system,
         name=sidecar,
@@ -133,6 +130,8 @@ def report_status(
     with plane.store.write() as session:
         enrolment.require_admitted(session, system, sidecar)
         sidecars.report(session, row)
+    with plane.store.read() as session:
+        lineage.require_whole(session, system, sidecar)  # so that one that ships nothing now hears of it, too
     return {"received_at": row.received_at.isoformat()}
 
 
@@ -156,11 +155,11 @@ async def take_records(
     if encoding not in {"identity", "gzip"}:
         raise Invalid(f"the content encoding {encoding!r} is not known; send gzip or none")
     body = await request.body()
-    span = records.Span(system, sidecar, instance, file, first, last)
+    span = Span(system, sidecar, instance, file, first, last)
 
     def work() -> int:
         with plane.store.read() as session:
             enrolment.require_admitted(session, system, sidecar)
         return records.ingest(plane, span, records.decompress(body) if encoding == "gzip" else body)
 
-    return {"acknowledged": await anyio.to_thread.run_sync(work, limiter=_INGESTS)}
+    return {"acknowledged": await INGESTS.run(system, work)}

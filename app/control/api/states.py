@@ -21,11 +21,14 @@ async def put_state(
     plane: PlaneOf,
     system: Name,
     digest: Digest,
-    _: Annotated[Access, by(Scope.RECORD_WRITE, sidecars=True)],
+    access: Annotated[Access, by(Scope.RECORD_WRITE, sidecars=True)],
 ) -> None:
-    """Archive a trust state: the bytes whose SHA-256 is in the path. Again is harmless."""
+    """Archive a trust state: the bytes whose SHA-256 is in the path. Again is harmless.
+
+    429 while too many that this sidecar brought wait for the batches that name them.
+    """
     body = await request.body()
-    await anyio.to_thread.run_sync(states.keep, plane, system, digest, body)
+    await anyio.to_thread.run_sync(states.keep, plane, access, system, digest, body)
 
 
 @router.get("/{digest}")

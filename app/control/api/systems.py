@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
 from sqlmodel import Session
 
-from app.control import modes, systems
+from app.control import judgement, modes, systems
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Name, Text
 from app.control.api.modes import brief
@@ -45,6 +45,26 @@ class Signers(Body):
     break_glass: Annotated[list[Signer], Field(default_factory=list, max_length=64)]
 
 
+#: Open breaks of a kind that stop a sidecar: one, none whatever comes, or so many.
+Limit = Literal["at-once", "never"] | Annotated[int, Field(strict=True, ge=1, le=judgement.MAX_LIMIT)]
+_WORDS = {"at-once": judgement.AT_ONCE, "never": judgement.NEVER}
+
+
+class Limits(Body):
+    """When breaks that the control plane judged stop a sidecar; kinds that are left out stay as they are."""
+
+    clock: Limit | None = None
+    opa: Limit | None = None
+    dropped: Limit | None = None
+
+
+def show_limits(limits: dict[str, int]) -> dict[str, str | int]:
+    """The limits as they are given."""
+    words = {number: word for word, number in _WORDS.items()}
+    found = {kind: limits.get(kind, judgement.AT_ONCE) for kind in judgement.KINDS}
+    return {kind: words.get(limit, limit) for kind, limit in found.items()}
+
+
 def _signers(listed: list[Signer]) -> list[SignerIdentity]:
     return [SignerIdentity(identity=one.identity, issuer=one.issuer) for one in listed]
 
@@ -58,6 +78,7 @@ def show(session: Session, system: System) -> dict[str, Any]:
         "shadow": system.shadow,
         "break_glass": system.break_glass,
         "horizon_seconds": system.horizon_seconds,
+        "lineage_limits": show_limits(system.lineage_limits),
         "modes": [brief(mode) for mode in modes.in_force(session, system.name)],
         "created_at": system.created_at.isoformat(),
     }
@@ -96,6 +117,16 @@ def set_signers(
     with plane.store.write() as session:
         given = {name: _signers(getattr(body, name)) for name in body.model_fields_set}
         return show(session, systems.set_signers(session, system, given))
+
+
+@router.put("/{system}/lineage-limits")
+def set_limits(
+    plane: PlaneOf, system: Name, body: Limits, _: Annotated[Access, by(Scope.SYSTEM_WRITE)]
+) -> dict[str, Any]:
+    """Say anew when a judged break stops a sidecar. Breaks that are open stay as they are."""
+    given = {kind: _WORDS.get(limit, limit) for kind, limit in body.model_dump(exclude_none=True).items()}
+    with plane.store.write() as session:
+        return show(session, systems.set_limits(session, system, given))
 
 
 @router.get("/{system}")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from app.control.batch_checks import Signed
 from app.control.fsck import rows
 from app.control.fsck.claims import SIGNED, Claims, Signers, is_signed
-from app.control.fsck.contents import Contents, entries_of
+from app.control.fsck.contents import Contents
+from app.control.fsck.erased import Erased
 from app.control.fsck.finding import Finding, changed
 from app.control.fsck.tables import INSTANT, Row, Tables, instant
 from app.control.objects import Objects
-from app.core import merkle
+from app.control.raw_records import Entries
+from app.core import merkle, word_filter
 from app.core.batch import BatchStatement
 from app.core.errors import Denied
 
@@ -70,8 +74,15 @@ class Checker:
         else:
             contents.findings += _nothing_signed(row)
             contents.claims = Claims.of_place(row)
-        raw, intact = contents.records()
-        skip = self._tree(contents, statement, raw, intact) if is_signed(row) else (set() if intact else None)
+        entries, intact = contents.records()
+        wrong = self._tree(contents, statement, entries, intact) if is_signed(row) else (set() if intact else None)
+        if entries is not None and intact and not wrong and wrong is not None and None not in entries:
+            contents.received(entries)
+        elif entries is not None and None in entries and row["sha256"] != "":
+            detail = "it would tell whether a guess at what was erased is right"
+            contents.findings.append(changed("batch", row["id"], "sha256", "", row["sha256"], detail))
+        if entries is not None and not is_signed(row):
+            contents.findings += Erased.of(self.tables, row["id"]).entries(entries, None)
         claims = contents.claims
         late = list(_received(row))
         received = None if late else row["received_at"]
@@ -80,14 +91,14 @@ class Checker:
         result.findings += late
         if statement is not None:
             result.states = statement.states
-        if raw is not None:
-            result.entries = raw.count(b"\n")
-            if not is_signed(row) and intact:
-                result.claims = replace(claims, last=claims.first + len(raw))
+        if entries is not None:
+            result.entries = len(entries)
+            if not is_signed(row) and intact and None not in entries:
+                result.claims = replace(claims, last=claims.first + sum(len(entry or b"") + 1 for entry in entries))
                 if row["last"] != result.claims.last:
                     result.findings.append(changed("batch", row["id"], "last", result.claims.last, row["last"]))
-            if intact or skip is not None:
-                self._decisions(task, result, raw, skip or set())
+            if intact or wrong is not None:
+                self._decisions(task, result, entries, wrong or set())
         return result
 
     def _evidence(self, contents: Contents) -> BatchStatement | None:
@@ -114,65 +125,122 @@ class Checker:
             )  # fmt: skip
             return None
         contents.claims = claims
-        contents.findings += _columns(row, claims, signed)
+        contents.findings += _columns(row, claims, signed, statement)
         return statement
 
     def _tree(
-        self, contents: Contents, statement: BatchStatement | None, raw: bytes | None, intact: bool
+        self, contents: Contents, statement: BatchStatement | None, entries: Entries | None, intact: bool
     ) -> set[int] | None:
         """Records, salts and leaf hashes against the root, and the statement's counts against the records.
 
-        Gives the bytes where entries begin that were changed; None where that is not known.
+        Gives the numbers of the entries that were changed; None where those are not known.
         """
         salts, salts_intact = contents.addressed("salts")
-        tree = entries_of(raw, salts) if raw is not None and salts is not None else None
-        if tree is None:
-            return self._damage(contents, raw, salts, intact, salts_intact)
-        if merkle.root(tree[1]).hex() != contents.claims.root:
-            return self._damage(contents, raw, salts, intact, salts_intact)
-        contents.leaves_of(tree[1])
-        if statement is not None and (detail := _denied(statement, *tree)):
+        leaves = _leaves(entries, salts, contents) if entries is not None and salts is not None else None
+        if leaves is None or entries is None or merkle.root(leaves).hex() != contents.claims.root:
+            wrong = contents.damage(entries, salts, intact and salts_intact)
+            return set() if intact and not salts_intact else wrong  # where salts are at fault, records are not
+        contents.leaves_of(leaves)
+        contents.findings += Erased.of(self.tables, contents.row["id"]).entries(entries, salts)
+        whole = [entry for entry in entries if entry is not None]
+        if statement is not None and len(whole) == len(entries) and (detail := _denied(statement, whole, leaves)):
             contents.findings.append(
                 Finding("unproved", detail, "batch", contents.row["id"], "evidence", str(contents.row["evidence"]))
             )
         return set()
 
-    def _damage(
-        self, contents: Contents, raw: bytes | None, salts: bytes | None, intact: bool, salts_intact: bool
-    ) -> set[int] | None:
-        begins = contents.damage(raw, salts, intact and salts_intact)
-        return set() if intact and not salts_intact else begins  # where salts are at fault, records are not
-
-    def _decisions(self, task: Task, result: Checked, raw: bytes, skip: set[int]) -> None:
-        """Compare the decision rows, but those of entries that begin at `skip`."""
-        place = rows.COLUMNS.index("offset")
-        due, others = rows.derive(result.claims.system, result.claims.sidecar, raw)
-        stored = self.tables.decisions(result.row, task.first, task.last, len(due) + _MORE) if task.count else []
-        result.decisions = len(due)
+    def _decisions(self, task: Task, result: Checked, entries: Entries, wrong: set[int]) -> None:
+        """Compare the decision rows, but those of the entries `wrong`."""
+        places = rows.places(task.row["object"], entries)
+        due, others = rows.derive(result.claims.system, result.claims.sidecar, entries, places)
+        limit = len(entries) + _MORE
+        stored = self.tables.decisions(result.row, task.first, task.last, limit) if task.count else []
+        erased = Erased.of(self.tables, result.row)
+        stored, away = erased.part(stored, entries, places)
+        result.findings += erased.rows(away, result.claims.system, result.claims.sidecar)
+        others += sum(entry is None for entry in entries) - len(away)
+        result.decisions = len(due) + len(away)
+        skip = {places[number] for number in wrong}
         if skip:
-            due = [values for values in due if values[place - 2] not in skip]
-            stored = [one for one in stored if one[place] not in skip]
-        elif others != task.row["other_lines"]:
-            result.findings.append(changed("batch", result.row, "other_lines", others, task.row["other_lines"]))
-        count = len(stored) if skip else task.count
+            due = [values for values in due if values[rows.PLACE] not in skip]
+            stored = [one for one in stored if one[2 + rows.PLACE] not in skip]
+        else:
+            result.findings += _words(task.row, entries)
+        count = len(stored) if skip else task.count - len(away)
         received = _nanoseconds(result.received)
         there = rows.Rows(result.row, stored, count, received, self.tables.decisions_named)
-        result.findings += rows.compare(there, due, raw)
+        if not skip and not erased.rows_too:
+            result.findings += _counted(task.row, there, due, others, away)
+        result.findings += rows.compare(there, due, lambda place: entries[places.index(place)] or b"")
+
+
+def _leaves(entries: Entries, salts: bytes, contents: Contents) -> list[bytes] | None:
+    """The leaf hashes of the entries; of erased ones those that are stored. None where there are not as many salts."""
+    if len(salts) != merkle.SALT * len(entries):
+        return None
+    if None not in entries:
+        return merkle.leaf_hashes(salts, entries)  # type: ignore[arg-type]  # none of them is None here
+    stored = merkle.hashes(contents.read(contents.row["leaves"]) or b"")
+    if len(stored) != len(entries):
+        return None
+    salt = merkle.SALT
+    return [
+        stored[at] if entry is None else merkle.leaf_hash(salts[salt * at : salt * (at + 1)], entry)
+        for at, entry in enumerate(entries)
+    ]
+
+
+def _counted(
+    row: Row, there: rows.Rows, due: list[rows.Values], others: int, away: list[tuple[Any, ...]]
+) -> Iterator[Finding]:
+    """What a batch's row says of its decisions; those of erased records, `away`, are as their rows say."""
+    outcomes = Counter(values[rows.OUTCOME] for values in due) + Counter(one[2 + rows.OUTCOME] for one in away)
+    says: dict[str, Any] = {
+        "other_lines": others,
+        "allows": outcomes["allow"],
+        "denials": outcomes["deny"],
+        "unreadable": outcomes["unreadable"],
+    }
+    times = {values[rows.TIME] for values in due} | {one[2 + rows.TIME] for one in away}
+    if None in times:  # some got the time of the receipt, which only the rows know
+        times = times - {None} | {rows.receipt_of(there, due)}
+    if None not in times:
+        says |= {"oldest_ns": min(times, default=None), "newest_ns": max(times, default=None)}
+    for name, value in says.items():
+        if row[name] != value:
+            yield changed("batch", row["id"], name, value, row[name])
+
+
+def _words(row: Row, entries: Entries) -> Iterator[Finding]:
+    """The filter by which a search passes over batches. What has none is always searched."""
+    stored = row["words"]
+    if stored is None:
+        return
+    due = word_filter.build(entry for entry in entries if entry is not None)
+    there = bytes(stored) if isinstance(stored, bytes | memoryview) else str(stored).encode("utf-8", "surrogateescape")
+    if there != due:
+        detail = "the words are not those of the records"
+        one, other = (f"sha256:{sha256(words).hexdigest()}" for words in (due, there))
+        yield changed("batch", row["id"], "words", one, other, detail)
 
 
 def _nothing_signed(row: Row) -> Iterator[Finding]:
-    for name in (*SIGNED, "previous"):
+    for name in (*SIGNED, "previous", "closed_at", "dropped"):
         if row[name] is not None:
             yield changed("batch", row["id"], name, None, row[name], "the batch came without a signature")
 
 
-def _columns(row: Row, claims: Claims, signed: Signed) -> Iterator[Finding]:
+def _columns(row: Row, claims: Claims, signed: Signed, batch: BatchStatement) -> Iterator[Finding]:
     due: dict[str, Any] = vars(claims) | {
         "log_index": signed.log_index,
         "signed_at": instant(signed.verified.signed_at.astimezone(UTC)),
     }
     for name, value in due.items():
         if row[name] != value:
+            yield changed("batch", row["id"], name, value, row[name])
+    later: dict[str, Any] = {"closed_at": instant(batch.closed_at), "dropped": batch.dropped}
+    for name, value in later.items():  # columns that batches stored before do not have
+        if row[name] not in (None, value):
             yield changed("batch", row["id"], name, value, row[name])
 
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from itertools import accumulate
 from typing import Any
 
 from app.control.fsck.claims import Claims
@@ -14,13 +13,14 @@ from app.control.fsck.finding import Finding, changed
 from app.control.fsck.tables import Row
 from app.control.objects import Objects
 from app.control.problems import NotFound
-from app.control.records import object_key
-from app.core import merkle
+from app.control.raw_records import Entries
+from app.core import merkle, record_frames
+from app.core.record_frames import PLAIN
 
 #: Entries that are named where some were changed.
 _NAMED = 5
 
-_PLACE = re.compile(r"records/([^/]+)/([^/]+)/([^/]+)/([^/]+)/([0-9]{20,})-([0-9a-f]{64})\.jsonl")
+_PLACE = re.compile(r"records/([^/]+)/([^/]+)/([^/]+)/([^/]+)/([0-9]{20,})-([0-9a-f]{64})\.(?:frames|jsonl)")
 
 
 @dataclass
@@ -34,28 +34,36 @@ class Contents:
     #: The keys that the row names.
     named: list[str] = field(default_factory=list)
 
-    def records(self) -> tuple[bytes | None, bool]:
-        """The records, and whether they have the digest that they are stored under."""
-        key, digest = self.row["object"], self.row["sha256"]
-        due = object_key(self.claims.span, digest) if isinstance(self.claims.first, int) else None
+    def records(self) -> tuple[Entries | None, bool]:
+        """The entries, and whether their object has the digest that it is named by."""
+        key = self.row["object"]
         body = self.read(key)
-        if key != due:
-            other = self.read(due)
-            if other is not None and _digest(other) == digest:
-                self._changed("object", due, key)
-                return other, True
-            if body is not None and (place := _PLACE.fullmatch(key)) and place[6] == _digest(body):
-                self._misplaced(place)
-                return body, True
+        place = _PLACE.fullmatch(key) if isinstance(key, str) else None
+        if (body is None or place is None or not self._own(place)) and (found := self._elsewhere(key)) is not None:
+            self._changed("object", found[0], key)
+            return found[1], True
         if body is None:
             self._missing("object", key)
             return None, False
-        if _digest(body) != digest:
-            self._damaged(key, digest, body)
-            return body, False
-        if key != due:
-            self._changed("object", due, key)
-        return body, True
+        if place is None:
+            self._changed("object", f"{_directory(self.claims)}/…", key)
+            return None, False
+        if _digest(body) != place[6]:
+            self._damaged(key, place[6], body)
+            return _salvaged(key, body), False
+        if not self._own(place):
+            self._misplaced(place)
+        try:
+            return record_frames.entries_of(key, body), True
+        except record_frames.Damaged as damaged:
+            self._of_row("object", f"the object holds no records: {damaged}")
+            return None, False
+
+    def received(self, entries: Entries) -> None:
+        """Compare the digest of what was received with these entries, of which none is erased."""
+        digest = _received(entries)
+        if self.row["sha256"] != digest:
+            self._changed("sha256", digest, self.row["sha256"])
 
     def addressed(self, kind: str) -> tuple[bytes | None, bool]:
         """What a column names by its digest (evidence, salts), and whether it has that digest."""
@@ -91,23 +99,22 @@ class Contents:
             wrong = [at for at, leaf in enumerate(leaves) if at >= len(stored) or stored[at] != leaf]
             self._damaged(due, _digest(whole), body, f"leaf {_some(wrong)}" if wrong else "there are more leaves")
 
-    def damage(self, raw: bytes | None, salts: bytes | None, same_digests: bool) -> set[int] | None:
+    def damage(self, entries: Entries | None, salts: bytes | None, same_digests: bool) -> set[int] | None:
         """Name the entries that are not those of the root, by the stored leaf hashes, if those make it.
 
-        Gives the bytes of the records where they begin; None: nobody knows.
+        Gives their numbers; None: nobody knows.
         """
         stored, intact = self.addressed("leaves")
         leaves = merkle.hashes(stored or b"")
         if merkle.root(leaves).hex() != self.claims.root:
             if intact:
                 self._of_row("leaves", "the stored leaf hashes do not make the batch's root")
-            if same_digests and raw is not None and salts is not None:
+            if same_digests and entries is not None and salts is not None:
                 self._of_row("root", "the records and salts do not make the batch's root")
             return None
-        if raw is None or salts is None:
+        if entries is None or salts is None:
             return None
-        entries = raw.removesuffix(b"\n").split(b"\n")
-        wrong = [at for at, leaf in enumerate(leaves) if at >= len(entries) or _leaf(salts, at, entries[at]) != leaf]
+        wrong = [at for at, leaf in enumerate(leaves) if not _makes(leaf, salts, at, entries)]
         first = self.claims.first_entry if isinstance(self.claims.first_entry, int) else 0
         said = f"entry {_some(first + at for at in wrong)} with its salt does not make the leaf that was signed"
         if same_digests:
@@ -121,20 +128,44 @@ class Contents:
             ]
         if len(entries) != len(leaves) or len(wrong) == len(leaves):
             return None
-        starts = list(accumulate((len(entry) + 1 for entry in entries), initial=0))
-        return {starts[at] for at in wrong}
+        return set(wrong)
 
     def read(self, key: Any) -> bytes | None:
         """An object; None when there is none, such as for what is no key at all. Raises `Unavailable`."""
-        if not isinstance(key, str) or not key.isprintable() or {"", ".", ".."} & set(key.split("/")):
-            return None
-        if "#" in key or "%" in key or not key.isascii():
+        if not _is_key(key):
             return None
         self.named.append(key)
         try:
             return self.objects.get(key)
         except NotFound:
             return None
+
+    def _own(self, place: re.Match[str]) -> bool:
+        """Whether an object's key is of this batch; in the plain form it has the digest of what was received, too."""
+        span = self.claims.span
+        says = (place[1], place[2], place[3], place[4], int(place[5]))
+        if says != (span.system, span.sidecar, span.instance, span.file, span.first):
+            return False
+        return not place[0].endswith(PLAIN) or bool(place[6] == self.row["sha256"])
+
+    def _elsewhere(self, key: Any) -> tuple[str, Entries] | None:
+        """Another object of this batch's place, with what was received: its key and its entries."""
+        if not isinstance(self.claims.first, int) or not _is_key(_directory(self.claims)):
+            return None
+        for other, _ in self.objects.keys(_directory(self.claims)):
+            place = _PLACE.fullmatch(other)
+            if other == key or place is None or not self._own(place):
+                continue
+            body = self.read(other)
+            entries = None if body is None or _digest(body) != place[6] else _salvaged(other, body)
+            if entries is not None and self._fits(entries):
+                return other, entries
+        return None
+
+    def _fits(self, entries: Entries) -> bool:
+        if None in entries:
+            return self.claims.entries in (None, len(entries))
+        return bool(_received(entries) == self.row["sha256"])
 
     def _misplaced(self, place: re.Match[str]) -> None:
         """The object is whole and lies where its key says: what of the row says otherwise?"""
@@ -146,9 +177,7 @@ class Contents:
                     self._changed(name, due, self.row[name])
             self.claims = Claims(*says, span.last)
         elif says != (span.system, span.sidecar, span.instance, span.file, span.first):
-            self._changed("object", object_key(span, place[6]), self.row["object"])
-        if self.row["sha256"] != place[6]:
-            self._changed("sha256", place[6], self.row["sha256"])
+            self._changed("object", f"{_directory(self.claims)}/…", self.row["object"])
 
     def _changed(self, column: str, expected: Any, found: Any) -> None:
         self.findings.append(changed("batch", self.row["id"], column, expected, found))
@@ -169,17 +198,49 @@ class Contents:
         )  # fmt: skip
 
 
-def entries_of(raw: bytes, salts: bytes) -> tuple[list[bytes], list[bytes]] | None:
-    """The entries and their leaf hashes; None where there are not as many salts."""
-    entries = raw[:-1].split(b"\n")
-    if not raw.endswith(b"\n") or len(salts) != merkle.SALT * len(entries):
+def _received(entries: Entries) -> str:
+    return _digest(b"".join(b"%s\n" % (entry or b"") for entry in entries))
+
+
+def _is_key(key: Any) -> bool:
+    """Whether the object store takes it for a key: damaged rows may hold anything."""
+    if not isinstance(key, str) or not key.isprintable() or {"", ".", ".."} & set(key.split("/")):
+        return False
+    return "#" not in key and "%" not in key and key.isascii()
+
+
+def _directory(claims: Claims) -> str:
+    return f"records/{claims.system}/{claims.sidecar}/{claims.instance}/{claims.file}"
+
+
+def _salvaged(key: str, body: bytes) -> Entries | None:
+    """What can still be read of a damaged object: frames that cannot are empty lines, which were not signed."""
+    try:
+        return record_frames.entries_of(key, body)
+    except record_frames.Damaged:
+        pass
+    if key.endswith(PLAIN):
+        return [*body.removesuffix(b"\n").split(b"\n")]
+    try:
+        head = record_frames.read_head(body)
+    except record_frames.Damaged:
         return None
-    return entries, merkle.leaf_hashes(salts, entries)
+    found: Entries = []
+    for frame in range(head.frames):
+        try:
+            found += record_frames.read_frame(head, frame, body[head.bounds[frame] : head.bounds[frame + 1]])
+        except record_frames.Damaged:
+            found += [b""] * len(head.numbers(frame))
+    return found
 
 
-def _leaf(salts: bytes, at: int, entry: bytes) -> bytes:
+def _makes(leaf: bytes, salts: bytes, at: int, entries: Entries) -> bool:
+    """Whether the entry with its salt makes the leaf; of an erased one nothing can be said."""
+    entry = entries[at] if at < len(entries) else b""
+    if entry is None:
+        return True
     salt = salts[merkle.SALT * at : merkle.SALT * (at + 1)]
-    return merkle.leaf_hash(salt, entry) if len(salt) == merkle.SALT else b""
+    return at < len(entries) and len(salt) == merkle.SALT and merkle.leaf_hash(salt, entry) == leaf
 
 
 def _some(numbers: Iterable[int]) -> str:

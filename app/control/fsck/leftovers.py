@@ -10,7 +10,7 @@ from typing import Any
 from app.control.fsck.claims import Signers
 from app.control.fsck.finding import Finding, changed
 from app.control.fsck.scratch import Scratch
-from app.control.fsck.tables import Row, reading
+from app.control.fsck.tables import Row, Tables, reading
 from app.control.objects import Objects
 from app.control.problems import NotFound
 from app.control.store import Store
@@ -23,9 +23,9 @@ SETTLED = timedelta(minutes=1)
 
 
 def listing(objects: Objects, system: str | None, settled: timedelta) -> Iterator[str]:
-    """Objects of batches and trust states that are in the store."""
+    """Objects of batches, trust states and statements that are in the store."""
     since = datetime.now(UTC) - settled
-    for kind in (*KINDS, "states"):
+    for kind in (*KINDS, "states", "links"):
         prefix = kind if system is None else f"{kind}/{system}"
         for key, written in objects.keys(prefix):
             if written <= since:
@@ -70,11 +70,28 @@ def refused(breaks: list[Row], objects: Objects) -> Iterator[Finding]:
             yield changed("lineage_break", row["id"], "object", due, key)
 
 
+def judged(breaks: list[Row], tables: Tables) -> Iterator[Finding]:
+    """Breaks of batches that were taken, whether each is of the batch that it names."""
+    for row in breaks:
+        if row["batch"] is None:
+            continue
+        batch = next(tables.batches("id = :id", id=row["batch"]), None)
+        if batch is None:
+            detail = "there is no such batch"
+            yield Finding("missing", detail, "lineage_break", row["id"], "batch", expected=row["batch"])
+            continue
+        due = {name: batch[name] for name in ("system", "sidecar", "instance")}
+        due["body_sha256"] = str(batch["payload"]).removeprefix("sha256:")
+        for name, value in due.items():
+            if row[name] != value:
+                yield changed("lineage_break", row["id"], name, value, row[name])
+
+
 def unused(scratch: Scratch, objects: Objects, store: Store, signers: Signers | None) -> Iterator[Finding]:
     """Objects that no row names. Evidence among them is one of these if a sidecar signed it, and no row is of it."""
     for key in scratch.unused():
         kind = key.partition("/")[0]
-        if kind == "states":
+        if kind in ("states", "links"):
             continue
         lost = _lost(key, objects, store, signers) if kind == "evidence" and signers else None
         yield lost or Finding("unused", "no row names this object", object=key)

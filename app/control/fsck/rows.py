@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import itemgetter
 from typing import Any
 
-from app.control import record_lines
+from app.control import record_lines, records
 from app.control.fsck.finding import Finding, changed
 from app.control.fsck.tables import columns_of
+from app.control.raw_records import Entries
 from app.control.store import Decision
+from app.control.store.columns import unpacked_digest
+from app.core.record_frames import PLAIN
 
 #: A row of `decision` without its id and its batch, in the order of the columns.
 Values = tuple[Any, ...]
 
 COLUMNS = columns_of(Decision)
 _PROVED = COLUMNS[2:]
-_pick = itemgetter(*_PROVED)
-_TIME, _OFFSET, _ID = (_PROVED.index(name) for name in ("time_ns", "offset", "decision_id"))
+#: Where a row has what a record makes; what ingest leaves empty is at the end, None.
+_pick = itemgetter(*(records.COLUMNS.index(name) if name in records.COLUMNS else -1 for name in _PROVED))
+PLACE, TIME, OUTCOME = (_PROVED.index(name) for name in ("position", "time_ns", "outcome"))
+_ID = _PROVED.index("decision_id")
 
 #: Findings about rows of one batch; what is more is only counted.
 MAX_FINDINGS = 50
@@ -47,25 +52,32 @@ class Rows:
     named: Callable[[str], list[tuple[Any, ...]]]
 
 
-def derive(system: str, sidecar: str, raw: bytes) -> tuple[list[Values], int]:
-    """The rows of a batch's records, as `records.read_rows` makes them, and how many lines have none.
+def places(key: Any, entries: Entries) -> Sequence[int]:
+    """The position of each entry, as decision rows have it: see `app.control.raw_records`."""
+    if isinstance(key, str) and key.endswith(PLAIN):
+        return list(accumulate((len(entry or b"") + 1 for entry in entries), initial=0))[:-1]
+    return range(len(entries))
 
-    The time of a record that has none of its own is None here.
+
+def derive(system: str, sidecar: str, entries: Entries, at: Sequence[int]) -> tuple[list[Values], int]:
+    """The rows of a batch's records, as `records.Read` makes them, and how many entries have none.
+
+    The time of a record that has none of its own is None here. Of an erased entry there is no row, nor is it counted.
     """
     made = []
     others = 0
-    for line in record_lines.read_lines(raw):
+    kept = [entry for entry in entries if entry is not None]
+    where = [place for entry, place in zip(entries, at, strict=True) if entry is not None]
+    for line, place in zip(record_lines.read_lines(kept), where, strict=True):
         if line is None:
             others += 1
         else:
-            values = vars(line)
-            values.update(system=system, sidecar=sidecar, reasons=json.dumps(line.reasons))
-            made.append(_pick(values))
+            made.append(_pick((system, sidecar, place, *records.columns_of(line, line.time_ns), None)))
     return made, others
 
 
-def compare(rows: Rows, due: list[Values], raw: bytes) -> Iterator[Finding]:
-    """What is wrong with a batch's rows, which must be `due`, made of the records `raw`."""
+def compare(rows: Rows, due: list[Values], record: Callable[[int], bytes]) -> Iterator[Finding]:
+    """What is wrong with a batch's rows, which must be `due`, made of the records that `record` gives by position."""
     if len(due) == len(rows.stored) and all(row[2:] == values for row, values in zip(rows.stored, due, strict=True)):
         return
     if len(due) > 1 and not {row[2:] for row in rows.stored} & set(due):
@@ -74,7 +86,7 @@ def compare(rows: Rows, due: list[Values], raw: bytes) -> Iterator[Finding]:
             yield from nowhere
             return
     findings = 0
-    for finding in _differences(rows, due, raw):
+    for finding in _differences(rows, due, record):
         findings += 1
         if findings <= MAX_FINDINGS:
             yield finding
@@ -84,18 +96,17 @@ def compare(rows: Rows, due: list[Values], raw: bytes) -> Iterator[Finding]:
         yield Finding("changed", f"{more} further differences of decision rows of this batch", "batch", rows.batch)
 
 
-def _differences(rows: Rows, due: list[Values], raw: bytes) -> Iterator[Finding]:
+def _differences(rows: Rows, due: list[Values], record: Callable[[int], bytes]) -> Iterator[Finding]:
     pairs, missing, surplus = _paired(due, rows.stored)
-    times = Counter(row[2 + _TIME] for values, row in pairs if values[_TIME] is None)
-    receipt = max(times, key=lambda time: (_may_be_receipt(rows, time), times[time]), default=None)
+    receipt = receipt_of(rows, due)
     last = -1
     for values, row in pairs:
-        if values[_TIME] is None:
-            yield from _receipt_time(rows, row, receipt)
-        if not _alike(values, row[2:]) and not _read_otherwise(values, row[2:], raw):
+        if values[TIME] is None:
+            yield from _receipt_time(row, receipt)
+        if not _alike(values, row[2:]) and not _read_otherwise(values, row[2:], record):
             for name, one, other in zip(_PROVED, values, row[2:], strict=True):
                 if one != other and not (name == "time_ns" and one is None):
-                    yield changed("decision", row[0], name, one, other)
+                    yield changed("decision", row[0], name, _shown(one), _shown(other))
         if row[0] < last:
             yield changed("decision", row[0], "id", f"more than {last}", row[0], "the row is out of its order")
         last = max(last, row[0])
@@ -103,7 +114,7 @@ def _differences(rows: Rows, due: list[Values], raw: bytes) -> Iterator[Finding]
         same = [row[0] for row in rows.named(values[_ID]) if row[1] != rows.batch and _alike(values, row[2:])]
         yield Finding(
             "missing",
-            f"batch {rows.batch} has no row of the decision {values[_ID]} at byte {values[_OFFSET]} of its records",
+            f"batch {rows.batch} has no row of the decision {values[_ID]} at {values[PLACE]} of its records",
             "decision",
             expected=rows.batch,
             pair=("decision", same[0]) if same else None,
@@ -134,14 +145,14 @@ def _paired(
     by_place: dict[tuple[Any, Any], tuple[Any, ...]] = {}
     surplus = []
     for row in stored:
-        place = (row[2 + _OFFSET], row[2 + _ID])
+        place = (row[2 + PLACE], row[2 + _ID])
         if place in by_place:
             surplus.append(row)
         else:
             by_place[place] = row
     pairs, missing = [], []
     for values in due:
-        found = by_place.pop((values[_OFFSET], values[_ID]), None)
+        found = by_place.pop((values[PLACE], values[_ID]), None)
         if found is None:
             missing.append(values)
         else:
@@ -154,24 +165,36 @@ def _paired(
                 pairs.append((values, best))
                 missing.remove(values)
                 surplus.remove(best)
-        pairs.sort(key=lambda pair: pair[0][_OFFSET])
+        pairs.sort(key=lambda pair: pair[0][PLACE])
     return pairs, missing, surplus
 
 
 def _equal(one: Values, other: Sequence[Any]) -> int:
     # Most columns of most records are empty: what is told apart weighs more.
     same = sum(bool(a == b) for a, b in zip(one, other, strict=True))
-    return same + 2 * bool(one[_OFFSET] == other[_OFFSET]) + 2 * bool(one[_ID] == other[_ID])
+    return same + 2 * bool(one[PLACE] == other[PLACE]) + 2 * bool(one[_ID] == other[_ID])
 
 
 def _alike(one: Values, other: Sequence[Any]) -> bool:
-    return all(a == b or (number == _TIME and a is None) for number, (a, b) in enumerate(zip(one, other, strict=True)))
+    return all(a == b or (number == TIME and a is None) for number, (a, b) in enumerate(zip(one, other, strict=True)))
 
 
-def _receipt_time(rows: Rows, row: tuple[Any, ...], usual: Any) -> Iterator[Finding]:
+def _shown(value: Any) -> Any:
+    return unpacked_digest(value) if isinstance(value, bytes) else value
+
+
+def receipt_of(rows: Rows, due: list[Values]) -> int | None:
+    """The time of a batch's receipt, as the rows of records without a time of their own have it; None: of no row."""
+    without = [values for values in due if values[TIME] is None]
+    places, ids = ({values[at] for values in without} for at in (PLACE, _ID))
+    times = Counter(row[2 + TIME] for row in rows.stored if row[2 + PLACE] in places or row[2 + _ID] in ids)
+    return max((time for time in times if _may_be_receipt(rows, time)), key=lambda time: times[time], default=None)
+
+
+def _receipt_time(row: tuple[Any, ...], usual: int | None) -> Iterator[Finding]:
     """All records of a batch without a time of their own have the same, of its receipt, in whole microseconds."""
-    there = row[2 + _TIME]
-    if there != usual or not _may_be_receipt(rows, there):
+    there = row[2 + TIME]
+    if there != usual:
         yield changed(
             "decision", row[0], "time_ns", "the time of receipt", there, "not the time of the batch's receipt"
         )
@@ -183,25 +206,20 @@ def _may_be_receipt(rows: Rows, time: Any) -> bool:
     return rows.received is None or 0 <= time - rows.received <= _RECEIPT
 
 
-def _read_otherwise(values: Values, stored: Sequence[Any], raw: bytes) -> bool:
+def _read_otherwise(values: Values, stored: Sequence[Any], record: Callable[[int], bytes]) -> bool:
     """Whether ingest may have read a record so: parsers give up on deep ones at a depth that depends on the stack."""
-    start = values[_OFFSET]
-    line = raw[start : raw.find(b"\n", start) + 1]
+    line = record(values[PLACE])
     if max(line.count(b"["), line.count(b"{")) < _DEEP:
         return False
     limit = sys.getrecursionlimit()
     try:
         for depth in range(limit - 2 * _DEEP, limit + 2 * _DEEP):
             sys.setrecursionlimit(depth)
-            made = derive(values[0], values[1], line)[0]
-            if made and _alike(_moved(made[0], start), stored):
+            made = derive(values[0], values[1], [line], [values[PLACE]])[0]
+            if made and _alike(made[0], stored):
                 return True
     except RecursionError:
         return False
     finally:
         sys.setrecursionlimit(limit)
     return False
-
-
-def _moved(values: Values, offset: int) -> Values:
-    return (*values[:_OFFSET], offset, *values[_OFFSET + 1 :])

@@ -14,6 +14,7 @@ from app.control.fsck import chain, leftovers
 from app.control.fsck.batch import Checked, Task
 from app.control.fsck.claims import SIGNED
 from app.control.fsck.finding import Finding, changed
+from app.control.fsck.links import Links
 from app.control.fsck.scratch import Scratch
 from app.control.fsck.tables import Tables, instant, reading
 from app.control.fsck.workers import Means, checked_by
@@ -65,6 +66,8 @@ class Report:
     entries: int = 0
     decisions: int = 0
     states: int = 0
+    #: Statements of journals.
+    links: int = 0
     #: Objects that no row names; None where that was not looked for.
     unused: int | None = None
     findings: int = 0
@@ -144,8 +147,11 @@ class _Run:
         self._tell_held()
         progress(Progress("trust states"))
         self._states()
+        progress(Progress("statements"))
+        self._links(tables)
         breaks = tables.breaks(self._scope.system, self._scope.sidecar)
         self._tell(leftovers.refused(breaks, self._objects))
+        self._tell(leftovers.judged(breaks, tables))
         self.report.breaks = [leftovers.break_document(row) for row in breaks]
         if self._all:
             progress(Progress("objects that no row names"))
@@ -179,6 +185,18 @@ class _Run:
             self.report.states += 1
             if finding is not None:
                 self._tell([finding])
+
+    def _links(self, tables: Tables) -> None:
+        where, bound = self._scope.where
+        if self._means.verifier is None and any(True for _ in tables.links(where, **bound)):
+            raise UsageError("there are signed statements: name their log with --lineage-trust-config")
+        with closing(self._means.opened()) as reader:
+            links = Links(self._objects, tables, reader.signers)
+            self._tell(links.check(where, whole=self._scope.since is None, **bound))
+            if self._all:
+                self._tell(links.approvals(self._scope.system))
+                self._tell(links.unused(self.scratch.listed("links/"), self.store))
+        self.report.links = links.count
 
     def _orphans(self, tables: Tables) -> Iterator[Finding]:
         """Decision rows of batches that are not there."""

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, Connection, Table, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from app.control.store import Batch, Decision, LineageBreak, Store, first_line
+from app.control.store import Batch, Decision, LineageBreak, Link, Store, first_line
 from app.core.errors import PlacetError
 
 #: How SQLite stores a time; those of PostgreSQL are written so as well.
@@ -18,7 +18,8 @@ INSTANT = "%Y-%m-%d %H:%M:%S.%f"
 
 Row = dict[str, Any]
 
-_ROWS_AT_ONCE = 500
+#: Each batch row brings its words, which may be 256 KiB.
+_ROWS_AT_ONCE = 100
 
 
 class Tables:
@@ -29,14 +30,43 @@ class Tables:
         self._batches = self._select(Batch)
         self._decisions = self._select(Decision)
         self._breaks = self._select(LineageBreak)
+        self._links = self._select(Link)
 
     def batches(self, where: str = "TRUE", **bound: Any) -> Iterator[Row]:
         """Batch rows by id."""
+        return self._by_id(Batch, self._batches, where, bound)
+
+    def links(self, where: str = "TRUE", **bound: Any) -> Iterator[Row]:
+        """Rows of statements by id."""
+        return self._by_id(Link, self._links, where, bound)
+
+    def resources(self, link: int) -> list[tuple[Any, ...]]:
+        """What a statement names, by position: (position, material, name, sha256)."""
+        query = "SELECT position, material, name, sha256 FROM link_resource WHERE link = :link ORDER BY position"
+        return [tuple(one) for one in self._run(query, link=link)]
+
+    def started_by(self, system: str | None) -> Iterator[tuple[str, str, str]]:
+        """Approvals of warrants by which executions were started: (system, warrant, evidence)."""
+        query = (
+            "SELECT DISTINCT w.system, a.warrant, a.evidence FROM approval a JOIN warrant w ON w.id = a.warrant "
+            "JOIN link_resource r ON r.name = 'warrant/' || a.warrant JOIN link l ON l.id = r.link "
+            "WHERE l.system = w.system AND l.kind = 'execution/start' AND (:system = '' OR w.system = :system) "
+            "ORDER BY a.warrant"
+        )
+        return (tuple(one) for one in self._run(query, system=system or ""))
+
+    def orphaned_resources(self) -> list[int]:
+        """Statements that are not there, and that rows of what they name speak of."""
+        gone = "link NOT IN (SELECT id FROM link)"
+        query = f"SELECT DISTINCT link FROM link_resource WHERE {gone} ORDER BY link LIMIT 1000"  # noqa: S608 - ours
+        return [one[0] for one in self._run(query)]
+
+    def _by_id(self, table: Any, columns: str, where: str, bound: Row) -> Iterator[Row]:
         after = None
         while True:
             further = "" if after is None else " AND id > :after"
-            query = f"{self._batches} WHERE {where}{further} ORDER BY id LIMIT {_ROWS_AT_ONCE}"
-            rows = [_row(Batch, one) for one in self._run(query, after=after, **bound)]
+            query = f"{columns} WHERE {where}{further} ORDER BY id LIMIT {_ROWS_AT_ONCE}"
+            rows = [_row(table, one) for one in self._run(query, after=after, **bound)]
             yield from rows
             if len(rows) < _ROWS_AT_ONCE:
                 return
@@ -70,6 +100,12 @@ class Tables:
         """The ids of a batch's first decision rows."""
         query = "SELECT id FROM decision WHERE id BETWEEN :first AND :last AND batch = :batch ORDER BY id LIMIT :limit"
         return [one[0] for one in self._run(query, first=first, last=last, batch=batch, limit=limit)]
+
+    def erased(self, batch: int) -> list[tuple[Any, ...]]:
+        """What erasures took from a batch: (id, erasure, decisions, numbers, when its rows were deleted)."""
+        columns = "id, erasure, CAST(decisions AS TEXT), CAST(numbers AS TEXT), rows_deleted_at"
+        query = f"SELECT {columns} FROM erased_batch WHERE batch = :batch AND erased_at IS NOT NULL ORDER BY id"  # noqa: S608 - ours
+        return [tuple(one) for one in self._run(query, batch=batch)]
 
     def breaks(self, system: str | None, sidecar: str | None) -> list[Row]:
         """Breaks of lineage, open and cleared."""

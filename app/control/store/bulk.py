@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import psycopg
-from sqlalchemy import JSON, Table, insert
+from sqlalchemy import Table
 from sqlmodel import Session
 
 from app.control.problems import Unavailable
 
+_AT_ONCE = 1000
 
-def add_rows(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert `rows`, which all have the same columns, in the session's transaction."""
-    if not rows:
-        return
+
+def add_rows(session: Session, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Insert rows, each the values of the columns `names`, in the session's transaction. JSON comes as its text."""
     connection = session.connection()
+    quote = connection.dialect.identifier_preparer.quote
+    columns = ", ".join(quote(name) for name in names)
     if connection.dialect.name != "postgresql":
-        connection.execute(insert(table), rows)
+        marks = ", ".join("?" * len(names))
+        statement = f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})"  # noqa: S608 - names of ours
+        more = iter(rows)
+        while chunk := list(islice(more, _AT_ONCE)):
+            connection.exec_driver_sql(statement, [tuple(row) for row in chunk])
         return
-    names = list(rows[0])
-    documents = [isinstance(table.columns[name].type, JSON) for name in names]
-    preparer = connection.dialect.identifier_preparer
-    columns = ", ".join(preparer.quote(name) for name in names)
     driver: Any = connection.connection.driver_connection
     try:
-        with (
-            driver.cursor() as cursor,
-            cursor.copy(f"COPY {preparer.quote(table.name)} ({columns}) FROM STDIN") as copy,
-        ):
+        with driver.cursor() as cursor, cursor.copy(f"COPY {quote(table.name)} ({columns}) FROM STDIN") as copy:
             for row in rows:
-                copy.write_row(
-                    [
-                        json.dumps(value) if document else value
-                        for document, value in zip(documents, row.values(), strict=True)
-                    ]
-                )
+                copy.write_row(row)
     except psycopg.OperationalError as error:
         # Past SQLAlchemy, which would know an outage by its own classes.
         raise Unavailable(f"the database does not answer: {str(error).strip().splitlines()[0][:200]}") from error

@@ -1,10 +1,10 @@
-"""Batches that were refused, and whether that stops their sidecar."""
+"""Batches that were refused, or judged, and whether that stops their sidecar."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Index
+from sqlalchemy import BigInteger, Index
 from sqlmodel import Field
 
 from app.control.store.columns import Instant, now
@@ -12,7 +12,7 @@ from app.control.store.table import Table
 
 
 class LineageBreak(Table, table=True):
-    """A batch that did not fit. Clearing keeps the row: it is evidence."""
+    """A batch that did not fit, or that was taken and speaks against its sidecar. Clearing keeps the row: evidence."""
 
     __tablename__ = "lineage_break"
     __table_args__ = (Index(None, "system", "sidecar", "cleared_at"),)
@@ -25,9 +25,12 @@ class LineageBreak(Table, table=True):
     #: The reason code.
     kind: str = Field(max_length=64)
     detail: str
-    #: Whether the sidecar itself had signed the batch: only that stops it until the break is cleared.
+    #: Whether it stops the sidecar until it is cleared: only what the sidecar itself had signed does.
     stops: bool
-    #: SHA-256 of the refused body, and where it lies in the object store; None when it was not kept.
+    #: The row of a batch that was taken (`app.control.judgement`); None of one that was refused.
+    batch: int | None = Field(default=None, sa_type=BigInteger)
+    #: SHA-256 of the refused body, and where it lies in the object store; None when it was not kept. Of a batch that
+    #: was taken, the SHA-256 of its statement.
     body_sha256: str = Field(max_length=64)
     object: str | None = None
     opened_at: datetime = Field(default_factory=now, sa_type=Instant)

@@ -2,57 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
+from sqlmodel import Session
 from starlette.responses import Response
 
-from app.control import decisions, proofs, record_lines, systems
-from app.control.api.access import PlaneOf, by
-from app.control.api.decisions import only_system
-from app.control.decisions import Filter, Whole
-from app.control.problems import Invalid
+from app.control import decision_filter, decisions, proofs, record_lines, saved_searches, search, systems
+from app.control.api import decision_query
+from app.control.api.access import PlaneOf
+from app.control.api.decision_query import Reader, wanted_by
+from app.control.decision_filter import Filter
+from app.control.decisions import Whole
+from app.control.problems import Invalid, NotFound
 from app.control.store import Carried, Release
-from app.control.tokens import Access, Scope
-from app.control.web import pretty
+from app.control.tokens import Access
+from app.control.web import histogram, pretty
 from app.control.web.rendering import is_live, render
 
 router = APIRouter(prefix="/decisions")
 
 _PAGE = 50
-Reader = Annotated[Access, by(Scope.DECISION_READ, everywhere=True)]
+#: Names of fields that questions name otherwise.
+_PARAMETERS = {"subject_id": "subject", "subject_issuer": "issuer", "resource_id": "resource"}
+_MORE = ("subject_id", "subject_issuer", "action", "resource_type", "resource_id", "reason", "sidecar", "policy")
 
 
-@dataclass(frozen=True)
 class FilterForm:
     """The filter as the form sends it: an empty field does not filter. Times are UTC."""
 
-    system: Annotated[str, Query(max_length=63)] = ""
-    outcome: Annotated[str, Query(max_length=10)] = ""
-    since: Annotated[str, Query(max_length=40)] = ""
-    until: Annotated[str, Query(max_length=40)] = ""
-    text: Annotated[str, Query(max_length=200)] = ""
-    mode: Annotated[str, Query(max_length=16)] = ""
-    execution: Annotated[str, Query(max_length=512)] = ""
+    def __init__(self, asked: Mapping[str, Any], saved: str = "", follow: bool = False) -> None:
+        #: As `decision_query.document` names it.
+        self.asked = asked
+        self.saved = saved
+        self.follow = follow
 
-    def filter(self, access: Access) -> Filter:
-        """What to look for."""
-        return Filter(
-            system=only_system(access, self.system or None),
-            outcome=self.outcome or None,
-            since=decisions.moment(self.since) if self.since else None,
-            until=decisions.moment(self.until) if self.until else None,
-            text=self.text or None,
-            mode=self.mode or None,
-            execution=self.execution or None,
-        )
+    def __getitem__(self, name: str) -> str:
+        """The text of a field."""
+        value = self.asked.get(name, "")
+        return " ".join(value) if isinstance(value, list) else value
+
+    @property
+    def has_more(self) -> bool:
+        """Whether a field is set that the form shows on demand."""
+        return any(name in self.asked for name in _MORE)
+
+    def filter(self, session: Session, access: Access) -> Filter:
+        """What to look for. Raises `Problem`."""
+        return wanted_by(session, access, self.asked, self.saved or None)
 
     def address(self, cursor: str | None = None) -> str:
         """The address of this list, without its empty fields."""
-        fields = {name: value for name, value in vars(self).items() if value} | ({"cursor": cursor} if cursor else {})
-        return f"/decisions?{urlencode(fields)}" if fields else "/decisions"
+        fields = {_PARAMETERS.get(name, name): value for name, value in self.asked.items()}
+        fields |= {"saved": self.saved} if self.saved else {}
+        fields |= {"follow": "on"} if self.follow and not cursor else {}
+        fields |= {"cursor": cursor} if cursor else {}
+        return f"/decisions?{urlencode(fields, doseq=True)}" if fields else "/decisions"
 
 
 @router.get("")
@@ -60,29 +67,32 @@ def decision_list(
     request: Request,
     plane: PlaneOf,
     access: Reader,
-    system: Annotated[str, Query(max_length=63)] = "",
-    outcome: Annotated[str, Query(max_length=10)] = "",
-    since: Annotated[str, Query(max_length=40)] = "",
-    until: Annotated[str, Query(max_length=40)] = "",
-    text: Annotated[str, Query(max_length=200)] = "",
-    mode: Annotated[str, Query(max_length=16)] = "",
-    execution: Annotated[str, Query(max_length=512)] = "",
+    asked: Annotated[dict[str, Any], Depends(decision_query.document)],
+    saved: Annotated[str, Query(max_length=63)] = "",
+    follow: Annotated[str, Query(max_length=3)] = "",
     cursor: Annotated[str, Query(max_length=100)] = "",
 ) -> Response:
     """Decisions, newest first. htmx gets the results alone."""
-    form = FilterForm(system, outcome, since, until, text, mode, execution)
+    # The form has one field for values at paths, and no value with a space in it.
+    if "where" in asked:
+        asked["where"] = [part for text in asked["where"] for part in text.split()]
+    form = FilterForm(asked, saved, follow == "on")
     page: dict[str, Any] = {"title": "Decisions", "form": form, "problem": None, "items": [], "older": None}
+    page |= {"bars": None, "unread": 0}
     with plane.store.read() as session:
         page["systems"] = [row.name for row in systems.listed(session, access.system)]
+        page["searches"] = saved_searches.listed(session, access.system)
         try:
-            found = decisions.search(session, form.filter(access), _PAGE, cursor or None)
-        except Invalid as invalid:
-            page["problem"] = str(invalid)
+            wanted = form.filter(session, access)
+            found = search.search(session, plane.objects, wanted, _PAGE, cursor or None)
+        except (Invalid, NotFound) as problem:
+            page["problem"] = str(problem)
         else:
-            page["items"] = found.items
+            page["items"], page["unread"] = found.items, len(found.unread)
             page["older"] = form.address(found.next) if found.next else None
+            page["bars"] = histogram.bars(session, wanted)
     page["newest"] = form.address() if cursor else None
-    page["outcomes"], page["modes_known"] = decisions.OUTCOMES, decisions.MODES
+    page["outcomes"], page["modes_known"] = decision_filter.OUTCOMES, decision_filter.MODES
     if not is_live(request):
         return render(request, "decisions.html", page)
     response = render(request, "decision_results.html", page)
@@ -99,10 +109,11 @@ def decision_page(request: Request, plane: PlaneOf, access: Reader, decision_id:
         release = session.get(Release, digest) if digest else None
         carried = session.get(Carried, (found.decision.system, digest)) if digest else None
     page = {
-        "sequence": proofs.sequence(plane, found),
+        "sequence": proofs.sequence(found),
         "title": f"Decision {decision_id}",
         "decision": found.decision,
         "batch": found.batch,
+        "number": found.number,
         "copies": found.copies,
         "release": release if carried else None,
         **_shown(found),

@@ -14,6 +14,7 @@ from app.control import (
     channels,
     enrolment,
     governance,
+    impact,
     lineage,
     modes,
     quarantine,
@@ -86,12 +87,14 @@ def release_page(request: Request, plane: PlaneOf, system: str, digest: str, _: 
         release, carried = releases.find(session, system, digest)
         evidence = releases.evidence_of(session, digest)
         pointers = [pointer for pointer in channels.listed(session, system) if pointer.release == digest]
+        report = impact.latest(session, system, digest)
     page = {
         "title": "Release",
         "system": system,
         "release": release,
         "carried": carried,
         "pointers": pointers,
+        "impact": report,
         "evidence": evidence,
         "links": sorted((_link(one) for one in evidence if one.predicate_type == LINK), key=_order),
         "files": _files(release),

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from app.control import modes
-from app.control.api.decisions import rfc3339
+from app.control.decision_list import rfc3339
 from app.control.plane import Plane
 from app.control.store import is_outage
 from app.control.tokens import Access, Scope

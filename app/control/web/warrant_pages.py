@@ -13,7 +13,7 @@ from starlette.responses import Response
 from app.control import approvals, executions, keyring, pages, revocations, systems, warrants
 from app.control.api import warrants as api
 from app.control.api.access import PlaneOf, by
-from app.control.api.decisions import only_system
+from app.control.api.decision_query import only_system
 from app.control.problems import Invalid
 from app.control.store import Execution, Warrant
 from app.control.tokens import Access, Scope

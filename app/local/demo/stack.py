@@ -41,6 +41,10 @@ class Stack:
     say: Callable[[str], None] = lambda text: None
     parts: list[Part] = field(default_factory=list)
     sidecars: list[Sidecar] = field(default_factory=list)
+    #: Where the control plane keeps what it holds, as options of `server init`; by default in the directory.
+    storage: tuple[str, ...] = ()
+    #: What the parts find in their environment besides.
+    variables: Mapping[str, str] = field(default_factory=dict)
     #: Where the control plane listens.
     server: str = ""
     control: Part | None = None
@@ -70,7 +74,7 @@ class Stack:
         self.say("local Sigstore: certificate authority, CT log, timestamp authority, Rekor v2")
         self.sigstore.start()
         self.say("control plane")
-        self.placet("server", "init", "--domain", DOMAIN, "--dir", str(self.directory / "server"))
+        self.placet("server", "init", "--domain", DOMAIN, "--dir", str(self.directory / "server"), *self.storage)
         self.start_control_plane()
         self.placet(
             "system", "create", SYSTEM, "--horizon", str(HORIZON),
@@ -287,4 +291,4 @@ class Stack:
         inherited = {name: value for name, value in os.environ.items() if name.upper() not in _NOT_INHERITED}
         admin = self.directory / "server" / "admin.token"
         token = {"PLACET_TOKEN": admin.read_text().strip()} if admin.exists() else {}
-        return {**inherited, "PLACET_SERVER": self.server, **token, **more}
+        return {**inherited, **self.variables, "PLACET_SERVER": self.server, **token, **more}

@@ -25,6 +25,7 @@ class Ports:
     ct_log: int = 7562
     tsa: int = 7563
     rekor: int = 7564
+    tiles: int = 7565
 
     def __post_init__(self) -> None:
         values = dataclasses.astuple(self)

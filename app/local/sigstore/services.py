@@ -32,6 +32,7 @@ NAMES = {
     "fulcio": "Fulcio",
     "tsa": "the timestamp authority",
     "rekor": "Rekor",
+    "tiles": "the server of Rekor's tiles",
 }
 
 #: The path below each service's URL that answers 200 once it serves.
@@ -41,6 +42,7 @@ READY = {
     "fulcio": "/healthz",
     "tsa": "/ping",
     "rekor": "/healthz",
+    "tiles": "/healthz",
 }
 
 Arguments = list[str]

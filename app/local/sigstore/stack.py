@@ -22,6 +22,7 @@ from app.local.children import Children
 from app.local.sigstore import keys, services
 from app.local.sigstore.issuer import DEFAULT_TTL, SIGSTORE_AUDIENCE, Issuer, IssuerServer
 from app.local.sigstore.ports import LOOPBACK, Ports, bind, free_ports
+from app.local.sigstore.tile_server import PREFIX, TileServer
 from app.local.sigstore.trust_config import trust_config
 
 #: Seconds within which every service must answer after the start.
@@ -75,6 +76,7 @@ class LocalSigstore:
             "ct_log": f"{self._url(self.ports.ct_log)}/{services.CT_LOG_PREFIX}",
             "tsa": self._url(self.ports.tsa),
             "rekor": self._url(self.ports.rekor),
+            "tiles": f"{self._url(self.ports.tiles)}{PREFIX}",
         }
 
     def token(
@@ -134,11 +136,14 @@ class LocalSigstore:
         self.ports.check_free()
         own_keys = keys.load_or_create(self._keys_directory)
         self.ports.keep_in(self.directory)
-        write_atomically(self.trust_config, trust_config(own_keys, **self.urls), mode=0o644)
+        write_atomically(self.trust_config, trust_config(own_keys, **self._trusted_urls), mode=0o644)
 
         issuer_server = IssuerServer(self._issuer(), bind(self.ports.issuer, "issuer"))
         starting.callback(issuer_server.stop)
         issuer_server.start()
+        tile_server = TileServer(self._directory("rekor"), bind(self.ports.tiles, "tiles"))
+        starting.callback(tile_server.stop)
+        tile_server.start()
         children = Children()
         starting.callback(self._servers.clear)
         starting.callback(children.stop)
@@ -151,6 +156,11 @@ class LocalSigstore:
 
     def _url(self, port: int) -> str:
         return f"http://{LOOPBACK}:{port}"
+
+    @property
+    def _trusted_urls(self) -> dict[str, str]:
+        """Those that clients of Sigstore know. Nothing that is read from the tiles needs to be trusted."""
+        return {service: url for service, url in self.urls.items() if service != "tiles"}
 
     def _ready_urls(self) -> dict[str, str]:
         return {service: url + services.READY[service] for service, url in self.urls.items()}

@@ -87,6 +87,13 @@ TOOLS: dict[str, Tool] = {
             "github.com/sigstore/cosign/v3",
             optional=True,
         ),
+        Tool(
+            "versitygw",
+            "s3",
+            "github.com/versity/versitygw/cmd/versitygw",
+            "github.com/versity/versitygw",
+            optional=True,
+        ),
     )
 }
 

@@ -14,11 +14,13 @@ from placet_sdk.errors import ConfigurationError, Denied, SDKError
 from placet_sdk.execution import AsyncExecution, Execution
 from placet_sdk.governed import current_decision
 from placet_sdk.identity import TokenFile, request_identity
+from placet_sdk.steps import AsyncStep, Step
 
 __all__ = [
     "OPEN",
     "AsyncExecution",
     "AsyncPlacet",
+    "AsyncStep",
     "ConfigurationError",
     "Decision",
     "Denied",
@@ -31,6 +33,7 @@ __all__ = [
     "Reason",
     "Request",
     "SDKError",
+    "Step",
     "Subject",
     "TokenFile",
     "WarrantUsed",

@@ -14,17 +14,16 @@ from placet_sdk import governed, tracing
 from placet_sdk.address import Address
 from placet_sdk.answer import read_response
 from placet_sdk.channel import AsyncChannel
-from placet_sdk.client import DECISION, EXECUTIONS, START_TIMEOUT, TIMEOUT
+from placet_sdk.client import DECISION, TIMEOUT
 from placet_sdk.decision import Decision
 from placet_sdk.errors import ConfigurationError, Denied, Doubt
-from placet_sdk.execution import AsyncExecution, read_renewal, read_start
+from placet_sdk.execution import EDGE_TIMEOUT, EXECUTIONS, AsyncExecution
+from placet_sdk.grants import read_renewal, read_start
 from placet_sdk.identity import OWN, AsyncIdentitySource, Own, resolve_async
 from placet_sdk.proof import ProofKey
 from placet_sdk.question import Action, Grant, Question, Resource
 from placet_sdk.question import Execution as AnyExecution
 from placet_sdk.strict_json import encode
-
-_NO_EDGE = "edge= must say where the sidecar's edge API listens"
 
 
 class Options(TypedDict, total=False):
@@ -73,6 +72,13 @@ class AsyncPlacet:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+    @property
+    def edge(self) -> AsyncChannel:
+        """The way to the sidecar's edge. Raises ConfigurationError where the client was told of none."""
+        if self._edge is None:
+            raise ConfigurationError("edge= must say where the sidecar's edge API listens")
+        return self._edge
 
     async def decide(
         self,
@@ -152,36 +158,42 @@ class AsyncPlacet:
         proof_key: ProofKey | None = None,
         environment: Sequence[str] = (),
         fulfils: Collection[str] | None = None,
-        timeout: float = START_TIMEOUT,
+        workflow: str | None = None,
+        timeout: float = EDGE_TIMEOUT,
     ) -> AsyncIterator[AsyncExecution]:
         """Start an execution at the sidecar's edge and ask inside it, until it expires or the block ends.
 
-        `id`: to try again after `sidecar.unreachable`; a use of a warrant counts once for each id. Raises Denied.
+        `id`: to try again after `sidecar.unreachable`; a use of a warrant counts once for each id. `workflow`: the
+        declared one that it follows. Raises Denied, also at the end as `Placet.execution` does.
         """
-        if self._edge is None:
-            raise ConfigurationError(_NO_EDGE)
+        edge = self.edge
         chosen = uuid.uuid4().hex if id is None else id
-        question = Question(action, resource, context, warrant, proof_key, environment, chosen)
+        question = Question(action, resource, context, warrant, proof_key, environment, chosen, workflow=workflow)
         with tracing.span("placet.execution", *question.named()) as tell:
-            grant, decision = await self._start(self._edge, question, chosen, identity, timeout)
+            grant, decision = await self._start(edge, question, chosen, identity, timeout)
             decision = decision.fulfilled_by(self._fulfils if fulfils is None else fulfils)
             tell(decision)
         if grant is None or not decision.allow:
             raise Denied(decision)
         run = AsyncExecution(self, grant.id, grant.token, grant.expires_at, decision)
+        run.noted = workflow is not None
         try:
             yield run
-        finally:
-            run.end()
+        except GeneratorExit:  # the block was never left: there is nobody to wait for an answer
+            run.forget()
+            raise
+        except BaseException:
+            await run.leave("failed")
+            raise
+        await run.leave("completed")
 
     async def renew(self, grant: Grant, timeout: float | None = None) -> Grant:
         """A new grant of an execution, with a token that lasts longer. Raises Denied."""
-        if self._edge is None:
-            raise ConfigurationError(_NO_EDGE)
-        path, seconds = f"{EXECUTIONS}/{quote(grant.id, safe='')}/renew", START_TIMEOUT if timeout is None else timeout
+        edge = self.edge
+        path, seconds = f"{EXECUTIONS}/{quote(grant.id, safe='')}/renew", EDGE_TIMEOUT if timeout is None else timeout
         try:
             body = encode({"token": grant.member()["token"]})
-            found = read_renewal(*await self._edge.post(path, body, seconds), grant.id)
+            found = read_renewal(*await edge.post(path, body, seconds), grant.id)
         except Doubt as doubt:
             found = Decision.deny(doubt.code, doubt.message)
         if isinstance(found, Decision):

@@ -39,13 +39,22 @@ class Channel:
 
     def post(self, path: str, body: bytes, timeout: float) -> tuple[int, bytes]:
         """Status and body of the answer. Raises Doubt, at most `timeout` seconds from now."""
+        return self._send("POST", path, _HEADERS, body, timeout)
+
+    def get(self, path: str, token: str, timeout: float) -> tuple[int, bytes]:
+        """As `post`, for whoever holds this token."""
+        return self._send("GET", path, _bearing(token), b"", timeout)
+
+    def _send(
+        self, method: str, path: str, headers: list[tuple[str, str]], body: bytes, timeout: float
+    ) -> tuple[int, bytes]:
         url, deadline = self._address.url + path, time.monotonic() + timeout
         answer = bytearray()
         try:
             with (
                 self._connection(timeout) as connection,
                 until(deadline),
-                connection.stream("POST", url, headers=_HEADERS, content=body) as response,
+                connection.stream(method, url, headers=headers, content=body) as response,
             ):
                 for chunk in response.iter_stream():
                     answer += chunk
@@ -100,13 +109,22 @@ class AsyncChannel:
 
     async def post(self, path: str, body: bytes, timeout: float) -> tuple[int, bytes]:
         """As `Channel.post`."""
+        return await self._send("POST", path, _HEADERS, body, timeout)
+
+    async def get(self, path: str, token: str, timeout: float) -> tuple[int, bytes]:
+        """As `Channel.get`."""
+        return await self._send("GET", path, _bearing(token), b"", timeout)
+
+    async def _send(
+        self, method: str, path: str, headers: list[tuple[str, str]], body: bytes, timeout: float
+    ) -> tuple[int, bytes]:
         url, deadline = self._address.url + path, time.monotonic() + timeout
         answer = bytearray()
         try:
             async with (
                 asyncio.timeout(timeout),
                 self._connection() as connection,
-                connection.stream("POST", url, headers=_HEADERS, content=body) as response,
+                connection.stream(method, url, headers=headers, content=body) as response,
             ):
                 async for chunk in response.aiter_stream():
                     answer += chunk
@@ -139,6 +157,10 @@ class AsyncChannel:
         return httpcore.AsyncHTTPConnection(
             _origin(self._address), ssl_context=self._address.tls, keepalive_expiry=_KEEP, uds=self._address.socket
         )
+
+
+def _bearing(token: str) -> list[tuple[str, str]]:
+    return [("Authorization", f"Bearer {token}"), *_HEADERS[1:]]
 
 
 def _origin(address: Address) -> httpcore.Origin:

@@ -16,21 +16,17 @@ from placet_sdk.answer import read_response
 from placet_sdk.channel import Channel
 from placet_sdk.decision import Decision
 from placet_sdk.errors import ConfigurationError, Denied, Doubt
-from placet_sdk.execution import Execution, read_renewal, read_start
+from placet_sdk.execution import EDGE_TIMEOUT, EXECUTIONS, Execution
+from placet_sdk.grants import read_renewal, read_start
 from placet_sdk.identity import OWN, IdentitySource, Own, resolve
 from placet_sdk.proof import ProofKey
 from placet_sdk.question import Action, Grant, Question, Resource
 from placet_sdk.question import Execution as AnyExecution
 from placet_sdk.strict_json import encode
 
-_NO_EDGE = "edge= must say where the sidecar's edge API listens"
-
 DECISION = "/v1/data/placet/decision"
-EXECUTIONS = "/v1/executions"
 #: Seconds to wait for a decision. A late answer is a denial.
 TIMEOUT = 2.0
-#: Seconds to wait for the start of an execution, which may go through the control plane.
-START_TIMEOUT = 16.0
 
 
 class Options(TypedDict, total=False):
@@ -89,6 +85,13 @@ class Placet:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    @property
+    def edge(self) -> Channel:
+        """The way to the sidecar's edge. Raises ConfigurationError where the client was told of none."""
+        if self._edge is None:
+            raise ConfigurationError("edge= must say where the sidecar's edge API listens")
+        return self._edge
 
     def decide(
         self,
@@ -165,37 +168,43 @@ class Placet:
         proof_key: ProofKey | None = None,
         environment: Sequence[str] = (),
         fulfils: Collection[str] | None = None,
-        timeout: float = START_TIMEOUT,
+        workflow: str | None = None,
+        timeout: float = EDGE_TIMEOUT,
     ) -> Iterator[Execution]:
         """Start an execution at the sidecar's edge and ask inside it, until it expires or the block ends.
 
         `id`: 16 to 64 letters, digits, `-` and `_`; to try again after `sidecar.unreachable`, use the same one: a use
-        of a warrant counts once for each id. Raises Denied.
+        of a warrant counts once for each id. `workflow`: the declared one that it follows. Raises Denied; when the
+        block ends well also where steps were noted in it and the sidecar did not take the end.
         """
-        if self._edge is None:
-            raise ConfigurationError(_NO_EDGE)
+        edge = self.edge
         chosen = uuid.uuid4().hex if id is None else id
-        question = Question(action, resource, context, warrant, proof_key, environment, chosen)
+        question = Question(action, resource, context, warrant, proof_key, environment, chosen, workflow=workflow)
         with tracing.span("placet.execution", *question.named()) as tell:
-            grant, decision = self._start(self._edge, question, chosen, identity, timeout)
+            grant, decision = self._start(edge, question, chosen, identity, timeout)
             decision = decision.fulfilled_by(self._fulfils if fulfils is None else fulfils)
             tell(decision)
         if grant is None or not decision.allow:
             raise Denied(decision)
         run = Execution(self, grant.id, grant.token, grant.expires_at, decision)
+        run.noted = workflow is not None
         try:
             yield run
-        finally:
-            run.end()
+        except GeneratorExit:  # the block was never left: there is nobody to wait for an answer
+            run.forget()
+            raise
+        except BaseException:
+            run.leave("failed")
+            raise
+        run.leave("completed")
 
     def renew(self, grant: Grant, timeout: float | None = None) -> Grant:
         """A new grant of an execution, with a token that lasts longer. Raises Denied."""
-        if self._edge is None:
-            raise ConfigurationError(_NO_EDGE)
-        path, seconds = f"{EXECUTIONS}/{quote(grant.id, safe='')}/renew", START_TIMEOUT if timeout is None else timeout
+        edge = self.edge
+        path, seconds = f"{EXECUTIONS}/{quote(grant.id, safe='')}/renew", EDGE_TIMEOUT if timeout is None else timeout
         try:
             body = encode({"token": grant.member()["token"]})
-            found = read_renewal(*self._edge.post(path, body, seconds), grant.id)
+            found = read_renewal(*edge.post(path, body, seconds), grant.id)
         except Doubt as doubt:
             found = Decision.deny(doubt.code, doubt.message)
         if isinstance(found, Decision):

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from placet_sdk import codes
-from placet_sdk.answer import check_status, parse, read_result, read_time
+from placet_sdk import steps
 from placet_sdk.decision import Decision
-from placet_sdk.errors import Doubt
+from placet_sdk.errors import Denied, Doubt
 from placet_sdk.question import Action, Grant, Resource
+from placet_sdk.steps import Artifacts, AsyncStep, Noted, Outcome, Step
 
 if TYPE_CHECKING:
     from placet_sdk.asynchronous import AsyncPlacet
     from placet_sdk.client import Placet
 
-_OK = 200
-_FORBIDDEN = 403
-_UNAVAILABLE = 503
-_MAX_TOKEN = 16 * 1024
+EXECUTIONS = "/v1/executions"
+#: Seconds to wait for the start of an execution, which may go through the control plane, and for a step on disk.
+EDGE_TIMEOUT = 16.0
+#: Seconds to wait for an end that nobody asked for.
+_END_TIMEOUT = 5.0
 
 
-class Execution(Grant):
+class _Run(Grant):
+    """What both clients' executions have: whether there is an end to tell, and whether it matters."""
+
+    #: Whether its end was told to the sidecar.
+    ended = False
+    #: Whether somebody will read its lineage: a step was noted, or a workflow declared.
+    noted = False
+
+    def ending(self, outcome: Outcome) -> bytes:
+        """The request that ends it. The token is not used again for anything else. Raises Doubt."""
+        self.forget()
+        if self.expired:
+            raise self.over()
+        return steps.body(self.token, outcome=outcome)
+
+
+class Execution(_Run):
     """Asks inside a started execution. Once it is over, every decision is the denial `execution.expired`."""
 
     def __init__(
@@ -67,8 +86,66 @@ class Execution(Grant):
         """Get a new token from the sidecar's edge, before this one expires. Raises Denied; the old token stays."""
         self.renewed(self._client.renew(self, timeout))
 
+    def step(
+        self,
+        name: str,
+        *,
+        command: Sequence[str] = (),
+        materials: Artifacts | None = None,
+        products: Artifacts | None = None,
+        decisions: Sequence[str | Decision] = (),
+        parents: Sequence[str] = (),
+        facts: Mapping[str, str] | None = None,
+        timeout: float = EDGE_TIMEOUT,
+    ) -> Step:
+        """Note a step: what went in, what came out, which decisions allowed it. It is on disk when this returns.
 
-class AsyncExecution(Grant):
+        `parents`: digests of other executions' steps. `facts`: whatever else is to be kept, in words. Raises Denied:
+        `workflow.violated` stops the execution. After `sidecar.unreachable` it may have been noted or not.
+        """
+        try:
+            member = steps.step_member(
+                name, command, steps.digests(materials), steps.digests(products), decisions, parents, facts
+            )
+            sent = steps.body(self.member()["token"], step=member)
+            self.noted = True
+            noted = steps.read_step(*self._client.edge.post(_path(self.id, "steps"), sent, timeout), self.id, name)
+        except Doubt as doubt:
+            raise _denied(doubt) from doubt
+        return Step(**vars(noted), run=self)
+
+    def look(self, step: Noted, timeout: float) -> str | None:
+        """The digest of a step of it; None until it has one. Raises Denied."""
+        try:
+            path = _path(self.id, f"steps/{step.number}")
+            return steps.read_digest(*self._client.edge.get(path, self.token, timeout), step)
+        except Doubt as doubt:
+            raise _denied(doubt) from doubt
+
+    def end(self, outcome: Outcome = "completed", timeout: float = EDGE_TIMEOUT) -> None:
+        """End it: the sidecar notes the outcome, and denies whatever is asked inside it from now on.
+
+        Raises Denied when the sidecar did not take it. This object asks nothing more either way.
+        """
+        edge = self._client.edge
+        try:
+            steps.read_end(*edge.post(_path(self.id, "end"), self.ending(outcome), timeout))
+        except Doubt as doubt:
+            raise _denied(doubt) from doubt
+        self.ended = True
+
+    def leave(self, outcome: Outcome) -> None:
+        """End it if nobody did, as the block ends: loudly only where something was completed that is now in doubt."""
+        if self.ended:
+            return
+        try:
+            self.end(outcome, _END_TIMEOUT)
+        except Denied:
+            if self.noted and outcome == "completed":
+                raise
+
+
+class AsyncExecution(_Run):
     """As `Execution`."""
 
     def __init__(
@@ -112,57 +189,61 @@ class AsyncExecution(Grant):
         """As `Execution.renew`."""
         self.renewed(await self._client.renew(self, timeout))
 
+    async def step(
+        self,
+        name: str,
+        *,
+        command: Sequence[str] = (),
+        materials: Artifacts | None = None,
+        products: Artifacts | None = None,
+        decisions: Sequence[str | Decision] = (),
+        parents: Sequence[str] = (),
+        facts: Mapping[str, str] | None = None,
+        timeout: float = EDGE_TIMEOUT,
+    ) -> AsyncStep:
+        """As `Execution.step`. Files are read in a thread."""
+        try:
+            used, made = [await asyncio.to_thread(steps.digests, one) for one in (materials, products)]
+            member = steps.step_member(name, command, used, made, decisions, parents, facts)
+            sent = steps.body(self.member()["token"], step=member)
+            self.noted = True
+            answer = await self._client.edge.post(_path(self.id, "steps"), sent, timeout)
+            noted = steps.read_step(*answer, self.id, name)
+        except Doubt as doubt:
+            raise _denied(doubt) from doubt
+        return AsyncStep(**vars(noted), run=self)
 
-def read_start(status: int, body: bytes, id: str) -> tuple[Grant | None, Decision]:
-    """Read the edge's answer to `POST /v1/executions` for this id; there is a grant with an allow. Raises Doubt."""
-    answer = _answer(status, body)
-    decision = read_result(answer.get("decision"), _decision_id(answer))
-    if not decision.allow:
-        return None, decision
-    if status != _OK:
-        raise _malformed("an allow with a status that denies")
-    return _grant(answer.get("execution"), id), decision
+    async def look(self, step: Noted, timeout: float) -> str | None:
+        """As `Execution.look`."""
+        try:
+            path = _path(self.id, f"steps/{step.number}")
+            return steps.read_digest(*await self._client.edge.get(path, self.token, timeout), step)
+        except Doubt as doubt:
+            raise _denied(doubt) from doubt
+
+    async def end(self, outcome: Outcome = "completed", timeout: float = EDGE_TIMEOUT) -> None:
+        """As `Execution.end`."""
+        edge = self._client.edge
+        try:
+            steps.read_end(*await edge.post(_path(self.id, "end"), self.ending(outcome), timeout))
+        except Doubt as doubt:
+            raise _denied(doubt) from doubt
+        self.ended = True
+
+    async def leave(self, outcome: Outcome) -> None:
+        """As `Execution.leave`."""
+        if self.ended:
+            return
+        try:
+            await self.end(outcome, _END_TIMEOUT)
+        except Denied:
+            if self.noted and outcome == "completed":
+                raise
 
 
-def read_renewal(status: int, body: bytes, id: str) -> Grant | Decision:
-    """Read the edge's answer to `POST /v1/executions/{id}/renew`: a new grant, or a denial. Raises Doubt."""
-    answer = _answer(status, body)
-    if status == _OK:
-        return _grant(answer.get("execution"), id)
-    decision = read_result(answer.get("decision"), _decision_id(answer))
-    if decision.allow:
-        raise _malformed("an allow with a status that denies")
-    return decision
+def _path(id: str, below: str) -> str:
+    return f"{EXECUTIONS}/{quote(id, safe='')}/{below}"
 
 
-def _answer(status: int, body: bytes) -> dict[str, Any]:
-    if status == _UNAVAILABLE:
-        raise Doubt(codes.SIDECAR_UNREACHABLE, "the sidecar's edge is busy, or had no answer in time")
-    if status not in (_OK, _FORBIDDEN):
-        check_status(status)
-    answer = parse(body)
-    if not isinstance(answer, dict):
-        raise _malformed("the answer is no object")
-    return answer
-
-
-def _grant(started: Any, id: str) -> Grant:
-    if not isinstance(started, dict) or not all(isinstance(started.get(name), str) for name in ("token", "expires_at")):
-        raise _malformed("execution is not of the expected form")
-    if started.get("id") != id:
-        raise _malformed("the answer is about another execution")
-    token, expires_at = started["token"], read_time(started["expires_at"])
-    if token.count(".") != 2 or len(token) > _MAX_TOKEN:
-        raise _malformed("the execution's token is no JWT")
-    if expires_at <= datetime.now(UTC):
-        raise Doubt(codes.EXECUTION_EXPIRED, "the execution was over before its start was answered")
-    return Grant(id, token, expires_at)
-
-
-def _decision_id(answer: dict[str, Any]) -> str | None:
-    found = answer.get("decision_id")
-    return found if isinstance(found, str) else None
-
-
-def _malformed(detail: str) -> Doubt:
-    return Doubt(codes.DECISION_MALFORMED, detail)
+def _denied(doubt: Doubt) -> Denied:
+    return Denied(Decision.deny(doubt.code, doubt.message))

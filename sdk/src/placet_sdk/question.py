@@ -27,7 +27,7 @@ class Grant:
     def __init__(self, id: str, token: str, expires_at: datetime) -> None:
         """`expires_at` with a time zone."""
         self.id = id
-        self._ended = False
+        self._forgotten = False
         self._take(token, expires_at)
 
     def _take(self, token: str, expires_at: datetime) -> None:
@@ -44,17 +44,26 @@ class Grant:
     @property
     def alive(self) -> bool:
         """Whether its token may still be used."""
-        return not self._ended and time.monotonic() < self._deadline and datetime.now(UTC) < self.expires_at
+        return not self._forgotten and not self.expired
 
-    def end(self) -> None:
-        """Never use the token again."""
-        self._ended = True
+    @property
+    def expired(self) -> bool:
+        """Whether its time is over."""
+        return time.monotonic() >= self._deadline or datetime.now(UTC) >= self.expires_at
+
+    def forget(self) -> None:
+        """Ask nothing more with the token."""
+        self._forgotten = True
 
     def member(self) -> dict[str, str]:
         """The `execution` member of a request. Raises Doubt once it is over."""
         if not self.alive:
-            raise Doubt(codes.EXECUTION_EXPIRED, f"the execution {self.id} is over")
+            raise self.over()
         return {"id": self.id, "token": self.token}
+
+    def over(self) -> Doubt:
+        """That nothing more is asked in it."""
+        return Doubt(codes.EXECUTION_EXPIRED, f"the execution {self.id} is over")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(id={self.id!r}, expires_at={self.expires_at.isoformat()})"
@@ -81,6 +90,8 @@ class Question:
     execution: Execution | None = field(default=None, repr=False)
     #: A proof that somebody else made, who holds the key of the last warrant.
     proof: str | None = field(default=None, repr=False)
+    #: The workflow that an execution to be started declares.
+    workflow: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.execution, Grant) and (self.warrant or self.proof_key is not None or self.proof):
@@ -122,7 +133,8 @@ class Question:
         try:
             if self.execution is not None:
                 document["execution"] = _execution(self.execution)
-            return _OPEN + encode(document, MAX_REQUEST - len(_OPEN) - len(_CLOSE)) + _CLOSE
+            close = _CLOSE if self.workflow is None else b',"workflow":' + encode(self.workflow) + _CLOSE
+            return _OPEN + encode(document, MAX_REQUEST - len(_OPEN) - len(close)) + close
         except ValueError as error:
             raise Doubt(codes.REQUEST_MALFORMED, str(error)) from error
 

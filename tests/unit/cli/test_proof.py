@@ -53,7 +53,8 @@ def export(tmp_path, monkeypatch):
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         out = tmp_path / "proof.json"
-        proof.export(decision, out, f"http://127.0.0.1:{server.server_port}", None, Output.JSON)
+        address = f"http://127.0.0.1:{server.server_port}"
+        proof.export(out, decision, None, None, None, address, None, Output.JSON)
         return out
 
     run.asked = asked

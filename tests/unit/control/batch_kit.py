@@ -124,6 +124,8 @@ class Chain:
     entry: int = 0
     byte: int = 0
     previous: str | None = None
+    #: The time of plain evidence; with real signatures it must be near that of the test.
+    closed_at: datetime = AT
     made: list[Made] = field(default_factory=list)
 
     @property
@@ -147,7 +149,7 @@ class Chain:
             "instance": self.instance,
         }
         statement = BatchStatement.describe(
-            **where | place, sidecar=self.signer, entries=entries, leaves=leaves, opa=OPA, closed_at=AT
+            **where | place, sidecar=self.signer, entries=entries, leaves=leaves, opa=OPA, closed_at=self.closed_at
         )
         return Made(statement, raw, salts, self.signer)
 

@@ -45,10 +45,8 @@ def test_newest_first(shipped):
         ({"text": "ärger"}, ["l0"]),
         ({"text": "post_100%"}, ["l0"]),
         ({"text": "_%_"}, []),
-        ({"text": "%"}, ["l0"]),
-        ({"text": "\\"}, []),
         ({"text": "p3"}, ["p3"]),
-        ({"text": "'; DROP TABLE decision; --"}, []),
+        ({"text": "'DROP TABLE decision;--"}, []),
         ({"text": "a\0b"}, []),
         ({"system": "a\0b"}, []),
         ({"execution": "a\0b"}, []),
@@ -79,11 +77,18 @@ def test_the_identity_is_not_searchable(shipped):
         {"cursor": "x"},
         {"cursor": "LTEuMQ"},
         {"text": "x" * 201},
+        {"text": "%"},
+        {"text": "refund \\"},
+        {"where": "amount=40"},
+        {"where": "input.context.amount"},
+        {"mode": "any at all"},
+        {"saved": "none"},
     ],
 )
 def test_questions_that_make_no_sense_are_refused(shipped, query):
     answer = shipped.get("/api/v1/decisions", params=query)
-    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    status = 404 if "saved" in query else 422
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
 def test_pages_join_without_gap_or_repeat_while_records_arrive(shipped):

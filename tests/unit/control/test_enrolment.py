@@ -1,16 +1,19 @@
 """Enrolment: a join token is good once and not for long, a bound token at one sidecar alone, none after an eviction."""
 
 import re
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from sqlmodel import select
 
-from app.control import enrolment
+from app.control import enrolment, lineage
 from app.control.rates import Rate
 from app.control.store import ApiToken, Eviction, JoinToken
 from app.control.store.columns import now
+from app.control.tokens import Access, Scope
 
 from .conftest import record
 from .test_access import WELL_KNOWN, routes
@@ -332,3 +335,38 @@ def test_the_lists_show_who_was_evicted_why_and_by_whom(api, anonymous, installe
     api.delete(f"{ONE}/eviction")
     (shown, _) = api.get(SIDECARS).json()
     assert (shown["condition"], shown["evicted"]) == ("unhealthy", None)
+
+
+def test_an_eviction_and_an_ingest_of_the_same_sidecar_come_one_after_the_other(api, plane):
+    """Else a batch that asked before is stored after the eviction was answered."""
+    guard = Access("g", "guard", frozenset({Scope.QUARANTINE_WRITE}), None)
+    began, done = threading.Event(), threading.Event()
+
+    def evict_now():
+        began.set()
+        with plane.store.write() as session:
+            enrolment.evict(session, guard, "payments", "one", "its host was stolen")
+        done.set()
+
+    with plane.store.write() as session:
+        lineage.serialise(session, "payments", "one")
+        enrolment.require_admitted(session, "payments", "one")
+        other = threading.Thread(target=evict_now)
+        other.start()
+        assert began.wait(5)
+        assert not done.wait(0.5), "it waits for what was let in"
+    other.join(20)
+    assert done.is_set()
+    with plane.store.read() as session:
+        assert enrolment.is_evicted(session, "payments", "one")
+
+
+def test_who_guesses_join_tokens_keeps_no_writer_waiting_and_waits_for_none(api, anonymous, plane):
+    wrong = invite(api)[:-1] + "~"
+    with plane.store.write():  # on SQLite, the only writer
+        began = time.monotonic()
+        for text in (wrong, "placet-join_000000000000_x", "x"):
+            answer = join(anonymous, text)
+            assert (answer.status_code, answer.json()["detail"]) == (403, "this join token is not known here")
+        assert time.monotonic() - began < 5, "less than the wait for a lock"
+    assert invitation(api)["refusals"] == 0

@@ -3,6 +3,7 @@
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -93,6 +94,27 @@ def test_what_sidecars_need_is_published_and_the_rest_stays_here(api):
     assert shown["evidence"]["lifetime_seconds"] == 300, "defaults are written out"
 
 
+def test_masking_rules_are_published_and_reach_the_trust_state(api):
+    rules = [{"path": "input/context/card"}, {"path": "result/subject/id", "how": "hash"}]
+    assert put(api, {"masking": rules}).status_code == 200
+    assert [rule.how for rule in published(api).masking] == ["remove", "hash"]
+    assert taken(api)["masking"]["input"] == [{"path": ["context", "card"], "how": "remove"}]
+
+
+def test_workflows_are_published_and_what_they_demand_reaches_the_trust_state(api):
+    layout = {"steps": [{"name": "check", "expected_products": [["CREATE", "*"]]}, {"name": "pay"}]}
+    pay = {"layout": layout, "required_for": {"actions": ["refund"], "resources": ["payment/*"]}}
+    assert put(api, {"workflows": {"pay": pay, "free": {"layout": layout}}}).status_code == 200
+    found = published(api).workflows
+    assert [step.name for step in found["pay"].layout.steps] == ["check", "pay"]
+    trusted = taken(api)["workflows"]
+    assert {name: (one["actions"], one["resources"]) for name, one in trusted.items()} == {
+        "pay": (["refund"], ["payment/*"]),
+        "free": ([], []),
+    }
+    assert trusted["pay"]["declared"] == f"sha256:{sha256(found['pay'].encode()).hexdigest()}"
+
+
 def test_two_people_do_not_overwrite_each_other(api):
     assert put(api, FULL).status_code == 200
     late = put(api, {"warrant_required": False})
@@ -131,6 +153,9 @@ def test_a_dry_run_changes_nothing(api):
         ({"segments": SEGMENTS, "flows": [{"source": "front", "target": "x", "actions": ["a"]}]}, "no segment x"),
         ({"segments": SEGMENTS, "flows": FULL["flows"] * 2}, "from front to money stands twice"),
         ({"approval": {"required": True}}, "nobody may approve"),
+        ({"masking": [{"path": "context/card"}]}, "must begin with input/ or result/"),
+        ({"masking": [{"path": "input/a"}, {"path": "input/a", "how": "hash"}]}, "input/a stands twice"),
+        ({"masking": [{"path": "input/a", "how": "blur"}]}, "masking.0.how"),
         (
             {"exchange": [{**FULL["exchange"][0], "constraints": {"amount": {"at_most": "1"}}}]},
             "exchange.0.constraints",
@@ -139,6 +164,21 @@ def test_a_dry_run_changes_nothing(api):
         ({"evidence": {"tokens": [{"issuer": "i", "audience": "a"}]}}, "node, region or both"),
         ({"evidence": {"tokens": [{"issuer": "i", "audience": "a", "node": {"ear.status": "sub"}}]}}, "ear.status"),
         ({"evidence": {"attesters": [{"issuer": "i", "jwks": {}, "posture": {"a": "b"}}]}}, "JWK set"),
+        ({"workflows": {"a b": {"layout": {"steps": [{"name": "x"}]}}}}, "workflows.a b"),
+        ({"workflows": {"a": {"layout": {"steps": []}}}}, "workflows.a.layout.steps"),
+        ({"workflows": {"a": {"layout": {"steps": [{"name": "x"}, {"name": "x"}]}}}}, "the step x stands twice"),
+        ({"workflows": {"a": {"layout": {"steps": [{"name": "x"}], "keys": {"k": {}}}}}}, "steps are signed by"),
+        (
+            {
+                "workflows": {
+                    "a": {
+                        "layout": {"steps": [{"name": "x"}]},
+                        "required_for": {"actions": ["*"], "resources": ["payment"]},
+                    }
+                }
+            },
+            "'payment' must be TYPE/ID",
+        ),
         ({"approval": {"approvers": [{"identity": "a\nb", "issuer": "i"}]}}, "line breaks"),
     ],
 )

@@ -16,8 +16,10 @@ from app.control.store import (
     Sidecar,
     Store,
     System,
+    batch_words,
     migrations,
 )
+from app.control.store.columns import packed_digest, unpacked_digest
 from app.control.store.migrations import _config
 
 ROWS = """
@@ -29,6 +31,20 @@ INSERT INTO sidecar VALUES ('old', 'one', 'i', 'prod', '2026-01-31 12:00:00', '2
 INSERT INTO batch VALUES (1, 'old', 'one', 'i', 'f', 0, 1, 'x', 'o', 0, '2026-01-31 12:00:00');
 INSERT INTO decision VALUES (1, 1, 'old', 'one', 'd', 1, 'deny', '[]',
   NULL, NULL, NULL, NULL, NULL, NULL, NULL, '', 0, 1)
+"""
+
+POLICY = "sha256:" + "ab" * 32
+
+#: A batch of plain lines, as it was stored before there were frames.
+PLAIN = f"""
+INSERT INTO system (name, identities, required_predicates, horizon_seconds, created_at, shadow, break_glass)
+  VALUES ('old', '[]', '[]', 60, '2026-01-31 12:00:00', '[]', '[]');
+INSERT INTO batch (id, system, sidecar, instance, file, "first", last, sha256, object, other_lines, received_at)
+  VALUES (1, 'old', 'one', 'i', 'f', 0, 20, 'x', 'records/old/one/i/f/0-x.jsonl', 0, '2026-01-31 12:00:00');
+INSERT INTO decision (id, batch, system, sidecar, decision_id, time_ns, outcome, reasons, policy, library, text,
+    "offset", length)
+  VALUES (1, 1, 'old', 'one', 'd1', 1, 'deny', '[]', '{POLICY}', 'odd', 'words of it', 0, 9),
+    (2, 1, 'old', 'one', 'd2', 2, 'allow', '[]', '{POLICY}', NULL, '', 10, 9)
 """
 
 
@@ -52,6 +68,43 @@ def test_what_the_first_schema_held_is_read_by_this_one(tmp_path, database):
     migrations.undo(store)
     assert set(sqlalchemy.inspect(store.engine).get_table_names()) <= {"alembic_version"}
     store.close()
+
+
+def test_decisions_of_before_keep_their_places_and_digests(tmp_path, database):
+    """What was the byte is the position, which is read so as long as the batch is plain lines."""
+    store = Store(Settings(directory=tmp_path, database=database).database_url)
+    writer = store.engine.execution_options(placet_writes=True)
+    with writer.begin() as connection:
+        command.upgrade(_config(connection), "0006")
+    with store.write() as session:
+        for row in PLAIN.split(";"):
+            session.execute(sqlalchemy.text(row))
+    for _ in range(2):
+        migrations.upgrade(store)
+        with store.read() as session:
+            rows = session.exec(select(Decision).order_by(Decision.id)).all()
+            named = session.exec(select(Decision.decision_id).where(Decision.policy == POLICY)).all()
+            (found,) = session.exec(select(Batch)).all()
+            words = session.execute(select(batch_words)).scalar_one()
+        assert [(row.position, row.policy, row.library) for row in rows] == [(0, POLICY, "odd"), (10, POLICY, None)]
+        assert (sorted(named), words) == (["d1", "d2"], None)
+        assert (found.oldest_ns, found.newest_ns, found.allows, found.denials, found.unreadable) == (1, 2, 1, 1, 0)
+        with writer.begin() as connection:
+            command.downgrade(_config(connection), "0006")
+            down = connection.exec_driver_sql(
+                'SELECT "offset", policy, library, length, text FROM decision ORDER BY id'
+            )
+            assert [tuple(row) for row in down] == [(0, POLICY, "odd", 0, ""), (10, POLICY, None, 0, "")]
+    migrations.undo(store)
+    store.close()
+
+
+def test_a_digest_is_kept_in_33_bytes_and_any_other_text_as_it_is():
+    for text in (POLICY, "", "sha256:", POLICY.upper(), POLICY + "0", "\x01" + "a" * 32, "ü", "x" * 512):
+        assert unpacked_digest(packed_digest(text)) == text
+    assert len(packed_digest(POLICY)) == 33
+    assert packed_digest(None) is None
+    assert "sha256" not in unpacked_digest(b"\xff\xff")
 
 
 def batch(file, **signed):

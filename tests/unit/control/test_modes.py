@@ -169,7 +169,7 @@ def test_uses_of_a_mode_are_found_and_shown(api, anonymous):
 
 def test_starts_of_executions_are_decisions(api, anonymous):
     """The record of `placet/start` holds the decision as a part of its result."""
-    start = {"decision": decision(execution=None), "claims": {"sub": "job-17"}, "expires_at_ns": None, "redeem": []}
+    start = {"decision": decision(execution="e-9"), "claims": {"sub": "job-17"}, "expires_at_ns": None, "redeem": []}
     denied = decision(allow=False, subject=None, reasons=[{"code": "warrant.missing", "message": "m"}])
     asked = {"action": {"name": "refund"}, "resource": {"type": "a", "id": "b"}, "execution": {"id": "e-9"}}
     lines = record("d1", path="placet/start", result=start, input=asked)

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -124,7 +125,7 @@ def refused(answer, status, reason):
 def test_a_batch_is_signed_taken_and_proved_and_what_is_wrong_with_it_is_found(live):
     client, session = live.sidecar("one")
     other_client, other = live.sidecar("two")
-    chain = Chain()
+    chain = Chain(closed_at=datetime.now(UTC))
     first = chain.next(live.entries(0))
     body = signed(first, session)
     for _ in range(2):

@@ -98,6 +98,7 @@ ACCEPTED = [
     "bits.lsh(input.x, 8) > 1",
     'json.patch(input.x, [{"op": "remove", "path": "/a"}, {"op": "add", "path": input.p, "value": 1}]) != {}',
     "json.patch(input.x, []) != {}",
+    'json.patch(input.x, [{"op": "replace", "path": p, "value": 1} | some p in input.paths]) != {}',
     "glob.match(input.x, [], input.y)",
     "regex.match(input.x, input.y)",
     'data.app.other with input as {"x": 1} with data.app.limits as {}',
@@ -163,6 +164,10 @@ REFUSED = {
     'json.patch(input.x, [{"op": input.op, "path": "/a"}]) != {}': 'to remove the path "" stops OPA',
     'json.patch(input.x, [{"op": "remove", "path": input.path}]) != {}': 'to remove the path "" stops OPA',
     'json.patch(input.x, [{"op": "remove", "path": ""}]) != {}': 'to remove the path "" stops OPA',
+    'json.patch(input.x, [{"op": "remove", "path": p} | some p in input.a]) != {}': 'to remove the path "" stops OPA',
+    'json.patch(input.x, [{"op": op, "path": p} | op := "remove"; some p in input.paths]) != {}': "with a constant op",
+    'json.patch(input.x, [{"op": "replace", name: "remove"} | some name in input.n]) != {}': "with a constant op",
+    "json.patch(input.x, [one | some one in input.patches]) != {}": "with a constant op",
     'json.patch(input.x, [{"op": "remove", "path": []}]) != {}': 'to remove the path "" stops OPA',
     # other builtins by way of `with`
     "data.app.other with time.now_ns as 5": "with time.now_ns: only input and data",

@@ -148,3 +148,71 @@ def test_a_hash_of_another_length_is_refused(hashes):
         merkle.root_from_path(bytes(32), 0, 2, hashes)
     with pytest.raises(ValueError, match="32 bytes"):
         merkle.root_from_path(hashes[0], 0, 1, [])
+
+
+# ---- consistency of two trees -------------------------------------------------------------------------------
+
+
+def naive_subproof(m, leaves, whole):
+    """RFC 6962, section 2.1.2, word for word."""
+    n = len(leaves)
+    if m == n:
+        return [] if whole else [naive(leaves)]
+    k = 1
+    while k * 2 < n:
+        k *= 2
+    if m <= k:
+        return [*naive_subproof(m, leaves[:k], whole), naive(leaves[k:])]
+    return [*naive_subproof(m - k, leaves[k:], False), naive(leaves[:k])]
+
+
+def test_every_small_tree_begins_every_larger_one():
+    for second in range(1, 34):
+        leaves = leaves_of(second)
+        for first in range(1, second + 1):
+            proof = naive_subproof(first, leaves, True)
+            roots = merkle.root(leaves[:first]), merkle.root(leaves)
+            assert merkle.consistent(first, roots[0], second, roots[1], proof), (first, second)
+            # And none of another size does, nor with a hash too many, too few, or changed.
+            for other in {first - 1, first + 1} & set(range(1, second)):
+                assert not merkle.consistent(other, roots[0], second, roots[1], proof)
+            for other in (second - 1, second + 1):
+                if other != first and (first, other, proof) != (first, first, []):
+                    assert not merkle.consistent(first, roots[0], other, merkle.root(leaves_of(other)), proof) or (
+                        naive_subproof(first, leaves_of(other), True) == proof
+                    )
+            assert not merkle.consistent(first, roots[0], second, roots[1], [*proof, bytes(32)])
+            for at in range(len(proof)):
+                assert not merkle.consistent(first, roots[0], second, roots[1], proof[:at] + proof[at + 1 :])
+                changed = [*proof[:at], bytes(32), *proof[at + 1 :]]
+                assert not merkle.consistent(first, roots[0], second, roots[1], changed)
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.data())
+def test_a_rewritten_tree_is_not_consistent(first, more, data):
+    leaves = leaves_of(first + more)
+    before = merkle.root(leaves[:first])
+    changed = data.draw(st.integers(0, first - 1))
+    leaves[changed] = sha256(b"another").digest()
+    proof = naive_subproof(first, leaves, True)
+    assert not merkle.consistent(first, before, first + more, merkle.root(leaves), proof)
+
+
+def test_trees_without_leaves_and_of_one_size():
+    empty, one, other = merkle.root([]), merkle.root(LEAVES[:3]), merkle.root(LEAVES[3:6])
+    assert merkle.consistent(0, empty, 0, empty, [])
+    assert merkle.consistent(0, empty, 3, one, [])
+    assert merkle.consistent(3, one, 3, one, [])
+    assert not merkle.consistent(0, one, 3, one, [])
+    assert not merkle.consistent(0, empty, 0, one, [])
+    assert not merkle.consistent(0, empty, 3, one, [one])
+    assert not merkle.consistent(3, one, 3, other, [])
+    assert not merkle.consistent(3, one, 3, one, [one])
+    assert not merkle.consistent(3, one, 2, merkle.root(LEAVES[:2]), [])
+    assert not merkle.consistent(3, one, 6, other, [])
+    assert not merkle.consistent(2, merkle.root(LEAVES[:2]), 4, merkle.root(LEAVES[:4]), [])
+    assert not merkle.consistent(3, one[:31], 3, one[:31], [])
+
+
+def test_the_leaf_of_an_entry_has_no_salt():
+    assert merkle.entry_hash(bytes.fromhex(INPUTS[3])) == LEAVES[3]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.core import proof_form, strict_json
 from app.core.errors import Denied, UsageError
-from app.core.proof import _sources
+from app.core.proof import sources
 from app.core.proof_form import Proof, ReleaseEvidence
 from app.core.proof_policy import ProofPolicy
 from app.core.reason_codes import Reason
@@ -82,19 +82,19 @@ def test_numbers_that_rfc_8785_writes_otherwise_or_not_at_all(number):
     denial(PROOF.write().replace(b'"b":"1"', b'"b":%b' % number.encode()))
 
 
-def test_what_provenance_says_of_sources():
+def test_what_provenance_says_ofsources():
     commit = {"uri": "git+https://git.example.org/p", "digest": {"gitCommit": "4f1c"}}
     named = {"name": "p", "digest": {"gitCommit": "4f1d", "sha256": "a"}}
     file = {"name": "a.rego", "digest": {"sha256": "b" * 64}}
     provenance = {"buildDefinition": {"resolvedDependencies": [commit, named, file]}}
-    assert _sources(provenance) == (
+    assert sources(provenance) == (
         ("git+https://git.example.org/p@4f1c", "p@4f1d"),
         (("a.rego", f"sha256:{'b' * 64}"),),
     )
     for odd in ({}, {"buildDefinition": []}, {"buildDefinition": {"resolvedDependencies": {}}}):
-        assert _sources(odd) == ((), ())
+        assert sources(odd) == ((), ())
     odd_entries = [1, None, {}, {"digest": 1}, {"digest": {}}, {"digest": {"sha512": "x"}}]
-    assert _sources({"buildDefinition": {"resolvedDependencies": odd_entries}}) == ((), ())
+    assert sources({"buildDefinition": {"resolvedDependencies": odd_entries}}) == ((), ())
 
 
 # ---- who may sign ------------------------------------------------------------------------------------------

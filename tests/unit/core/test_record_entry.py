@@ -35,32 +35,43 @@ def read(request, monkeypatch):
 
 
 def test_a_decision(read):
-    assert read(line()) == Entry("d-1", True, POLICY, LIBRARY, STATE)
-    assert read(line({**RESULT, "allow": False})) == Entry("d-1", False, POLICY, LIBRARY, STATE)
+    assert read(line()) == Entry("d-1", True, POLICY, LIBRARY, STATE, None)
+    assert read(line({**RESULT, "allow": False})) == Entry("d-1", False, POLICY, LIBRARY, STATE, None)
+
+
+def test_the_execution_is_that_of_the_result(read):
+    """What a request says of itself is no proof: only the result names an execution whose token was verified."""
+    assert read(line({**RESULT, "execution": "e-1"})) == Entry("d-1", True, POLICY, LIBRARY, STATE, "e-1")
+    assert read(line({"decision": {**RESULT, "execution": "e-1"}})).execution == "e-1"
+    claimed = record(RESULT) | {"input": {"execution": {"id": "e-1"}}}
+    assert read(json.dumps(claimed).encode()).execution is None
+    assert read(line({**RESULT, "execution": {"id": "e-1"}})).execution is None
 
 
 def test_the_decision_in_an_executions_start(read):
-    assert read(line({"decision": RESULT, "claims": {}})) == Entry("d-1", True, POLICY, LIBRARY, STATE)
+    assert read(line({"decision": RESULT, "claims": {}})) == Entry("d-1", True, POLICY, LIBRARY, STATE, None)
     # What a policy could put there does not count where the result is a decision itself.
-    assert read(line({"allow": False, "decision": RESULT})) == Entry("d-1", False, None, None, None)
-    assert read(line({"allow": None, "decision": RESULT})) == Entry("d-1", False, None, None, None)
-    assert read(line({"decision": "no"})) == read(line({"decision": None})) == Entry("d-1", False, None, None, None)
+    assert read(line({"allow": False, "decision": RESULT})) == Entry("d-1", False, None, None, None, None)
+    assert read(line({"allow": None, "decision": RESULT})) == Entry("d-1", False, None, None, None, None)
+    assert (
+        read(line({"decision": "no"})) == read(line({"decision": None})) == Entry("d-1", False, None, None, None, None)
+    )
 
 
 @pytest.mark.parametrize("result", [None, {}, [], "x", 1, [RESULT], {"allow": "true"}, {"allow": 1}, {"allow": []}])
 def test_only_true_allows(read, result):
-    assert read(line(result)) == Entry("d-1", False, None, None, None)
+    assert read(line(result)) == Entry("d-1", False, None, None, None, None)
 
 
 def test_an_undefined_result(read):
     raw = json.dumps({"type": RECORD_TYPE}).encode()
-    assert read(raw) == Entry(None, False, None, None, None)
+    assert read(raw) == Entry(None, False, None, None, None, None)
 
 
 @pytest.mark.parametrize("digest", ["", "sha256:", f"sha256:{'A' * 64}", f"sha256:{'a' * 65}", "x", 5, None, {}])
 def test_a_digest_of_another_form_is_none(read, digest):
     result = {**RESULT, "state": digest, "bundles": {"policy": digest, "library": digest}}
-    assert read(line(result)) == Entry("d-1", True, None, None, None)
+    assert read(line(result)) == Entry("d-1", True, None, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -91,25 +102,25 @@ def test_no_decision_record(read, raw):
 
 def test_of_two_members_of_one_name_the_last_counts(read):
     twice = b'{"result":{"allow":true},"type":"x","result":{"state":"%b"},"type":"%b"}'
-    assert read(twice % (STATE.encode(), RECORD_TYPE.encode())) == Entry(None, False, None, None, STATE)
+    assert read(twice % (STATE.encode(), RECORD_TYPE.encode())) == Entry(None, False, None, None, STATE, None)
     gone = b'{"result":{"allow":true},"result":null,"type":"%b"}' % RECORD_TYPE.encode()
-    assert read(gone) == Entry(None, False, None, None, None)
+    assert read(gone) == Entry(None, False, None, None, None, None)
 
 
 def test_names_with_escapes(read):
-    assert read(line().replace(b'"type"', b'"\\u0074ype"')) == Entry("d-1", True, POLICY, LIBRARY, STATE)
+    assert read(line().replace(b'"type"', b'"\\u0074ype"')) == Entry("d-1", True, POLICY, LIBRARY, STATE, None)
 
 
 def test_a_space_around_it(read):
     assert read(b" \t" + json.dumps(record(), indent=1).encode() + b"\r\n") == Entry(
-        "d-1", True, POLICY, LIBRARY, STATE
+        "d-1", True, POLICY, LIBRARY, STATE, None
     )
 
 
 @pytest.mark.parametrize("identifier", [r'"\ud800"', "5", "null", "{}"])
 def test_an_identifier_that_is_none(read, identifier):
     raw = line().replace(b'"d-1"', identifier.encode())
-    assert read(raw) == Entry(None, True, POLICY, LIBRARY, STATE)
+    assert read(raw) == Entry(None, True, POLICY, LIBRARY, STATE, None)
 
 
 def at_depth(depth, call):
@@ -122,7 +133,7 @@ def test_how_deep_the_caller_is_makes_no_difference(depth):
     deep = b"[" * depth + b"]" * depth
     raw = line(input=0).replace(b'"input":0', b'"input":{"a":' + deep + b"}")
     raw = raw.replace(b'"reasons":[]', b'"obligations":' + deep)
-    expected = Entry("d-1", True, POLICY, LIBRARY, STATE)
+    expected = Entry("d-1", True, POLICY, LIBRARY, STATE, None)
     assert read_entry(raw) == expected
     assert at_depth(sys.getrecursionlimit() - 250, lambda: read_entry(raw)) == expected
 

@@ -31,7 +31,8 @@ def test_its_codes_are_in_the_table():
 def test_every_code_of_the_client_is_its_own_or_comes_from_the_edge():
     table = json.loads((ROOT / "app/core/reasons.json").read_text())
     client = {row["code"] for row in table if row["scope"] == "client"}
-    edge = {"warrant.spent", "warrant.unredeemed", "execution.conflict"}
+    edge = {"warrant.spent", "warrant.unredeemed", "execution.conflict", "execution.ended"}
+    edge |= {"workflow.required", "workflow.violated", "lineage.unavailable"}
     assert client - edge <= {value for name, value in vars(codes).items() if name.isupper()}
 
 

@@ -12,12 +12,15 @@ TOKEN = "header.claims.signature"
 
 
 def started(received, *, status=200, decision=None, **changes):
+    """The answer to a start; to an end, that it was taken."""
+    if received.path.endswith("/end"):
+        return http(200, b"{}")
     execution = {"id": received.input["execution"]["id"], "token": TOKEN, "expires_at": in_seconds(60)} | changes
     return http(status, json.dumps({"execution": execution, "decision": decision or result()}).encode())
 
 
 def edge(connection, received):
-    if received.path == "/v1/executions":
+    if received.path == "/v1/executions" or received.path.endswith("/end"):
         connection.sendall(started(received))
     else:
         inside = received.input["execution"].get("token") == TOKEN
@@ -53,7 +56,8 @@ def test_an_execution(client, sidecar):
 
     execution, decision = run(client, work, warrant=["w1"], id="e-7")
     assert (execution.id, decision.execution) == ("e-7", "e-7")
-    start, first, second = sidecar.received
+    start, first, second, end = sidecar.received
+    assert (end.path, json.loads(end.body)) == ("/v1/executions/e-7/end", {"token": TOKEN, "outcome": "completed"})
     assert start.path == "/v1/executions"
     assert start.input == {
         "action": {"name": "refund"},
@@ -85,14 +89,14 @@ def test_after_its_end_it_denies_without_a_call(client, sidecar):
     asked = []
 
     def work(execution, wait):
-        execution.end()
+        wait(execution.end())
         asked.append(wait(execution.decide("read", ("payment", "p-1"))))
         with pytest.raises(Denied, match=r"execution\.expired"):
             wait(execution.require("read", ("payment", "p-1")))
 
-    run(client, work)
+    run(client, work, id="e-1")
     assert codes_of(asked[0]) == ["execution.expired"]
-    assert len(sidecar.received) == 1
+    assert [one.path for one in sidecar.received] == ["/v1/executions", "/v1/executions/e-1/end"]
 
 
 def test_it_ends_with_an_exception_too(client, sidecar):
@@ -106,6 +110,7 @@ def test_it_ends_with_an_exception_too(client, sidecar):
     with pytest.raises(ZeroDivisionError):
         run(client, work)
     assert not seen[0].alive
+    assert json.loads(sidecar.received[-1].body) == {"token": TOKEN, "outcome": "failed"}
 
 
 def never(execution, wait):
@@ -283,12 +288,12 @@ def test_what_is_over_is_not_renewed(client, sidecar):
     sidecar.behaviour = edge
 
     def work(execution, wait):
-        execution.end()
+        wait(execution.end())
         with pytest.raises(Denied, match=r"execution\.expired"):
             wait(execution.renew())
 
-    run(client, work)
-    assert len(sidecar.received) == 1
+    run(client, work, id="e-1")
+    assert [one.path for one in sidecar.received] == ["/v1/executions", "/v1/executions/e-1/end"]
 
 
 def test_renewing_needs_the_edge(client):

@@ -107,7 +107,7 @@ def test_what_others_present_is_handed_on():
 def test_an_execution_ends():
     run = grant()
     assert run.alive
-    run.end()
+    run.forget()
     assert not run.alive
     with pytest.raises(Doubt, match=r"execution\.expired"):
         Question("read", ("payment", "p-1"), execution=run).body(None)

@@ -5,8 +5,9 @@ from concurrent.futures import Future
 from hashlib import sha256
 
 from app.core import merkle
-from app.core.batch import payload_digest
+from app.core.batch import BatchStatement, payload_digest
 from app.core.reason_codes import Reason
+from app.sidecar.batch_notes import Batch
 from app.sidecar.control_plane import Conflict, NotAccepted
 
 SIDECAR = "spiffe://example.org/sidecar/payments/till"
@@ -112,15 +113,17 @@ class Signer:
         self.signed = []
         self.fail = lambda batch: None
 
-    def begin(self, batch):
+    def begin(self, unsigned):
         future = Future()
+        batch = Batch.of(BatchStatement.read(unsigned.statement), b"")
+        assert unsigned == batch.to_sign()
         try:
             self.fail(batch)
         except NotAccepted as error:
             future.set_exception(error)
         else:
             self.signed.append(batch)
-            future.set_result(b"signed: " + batch.statement)
+            future.set_result(b"signed: " + unsigned.statement)
         return future
 
 

@@ -11,6 +11,7 @@ import jwt
 import pytest
 
 from app.core.errors import PlacetError
+from app.core.reason_codes import Reason
 from app.core.verification_policy import VerificationPolicy
 from app.local.demo.parts import free_port
 from app.sidecar import edge_requests
@@ -19,7 +20,8 @@ from app.sidecar.authzen_decisions import Decisions
 from app.sidecar.config import SidecarConfig, SidecarFiles
 from app.sidecar.edge import Edge
 from app.sidecar.edge_requests import MAX_BODY, Workers
-from app.sidecar.executions import BadRequest, Outcome
+from app.sidecar.execution_notes import Noted
+from app.sidecar.executions import BadRequest, NotAdmitted, Outcome
 from app.sidecar.opa_api import Answer, OpaUnavailable
 from app.sidecar.pki import SidecarCA
 from tests.unit.sidecar.test_answers import ALLOW, DENY
@@ -27,6 +29,29 @@ from tests.unit.sidecar.test_authzen import QUESTION
 
 TOKEN = jwt.encode({"sub": "alice@example.com"}, "k" * 32)
 STARTED = {"id": "0123456789abcdef", "token": "a.b.c", "expires_at": "2026-01-01T00:00:00Z"}
+
+
+class Noting:
+    """Steps and ends, as a test sets them."""
+
+    def __init__(self):
+        self.asked = []
+        self.failure = None
+        self.found = Noted(7, 1, "build", "sha256:" + "a" * 64)
+
+    def step(self, execution, body):
+        self.asked.append((execution, body))
+        if self.failure:
+            raise self.failure
+        return Noted(7, 1, "build")
+
+    def find(self, execution, number, token):
+        self.asked.append((execution, number, token))
+        return self.found
+
+    def end(self, execution, body):
+        self.asked.append((execution, body))
+        return "completed"
 
 
 class World:
@@ -47,14 +72,15 @@ class World:
         self.waiting.set()
         self.asked = []
         self.answers = []
-        self.edge = Edge(self.config, ca, self, Decisions(lambda: self), lambda: self.lease)
+        self.steps = Noting()
+        self.edge = Edge(self.config, ca, self, Decisions(lambda: self), lambda: self.lease, self.steps)
         self.edge.start()
         context = ssl.create_default_context(cafile=str(files.ca))
         self.http = httpx.Client(
             base_url=f"https://127.0.0.1:{self.config.edge_port}", verify=context, trust_env=False, timeout=20
         )
 
-    def start(self, request):
+    def start(self, request, workflow=None):
         self.asked.append(request)
         self.waiting.wait(10)
         if self.failure:
@@ -403,3 +429,47 @@ def test_the_configuration_names_the_address_that_was_asked(world, name):
 def test_the_configuration_names_nobody_elses_address(world):
     answer = world.http.get("/.well-known/authzen-configuration", headers={"Host": "evil.example"})
     assert answer.json()["policy_decision_point"] == f"https://127.0.0.1:{world.config.edge_port}"
+
+
+STEPS = "/v1/executions/0123456789abcdef/steps"
+
+
+def test_steps_and_ends(world):
+    body = {"token": "a.b.c", "step": {"name": "build"}}
+    answer = world.post(STEPS, body)
+    noted = {"execution": "0123456789abcdef", "number": "7", "steps": "1", "name": "build"}
+    assert (answer.status_code, answer.json()) == (200, {"step": noted})
+    found = world.http.get(f"{STEPS}/7", headers={"Authorization": "Bearer a.b.c"})
+    assert (found.status_code, found.json()) == (200, {"step": {**noted, "digest": "sha256:" + "a" * 64}})
+    ended = world.post("/v1/executions/0123456789abcdef/end", {"token": "a.b.c", "outcome": "completed"})
+    assert ended.json() == {"execution": {"id": "0123456789abcdef", "outcome": "completed"}}
+    assert world.steps.asked == [
+        ("0123456789abcdef", body),
+        ("0123456789abcdef", "7", "a.b.c"),
+        ("0123456789abcdef", {"token": "a.b.c", "outcome": "completed"}),
+    ]
+
+
+def test_steps_that_are_refused(world):
+    world.steps.failure = NotAdmitted(Reason.EXECUTION_ENDED, {"execution": "0123456789abcdef"})
+    answer = world.post(STEPS, {})
+    assert (answer.status_code, answer.json()["decision"]["reasons"][0]["code"]) == (403, "execution.ended")
+    world.steps.failure = BadRequest("step.name is not of the accepted form")
+    answer = world.post(STEPS, {})
+    assert (answer.status_code, answer.json()["reason"]) == (400, "request.malformed")
+    world.steps.failure = RuntimeError("anything")
+    answer = world.post(STEPS, {})
+    assert (answer.status_code, answer.json()["decision"]["reasons"][0]["code"]) == (403, "agent.failed")
+    world.steps.found = None
+    answer = world.http.get(f"{STEPS}/8", headers={"Authorization": "Bearer a.b.c"})
+    assert (answer.status_code, answer.json()["title"]) == (404, "Not Found")
+    for headers in ({}, {"Authorization": "Basic abc"}, {"Authorization": "Bearer"}):
+        assert world.http.get(f"{STEPS}/7", headers=headers).status_code == 401
+
+
+def test_a_start_in_a_workflow(world):
+    world.start = lambda request, workflow=None: world.asked.append((request, workflow)) or world.outcome
+    assert world.post("/v1/executions", {"input": {}, "workflow": "release"}).status_code == 200
+    assert world.asked == [({}, "release")]
+    for wrong in ({"input": {}, "workflow": 1}, {"workflow": "release"}, {"input": {}, "flow": "release"}):
+        assert world.post("/v1/executions", wrong).status_code == 400

@@ -416,12 +416,12 @@ class Slow(Signer):
         super().__init__()
         self.futures = {}
 
-    def begin(self, batch):
-        self.signed.append(batch)
-        return self.futures.setdefault(batch.digest, Future())
+    def begin(self, unsigned):
+        self.signed.append(unsigned)
+        return self.futures.setdefault(unsigned.subject, Future())
 
-    def finish(self, batch):
-        self.futures[batch.digest].set_result(b"signed: " + batch.statement)
+    def finish(self, unsigned):
+        self.futures[unsigned.subject].set_result(b"signed: " + unsigned.statement)
 
 
 def test_several_are_signed_at_once_and_shipped_in_order(files, plane, clock):
@@ -432,8 +432,8 @@ def test_several_are_signed_at_once_and_shipped_in_order(files, plane, clock):
     assert len(agent.notes.pending) == module.WINDOW, "no more wait than that"
     assert len(signer.signed) == module.AT_ONCE
     assert agent.shipping.describe()["in_flight"] == module.AT_ONCE
-    for batch in reversed(signer.signed[1:]):
-        signer.finish(batch)
+    for unsigned in reversed(signer.signed[1:]):
+        signer.finish(unsigned)
     agent.shipping.step(ended=True)
     assert plane.taken == []
     signer.finish(signer.signed[0])

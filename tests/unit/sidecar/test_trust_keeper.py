@@ -2,12 +2,14 @@ import json
 
 import pytest
 
+from app.core.errors import Denied
 from app.core.targets import ChannelPointer
 from app.sidecar import trust_keeper
 from app.sidecar.execution_keys import ExecutionKeys
 from app.sidecar.metadata import Snapshot
 from app.sidecar.metadata_watcher import Known
 from app.sidecar.modes import Modes
+from app.sidecar.opa_api import encoded
 from app.sidecar.trust_keeper import TrustKeeper
 from app.sidecar.trust_state import from_published
 from tests.unit.sidecar import published
@@ -98,3 +100,37 @@ def test_without_modes_and_environment(tmp_path, keys):
     (tmp_path / "s").mkdir()
     keeper = TrustKeeper(tmp_path / "s", "one", keys, Modes(lambda *_: None), None)
     assert keeper.current(known()).trust["environment"]["results"] == []
+
+
+def test_executions_that_have_ended_are_named_beside_those_in_quarantine(tmp_path, keys):
+    ended = {}
+    (tmp_path / "states").mkdir()
+    keeper = TrustKeeper(tmp_path / "states", "one", keys, Modes(lambda *_: None), None, lambda: dict(ended))
+    same = known()
+    before = keeper.current(same)
+    assert before.trust["quarantine"]["executions"] == {}
+    room = keeper.room
+    ended["an-execution-that-ended"] = "completed"
+    after = keeper.current(same)
+    assert after.trust["quarantine"]["executions"] == ended
+    assert after.digest != before.digest
+    assert keeper.room == room, "what they take already is part of it"
+    assert same.published["quarantine"]["executions"] == {}
+    ended.clear()
+    assert keeper.current(same).digest == before.digest
+
+
+def test_what_there_is_room_for_fits(tmp_path, keys):
+    ended = {}
+    (tmp_path / "states").mkdir()
+    keeper = TrustKeeper(tmp_path / "states", "one", keys, Modes(lambda *_: None), None, lambda: dict(ended))
+    keeper.current(known())
+    room = keeper.room
+    assert room > 16 * 1024
+    while len(encoded(ended)) < room - 100:
+        ended[f"execution-number-{len(ended):010d}"] = "completed"
+    keeper.current(known())
+    for number in range(20):
+        ended[f"one-execution-more-{number:010d}"] = "completed"
+    with pytest.raises(Denied, match="larger than OPA takes"):
+        keeper.current(known())

@@ -79,6 +79,7 @@ def test_nobody_and_nothing():
         "warrant": {"required": False, "issuers": {}, "revoked": {}},
         "environment": {"required": {}, "attesters": {}, "revoked": {}, "results": []},
         "segments": None,
+        "workflows": {},
         "execution": {"issuer": LOCAL.sidecar, "keys": {"e1": {"alg": "EdDSA", "jwks": "{}"}}, "headers": {}},
         "modes": {"shadow": [], "break_glass": []},
     }

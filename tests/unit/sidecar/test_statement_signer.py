@@ -11,14 +11,11 @@ import pytest
 from app.core.errors import Denied, PlacetError
 from app.core.reason_codes import Reason
 from app.core.signing import Unanswered
-from app.sidecar import batch_signer as module
-from app.sidecar.batch_notes import Notes
-from app.sidecar.batch_signer import BatchSigner
-from app.sidecar.batches import Cutter
-from app.sidecar.config import SidecarFiles
+from app.sidecar import statement_signer as module
 from app.sidecar.control_plane import NotAccepted
+from app.sidecar.statement_signer import StatementSigner, Unsigned
 
-from .batch_kit import OPA, SIDECAR, records, write
+from .batch_kit import SIDECAR
 
 
 class Sessions:
@@ -70,13 +67,8 @@ def verified(monkeypatch):
 
 
 @pytest.fixture
-def batch(tmp_path):
-    files = SidecarFiles(tmp_path / "till")
-    files.prepare()
-    write(files, 1, records(3))
-    notes = Notes(files)
-    notes.load()
-    return Cutter(notes, OPA, lambda: SIDECAR).cut(ended=True)
+def unsigned():
+    return Unsigned(b"a statement", "sha256:" + "a" * 64, SIDECAR)
 
 
 class Tokens:
@@ -97,7 +89,7 @@ def tokens():
 
 @pytest.fixture
 def signer(sessions, verified, tokens):
-    return BatchSigner(None, tokens, lambda: None)
+    return StatementSigner(None, tokens, lambda: None)
 
 
 def raising(error):
@@ -107,88 +99,86 @@ def raising(error):
     return fail
 
 
-def test_one_certificate_signs_many(signer, sessions, tokens, batch, verified):
+def test_one_certificate_signs_many(signer, sessions, tokens, unsigned, verified):
     for _ in range(5):
-        assert signer.sign(batch) == b"signed: " + batch.statement
+        assert signer.sign(unsigned) == b"signed: " + unsigned.statement
     assert len(sessions.made) == tokens.asked == 1
-    assert (
-        verified == [(b"signed: " + batch.statement, f"sha256:{batch.says.root}", SIDECAR, sessions.made[0].issuer)] * 5
-    )
+    assert verified == [(b"signed: " + unsigned.statement, unsigned.subject, SIDECAR, sessions.made[0].issuer)] * 5
 
 
 @pytest.mark.parametrize(("lasts", "certificates"), [(61, 1), (59, 2), (-5, 2)])
-def test_a_certificate_that_ends_soon_is_not_used_any_more(signer, sessions, batch, lasts, certificates):
+def test_a_certificate_that_ends_soon_is_not_used_any_more(signer, sessions, unsigned, lasts, certificates):
     sessions.lasts = lasts
-    signer.sign(batch)
+    signer.sign(unsigned)
     sessions.lasts = 600
-    signer.sign(batch)
+    signer.sign(unsigned)
     assert len(sessions.made) == certificates
 
 
-def test_many_threads_get_one_certificate(signer, sessions, batch):
-    futures = [signer.begin(batch) for _ in range(30)]
-    assert {future.result(10) for future in futures} == {b"signed: " + batch.statement}
+def test_many_threads_get_one_certificate(signer, sessions, unsigned):
+    futures = [signer.begin(unsigned) for _ in range(30)]
+    assert {future.result(10) for future in futures} == {b"signed: " + unsigned.statement}
     assert len(sessions.made) == 1
 
 
-def test_whoever_waits_is_told_of_success_and_failure(sessions, verified, tokens, batch):
+def test_whoever_waits_is_told_of_success_and_failure(sessions, verified, tokens, unsigned):
     told = threading.Semaphore(0)
-    signer = BatchSigner(None, tokens, told.release)
-    signer.begin(batch).result(10)
+    signer = StatementSigner(None, tokens, told.release)
+    signer.begin(unsigned).result(10)
     assert told.acquire(timeout=10)
     sessions.fail = raising(PlacetError("cannot sign: no"))
-    future = signer.begin(batch)
+    future = signer.begin(unsigned)
     assert told.acquire(timeout=10)
     assert future.done()
     assert str(future.exception()) == "cannot sign: no"
 
 
-def test_no_token_no_signature(signer, tokens, sessions, batch):
+def test_no_token_no_signature(signer, tokens, sessions, unsigned):
     tokens.fail = raising(NotAccepted("status 403: evicted", Reason.SIDECAR_EVICTED))
     with pytest.raises(NotAccepted) as refused:
-        signer.begin(batch).result(10)
+        signer.begin(unsigned).result(10)
     assert refused.value.reason == Reason.SIDECAR_EVICTED
     assert sessions.made == []
     tokens.fail = lambda: None
-    assert signer.begin(batch).result(10)
+    assert signer.begin(unsigned).result(10)
 
 
-def test_many_threads_do_not_all_ask_in_vain(signer, tokens, batch, monkeypatch):
+def test_many_threads_do_not_all_ask_in_vain(signer, tokens, unsigned, monkeypatch):
     monkeypatch.setattr(module, "_PAUSE", 60.0)
     tokens.fail = raising(NotAccepted("the control plane does not answer"))
     for _ in range(10):
         with pytest.raises(NotAccepted, match="does not answer"):
-            signer.sign(batch)
+            signer.sign(unsigned)
     assert tokens.asked == 1
 
 
-def test_a_service_that_does_not_answer_costs_no_certificate(signer, sessions, batch):
+def test_a_service_that_does_not_answer_costs_no_certificate(signer, sessions, unsigned):
     sessions.fail = raising(Unanswered("cannot sign: rekor does not answer"))
     for _ in range(3):
         with pytest.raises(Unanswered):
-            signer.sign(batch)
+            signer.sign(unsigned)
     assert len(sessions.made) == 1
 
 
-def test_after_any_other_failure_there_is_another_certificate(signer, sessions, batch):
+def test_after_any_other_failure_there_is_another_certificate(signer, sessions, unsigned):
     sessions.fail = raising(PlacetError("cannot sign: ExpiredCertificate"))
     with pytest.raises(PlacetError):
-        signer.sign(batch)
+        signer.sign(unsigned)
     sessions.fail = lambda: None
-    signer.sign(batch)
+    signer.sign(unsigned)
     assert len(sessions.made) == 2
 
 
-def test_a_token_of_another_sidecar_signs_nothing(signer, sessions, batch, verified):
+def test_a_token_of_another_sidecar_signs_nothing(signer, sessions, unsigned, verified):
     sessions.identity = "spiffe://example.org/sidecar/payments/other"
-    with pytest.raises(PlacetError, match=r"vouches for .*/other, and the batch is of .*/till"):
-        signer.sign(batch)
+    with pytest.raises(PlacetError, match=r"vouches for .*/other, and the statement is of .*/till"):
+        signer.sign(unsigned)
     assert verified == []
     sessions.identity = SIDECAR
-    signer.sign(batch)
+    signer.sign(unsigned)
 
 
-def test_a_signature_that_does_not_verify_is_not_shipped(signer, sessions, batch, monkeypatch):
+def test_a_signature_that_does_not_verify_is_not_shipped(signer, sessions, unsigned, monkeypatch):
     """The control plane would take it for a break; such as one that was timestamped after the certificate's end."""
 
     def refuse(*_, **__):
@@ -197,13 +187,13 @@ def test_a_signature_that_does_not_verify_is_not_shipped(signer, sessions, batch
     with monkeypatch.context() as strict:
         strict.setattr(module, "verify_evidence", refuse)
         with pytest.raises(PlacetError, match=r"does not verify: evidence\.invalid") as error:
-            signer.sign(batch)
+            signer.sign(unsigned)
         assert not isinstance(error.value, Denied)
-    assert signer.sign(batch)
+    assert signer.sign(unsigned)
     assert len(sessions.made) == 2
 
 
-def test_a_defect_is_handed_on_too(signer, sessions, batch):
+def test_a_defect_is_handed_on_too(signer, sessions, unsigned):
     sessions.fail = raising(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        signer.begin(batch).result(10)
+        signer.begin(unsigned).result(10)

@@ -1,4 +1,4 @@
-"""Signs decision batches with Sigstore, several at a time: the log answers after about a second, whatever it is asked.
+"""Signs a sidecar's statements with Sigstore, several at a time: the log answers after about a second.
 
 The certificate is short-lived, for the sidecar's SPIFFE ID; the control plane's own issuer vouches for it. What was
 signed is verified here before it is shipped: the control plane takes a signature that does not verify for a break.
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from app.core.errors import Denied, PlacetError
@@ -17,7 +18,6 @@ from app.core.evidence import verify_evidence
 from app.core.signing import SigningSession, Unanswered
 from app.core.trust import TrustConfig
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
-from app.sidecar.batch_notes import Batch
 
 #: A certificate that ends sooner than this is not used any more: signing may take a while.
 RENEW_BEFORE = timedelta(seconds=60)
@@ -25,11 +25,20 @@ RENEW_BEFORE = timedelta(seconds=60)
 _PAUSE = 1.0
 
 
-class BatchSigner:
+@dataclass(frozen=True)
+class Unsigned:
+    """A statement to be signed: its bytes, the digest that it is about, and the SPIFFE ID of the sidecar."""
+
+    statement: bytes
+    subject: str
+    sidecar: str
+
+
+class StatementSigner:
     """Signs for one sidecar. Safe to use from several threads."""
 
     def __init__(self, trust: TrustConfig, token: Callable[[], str], signed: Callable[[], None]) -> None:
-        """`token` gets an identity token of the sidecar's. `signed` is called when a batch was signed, or was not."""
+        """`token` gets an identity token of the sidecar's. `signed` is called when one was signed, or was not."""
         self._trust = trust
         self._token = token
         self._signed = signed
@@ -37,18 +46,18 @@ class BatchSigner:
         self._session: SigningSession | None = None
         self._failed: tuple[float, PlacetError] | None = None
 
-    def begin(self, batch: Batch) -> Future[bytes]:
-        """Sign a batch in a thread of its own. Gives the Sigstore bundle (JSON), or the `PlacetError`."""
+    def begin(self, unsigned: Unsigned) -> Future[bytes]:
+        """Sign a statement in a thread of its own. Gives the Sigstore bundle (JSON), or the `PlacetError`."""
         future: Future[bytes] = Future()
-        threading.Thread(target=self._run, args=(batch, future), name="signing", daemon=True).start()
+        threading.Thread(target=self._run, args=(unsigned, future), name="signing", daemon=True).start()
         return future
 
-    def sign(self, batch: Batch) -> bytes:
-        """Sign a batch. Raises `PlacetError`."""
-        session = self._current(batch.says.sidecar)
+    def sign(self, unsigned: Unsigned) -> bytes:
+        """Sign a statement. Raises `PlacetError`."""
+        session = self._current(unsigned.sidecar)
         try:
-            evidence = session.sign(batch.statement)
-            self._verify(batch, evidence, session)
+            evidence = session.sign(unsigned.statement)
+            self._verify(unsigned, evidence, session)
         except Unanswered:
             raise
         except PlacetError:
@@ -56,9 +65,9 @@ class BatchSigner:
             raise
         return evidence
 
-    def _run(self, batch: Batch, future: Future[bytes]) -> None:
+    def _run(self, unsigned: Unsigned, future: Future[bytes]) -> None:
         try:
-            future.set_result(self.sign(batch))
+            future.set_result(self.sign(unsigned))
         except Exception as error:  # noqa: BLE001 - handed on to the thread that asks for the result
             future.set_exception(error)
         self._signed()
@@ -71,7 +80,7 @@ class BatchSigner:
                 session = self._session = self._new()
         if session.identity != sidecar:
             self._drop(session)
-            raise PlacetError(f"the control plane vouches for {session.identity}, and the batch is of {sidecar}")
+            raise PlacetError(f"the control plane vouches for {session.identity}, and the statement is of {sidecar}")
         return session
 
     def _new(self) -> SigningSession:
@@ -90,15 +99,15 @@ class BatchSigner:
             if self._session is session:
                 self._session = None
 
-    def _verify(self, batch: Batch, evidence: bytes, session: SigningSession) -> None:
-        signer = SignerIdentity(identity=batch.says.sidecar, issuer=session.issuer)
+    def _verify(self, unsigned: Unsigned, evidence: bytes, session: SigningSession) -> None:
+        signer = SignerIdentity(identity=unsigned.sidecar, issuer=session.issuer)
         try:
             verify_evidence(
                 evidence,
-                subject=f"sha256:{batch.says.root}",
+                subject=unsigned.subject,
                 policy=VerificationPolicy(identities=[signer]),
                 trust=self._trust,
-                step="decision batch",
+                step="statement",
             )
         except Denied as denied:
-            raise PlacetError(f"a batch was signed, and its signature does not verify: {denied}") from denied
+            raise PlacetError(f"a statement was signed, and its signature does not verify: {denied}") from denied

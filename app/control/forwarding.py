@@ -1,0 +1,65 @@
+"""Where records are forwarded to: sinks by name, and the batches that each has not taken yet.
+
+A batch is queued for its sinks in the transaction that stores it, and leaves the queue when a sink has taken it: so
+each sink gets every batch at least once, whatever is killed in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, insert, literal
+from sqlmodel import Session, col, func, or_, select
+
+from app.control import sinks, systems
+from app.control.problems import Conflict, NotFound
+from app.control.store import Batch, Forward, ForwardBatch
+
+#: Sinks that a control plane has: each costs every ingest a row.
+MAX_FORWARDS = 32
+
+
+def add(
+    session: Session, name: str, target: str, system: str | None, added_by: str, *, from_the_first: bool = False
+) -> Forward:
+    """Add a sink of what arrives from now on, or of all that is stored. Raises `Invalid` for an unusable target."""
+    sinks.check(target)
+    if system is not None:
+        systems.find(session, system)
+    if session.get(Forward, name) is not None:
+        raise Conflict(f"there is a sink {name} already; remove it first, or choose another name")
+    if session.exec(select(func.count()).select_from(Forward)).one() >= MAX_FORWARDS:
+        raise Conflict(f"there are {MAX_FORWARDS} sinks already")
+    found = Forward(name=name, target=target, system=system, added_by=added_by)
+    session.add(found)
+    session.flush()
+    if from_the_first:
+        stored = select(literal(name), Batch.id)
+        if system is not None:
+            stored = stored.where(Batch.system == system)
+        session.execute(insert(ForwardBatch).from_select(["forward", "batch"], stored))
+    return found
+
+
+def listed(session: Session) -> Sequence[tuple[Forward, int]]:
+    """All sinks, each with how many batches it has not taken yet."""
+    queued = dict(session.exec(select(ForwardBatch.forward, func.count()).group_by(col(ForwardBatch.forward))).all())
+    found = session.exec(select(Forward).order_by(col(Forward.name))).all()
+    return [(one, queued.get(one.name, 0)) for one in found]
+
+
+def remove(session: Session, name: str) -> None:
+    """Remove a sink, and forget what it has not taken."""
+    found = session.get(Forward, name)
+    if found is None:
+        raise NotFound(f"there is no sink {name}")
+    session.execute(delete(ForwardBatch).where(col(ForwardBatch.forward) == name))
+    session.delete(found)
+
+
+def enqueue(session: Session, batch: Batch) -> None:
+    """Queue a new batch for its sinks, in the transaction that stores it."""
+    of = select(Forward.name, literal(batch.id)).where(
+        or_(col(Forward.system).is_(None), col(Forward.system) == batch.system)
+    )
+    session.execute(insert(ForwardBatch).from_select(["forward", "batch"], of))

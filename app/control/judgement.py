@@ -1,0 +1,115 @@
+"""What a batch that was taken says against its sidecar: its clock, its OPA, records that were dropped.
+
+Such a batch is evidence, so it is stored; a break opens in the same transaction. How many open ones of a kind stop the
+sidecar is the system's to say (`System.lineage_limits`): one, where it says nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from app.control import states
+from app.control.plane import Plane
+from app.control.store import Batch, LineageBreak, System
+from app.core.batch import BatchStatement
+from app.core.reason_codes import Reason
+
+log = logging.getLogger("placet.control")
+
+#: What may be judged, by the name that people give it.
+KINDS = {"clock": Reason.LINEAGE_CLOCK, "opa": Reason.LINEAGE_OPA, "dropped": Reason.LINEAGE_DROPPED}
+#: Open breaks of a kind that stop a sidecar, unless the system says otherwise; and what says that none does.
+AT_ONCE, NEVER = 1, 0
+MAX_LIMIT = 1000
+
+#: How far a batch's time may lie before that of the batch before it (times are whole seconds, and clocks are slewed),
+#: and after the timestamp of its signature.
+BACK, AHEAD = timedelta(seconds=2), timedelta(seconds=60)
+#: How far it may lie before that timestamp, beyond the system's horizon: batches wait on disk while nobody signs.
+LATE = timedelta(days=7)
+
+#: Open breaks of one kind of one sidecar that are kept; beyond that they are only counted.
+MAX_KEPT = MAX_LIMIT
+
+
+def judge(session: Session, row: Batch, says: BatchStatement) -> list[LineageBreak]:
+    """Open the breaks of a batch whose row was added in this transaction, which `lineage.serialise` guards.
+
+    What comes back is for `tell`, after the commit.
+    """
+    states.named(session, row.system, says.states)
+    found = list(_against(session, row, says))
+    if not found:
+        return []
+    limits = session.get_one(System, row.system).lineage_limits
+    return [_opened(session, row, kind, detail, limits.get(kind, AT_ONCE)) for kind, detail in found]
+
+
+def tell(plane: Plane, opened: list[LineageBreak]) -> None:
+    """Count and log what was opened, once that is certain."""
+    for row in opened:
+        plane.metrics.breaks.labels(row.system, row.kind).inc()
+        said = "stops" if row.stops else "is noted of"
+        log.error("lineage break %s %s %s/%s: %s: %s", row.id, said, row.system, row.sidecar, row.kind, row.detail)
+
+
+def _against(session: Session, row: Batch, says: BatchStatement) -> Iterator[tuple[str, str]]:
+    """What a batch says against its sidecar: the kind, and the detail."""
+    before = _before(session, row)
+    if before is not None and before.closed_at is not None and says.closed_at < before.closed_at - BACK:
+        yield "clock", f"closed at {_time(says.closed_at)}, the batch before it at {_time(before.closed_at)}"
+    elif row.signed_at is not None and (wrong := _beside_timestamp(session, row, says)):
+        yield "clock", f"closed at {_time(says.closed_at)}, {wrong} its timestamp of {_time(row.signed_at)}"
+    if before is not None and before.opa != says.opa:
+        yield "opa", f"the OPA {says.opa} wrote it, the batch before it was written by {before.opa}"
+    if says.dropped:
+        yield "dropped", f"of {says.dropped} answers of OPA there is no record"
+
+
+def _before(session: Session, row: Batch) -> Batch | None:
+    """The batch of the same instance before this one."""
+    theirs = (Batch.system == row.system, Batch.sidecar == row.sidecar, Batch.instance == row.instance)
+    query = select(Batch).where(*theirs, col(Batch.first_entry) < row.first_entry)
+    return session.exec(query.order_by(col(Batch.first_entry).desc()).limit(1)).first()
+
+
+def _beside_timestamp(session: Session, row: Batch, says: BatchStatement) -> str:
+    """How the batch's time lies beside the timestamp authority's; empty when near enough."""
+    assert row.signed_at is not None
+    if says.closed_at > row.signed_at + AHEAD:
+        return "after"
+    if says.closed_at >= row.signed_at - LATE:
+        return ""
+    horizon = timedelta(seconds=session.get_one(System, row.system).horizon_seconds)
+    return "long before" if says.closed_at < row.signed_at - LATE - horizon else ""
+
+
+def _opened(session: Session, row: Batch, kind: str, detail: str, limit: int) -> LineageBreak:
+    assert row.payload is not None
+    found = LineageBreak(
+        system=row.system,
+        sidecar=row.sidecar,
+        instance=row.instance,
+        kind=str(KINDS[kind]),
+        detail=f"batch {row.id}: {detail}",
+        stops=False,
+        batch=row.id,
+        body_sha256=row.payload.removeprefix("sha256:"),
+    )
+    theirs = (LineageBreak.system == row.system, LineageBreak.sidecar == row.sidecar, LineageBreak.kind == found.kind)
+    query = select(func.count()).select_from(LineageBreak).where(*theirs, col(LineageBreak.cleared_at).is_(None))
+    already = session.exec(query).one()
+    found.stops = limit != NEVER and already + 1 >= limit
+    if already < MAX_KEPT or found.stops:
+        session.add(found)
+        session.flush()
+    return found
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,212 @@
+"""Search decisions, newest first, in pages that a cursor joins.
+
+Where an index gives the rows in order, the database does it all. Else batches are asked, newest first: their filters
+(`app.core.word_filter`) rule most of them out, and the records of the others are read and compared exactly. Then the
+work for one page is bounded in time: a page may be short, or empty, and its cursor goes on where the work ended. Only
+a page without a cursor is the last one.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Integer, cast, func, literal
+from sqlalchemy import select as sql_select
+from sqlmodel import Session, col, select, tuple_
+from sqlmodel.sql.expression import SelectOfScalar
+
+from app.control import raw_records
+from app.control.decision_filter import Filter, Place, nanoseconds
+from app.control.objects import Objects
+from app.control.problems import NotFound
+from app.control.raw_records import Changed
+from app.control.store import Batch, Decision
+from app.control.store.decision import batch_words
+from app.core import word_filter
+from app.core.record_words import Wanted
+
+MAX_PAGE = 200
+#: Seconds of work on batches for one page.
+PATIENCE = 0.5
+#: Batches whose filters are asked at once.
+_TOGETHER = 500
+_LATEST = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some decisions and where the next older ones begin: None when there are no more."""
+
+    items: list[Decision]
+    next: str | None
+    #: Batches whose records could not be searched, as they are not what was stored: `placet server fsck` says more.
+    unread: list[str] = field(default_factory=list)
+
+
+def search(
+    session: Session,
+    objects: Objects,
+    wanted: Filter,
+    limit: int,
+    cursor: str | None = None,
+    patience: float = PATIENCE,
+) -> Page:
+    """One page. Pages are cut by (time, row), so records that arrive meanwhile shift nothing."""
+    place = Place.read(cursor) if cursor else None
+    if wanted.has_index and wanted.wanted is None:
+        return _by_index(session, wanted, limit, place)
+    return _ByBatch(session, objects, wanted, limit, place).page(time.monotonic() + patience)
+
+
+def _by_index(session: Session, wanted: Filter, limit: int, place: Place | None) -> Page:
+    found = list(session.exec(by_index(wanted, limit + 1, place)))
+    items = found[:limit]
+    return Page(items, Place.of(items[-1]).cursor() if len(found) > limit else None)
+
+
+def by_index(wanted: Filter, limit: int, place: Place | None) -> SelectOfScalar[Decision]:
+    """The query for decisions that an index gives in their order."""
+    query = select(Decision).where(*wanted.conditions(), *([place.after()] if place else []))
+    return query.order_by(col(Decision.time_ns).desc(), col(Decision.id).desc()).limit(limit)
+
+
+def in_batch(session: Session, objects: Objects, wanted: Filter, number: int) -> list[Decision]:
+    """The decisions of one batch that fit, in the order of its entries. What cannot be read is not among them."""
+    rows = select(Decision).where(Decision.batch == number, *wanted.conditions()).order_by(col(Decision.position))
+    found = list(session.exec(rows))
+    content = wanted.wanted
+    if content is None:
+        return found
+    found = [one for one in found if one.erased is None]
+    if not found:
+        return []
+    batch = session.get_one(Batch, number)
+    hold = _holding(objects, batch, [one.position for one in found], content)
+    return [one for one in found if hold and one.position in hold]
+
+
+class _ByBatch:
+    """One page, of batches in the order of their newest decision."""
+
+    def __init__(self, session: Session, objects: Objects, wanted: Filter, limit: int, place: Place | None) -> None:
+        self._session, self._objects, self._limit, self._place = session, objects, limit, place
+        self._filter, self._content = wanted, wanted.wanted
+        self._clauses = wanted.clauses()
+        self._terms = list(dict.fromkeys(term for clause in self._clauses for term in clause))
+        self._conditions = [*wanted.conditions(), *([place.after()] if place else [])]
+        if self._content is not None:
+            self._conditions.append(col(Decision.erased).is_(None))
+        #: (time, row) of what was found and of the newest so many; the oldest of them first.
+        self._found: list[tuple[int, int]] = []
+        self._unread: list[str] = []
+
+    def page(self, deadline: float) -> Page:
+        """The page, by what can be done until `deadline`, of the monotonic clock; and always some of it."""
+        begin = self._place.time_ns if self._place else _LATEST
+        for batch in self._batches():
+            newest = batch.newest_ns
+            # What is newer than all batches that are left is in its place.
+            if len(self._found) > self._limit and self._found[0][0] > newest:
+                break
+            # Not before one batch further than the page before: else no page would ever come further.
+            if newest < begin and time.monotonic() > deadline:
+                return self._page([one for one in self._found if one[0] > newest], Place(newest))
+            if self._may_hold(batch):
+                self._look_into(batch)
+        return self._page(self._found, None)
+
+    def _page(self, found: list[tuple[int, int]], rest: Place | None) -> Page:
+        newest = sorted(found, reverse=True)
+        rows = self._rows([row for _, row in newest[: self._limit]])
+        if len(newest) > self._limit:
+            rest = Place.of(rows[-1])
+        return Page(rows, rest.cursor() if rest else None, self._unread)
+
+    def _rows(self, ids: list[int]) -> list[Decision]:
+        if not ids:
+            return []
+        query = select(Decision).where(col(Decision.id).in_(ids))
+        return list(self._session.exec(query.order_by(col(Decision.time_ns).desc(), col(Decision.id).desc())))
+
+    def _batches(self) -> Iterator[Any]:
+        """Batches that may have what is wanted by their columns, each with the blocks of its filter that matter."""
+        newest, oldest = col(Batch.newest_ns), col(Batch.oldest_ns)
+        where: list[ColumnElement[bool]] = [newest.is_not(None)]
+        if self._filter.system:
+            where.append(col(Batch.system) == self._filter.system)
+        if self._filter.sidecar:
+            where.append(col(Batch.sidecar) == self._filter.sidecar)
+        if self._filter.since:
+            where.append(newest >= nanoseconds(self._filter.since))
+        if self._filter.until:
+            where.append(oldest < nanoseconds(self._filter.until))
+        if self._place:
+            where.append(oldest <= self._place.time_ns)
+        header = func.substr(batch_words, 1, len(word_filter.HEADER))
+        columns: list[Any] = [col(Batch.id), newest, col(Batch.object), header, *map(_block, self._terms)]
+        query = sql_select(*columns).where(*where).order_by(newest.desc(), col(Batch.id).desc())
+        after: Any = None
+        while True:
+            chunk = query if after is None else query.where(tuple_(newest, col(Batch.id)) < after)
+            found = self._session.execute(chunk.limit(_TOGETHER)).all()
+            yield from found
+            if len(found) < _TOGETHER:
+                return
+            after = tuple_(literal(found[-1].newest_ns, BigInteger), literal(found[-1].id, BigInteger))
+
+    def _may_hold(self, batch: Any) -> bool:
+        _, _, _, header, *blocks = batch
+        if header is None:
+            return True
+        held = {
+            term: word_filter.block_may_hold(bytes(header), bytes(block), term)
+            for term, block in zip(self._terms, blocks, strict=True)
+        }
+        return all(any(held[term] for term in clause) for clause in self._clauses)
+
+    def _look_into(self, batch: Any) -> None:
+        query = select(Decision.time_ns, Decision.id, Decision.position).where(Decision.batch == batch.id)
+        order = (col(Decision.time_ns).desc(), col(Decision.id).desc())
+        rows = query.where(*self._conditions).order_by(*order)
+        if self._content is None:
+            rows = rows.limit(self._limit + 1)
+        there = self._session.exec(rows).all()
+        if not there:
+            return
+        hold: set[int] | None = None
+        if self._content is not None:
+            hold = _holding(self._objects, batch, [position for _, _, position in there], self._content)
+            if hold is None:
+                self._unread.append(batch.object)
+                return
+        for time_ns, row, position in there:
+            if hold is None or position in hold:
+                self._note((time_ns, row or 0))
+
+    def _note(self, found: tuple[int, int]) -> None:
+        heapq.heappush(self._found, found)
+        if len(self._found) > self._limit + 1:
+            heapq.heappop(self._found)
+
+
+def _holding(objects: Objects, batch: Any, positions: list[int], content: Wanted) -> set[int] | None:
+    """Which of these positions have a record that holds `content`; None when the batch is not what was stored."""
+    try:
+        entries = raw_records.entries(objects, batch)
+        numbers = raw_records.numbers(objects, batch, positions)
+        found = {at: entries[number] for at, number in numbers.items()}
+    except (Changed, NotFound, IndexError):
+        return None
+    return {at for at, entry in found.items() if entry is not None and content.in_record(entry)}
+
+
+def _block(term: str) -> Any:
+    """The block of a batch's filter to which a term belongs, cut out by the database: SQL counts from 1."""
+    blocks = (func.length(batch_words, type_=Integer) - len(word_filter.HEADER)) // word_filter.BLOCK
+    number = literal(word_filter.block_number(term), BigInteger) * cast(blocks, BigInteger)
+    start = number.op(">>")(literal(32, Integer)) * word_filter.BLOCK + len(word_filter.HEADER) + 1
+    return func.substr(batch_words, cast(start, Integer), word_filter.BLOCK)

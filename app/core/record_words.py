@@ -1,0 +1,291 @@
+"""What can be searched of a record: the words of its input and result, and the value at each of their JSON paths.
+
+The filters of batches (`app.core.word_filter`) and the exact search of records read them here, and must agree, since
+a filter that lacks a word of its records would hide them. So what is read never depends on how deep the caller is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence, Set
+from typing import Any
+
+import msgspec
+
+#: Levels of brackets of a record that are read by path; of a deeper one, and of one that is no JSON, words alone.
+MAX_DEPTH = 128
+#: Characters of a record without paths whose words are read.
+MAX_TEXT = 64 * 1024
+
+#: Characters of a path: what is below a longer one counts by its words alone. A name may be long, and stands in the
+#: path of everything below it.
+MAX_PATH = 256
+#: Different values of many records that are read; beyond, there are too many to tell what is not among them.
+MAX_LEAVES = 100_000
+#: Their different words and pairs; the characters of what is not spelt as it is compared; how many more they become.
+MAX_TERMS, MAX_FOLDED, MAX_GROWN = 175_000, 256 * 1024, 1024 * 1024
+
+#: Members that hold tokens, of which records keep digests: nothing to search for.
+_TOKENS = {"input.identity", "input.warrant", "input.proof", "input.environment", "input.execution.token"}
+
+#: The term of a record that is not read by path, so that none of its values stands in the filter.
+PATHLESS = "="
+
+#: Leaves of which words alone count.
+_BARE = {"", "decision_id"}
+
+#: A UUID is one word, since its parts say nothing.
+_WORD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\w+")
+_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]')
+#: A word of which only the beginning is said.
+_BEGUN = re.compile(r"\w\*\Z")
+#: The word that was begun: it may be a UUID.
+_LAST = re.compile(r"[\w-]+\*\Z")
+_NUMBER = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?")
+
+
+class _Record(msgspec.Struct):
+    decision_id: str | None = None
+    input: Any = None
+    result: Any = None
+
+
+class _Members(msgspec.Struct):
+    decision_id: str | None = None
+    input: dict[str, msgspec.Raw] | None = None
+    result: dict[str, msgspec.Raw] | None = None
+
+
+# Numbers with a fraction or an exponent stay text: a float would make two of them one.
+_decode = msgspec.json.Decoder(_Record, float_hook=str).decode
+_decode_value = msgspec.json.Decoder(float_hook=str).decode
+_decode_members = msgspec.json.Decoder(_Members).decode
+_decode_slowly = json.JSONDecoder(parse_int=str, parse_float=str).decode
+
+#: A path, such as `input.context.amount`, and the value there as text.
+Leaf = tuple[str, str]
+
+
+class TooMany(ValueError):
+    """There are more different values or words than are read, or folded they become too long."""
+
+
+def fold(text: str) -> str:
+    """Text as it is compared: caseless, and without a difference between two spellings of one character."""
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower()
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, folded: runs of letters, digits and underscores, and UUIDs."""
+    return _WORD.findall(fold(text))
+
+
+def pair(path: str, value: str) -> str:
+    """What stands for "this value at this path" beside words, none of which has an equals sign.
+
+    Names of members are joined by dots, and the places in an array left out: `input.roles=admin` is any of them.
+    """
+    return f"{path}={_plain(value) if _NUMBER.fullmatch(value) else value}"
+
+
+def leaves(raw: bytes) -> Iterator[Leaf]:
+    """The values in the input and the result of a record, and its id; of what has no path, the value at the path ``.
+
+    Nothing of a line that cannot be a record.
+    """
+    record = _read(raw)
+    if record is None:
+        if raw.lstrip().startswith(b"{") or b"decision_id" in raw:
+            yield "", raw[:MAX_TEXT].decode("utf-8", "replace")
+        return
+    if record.decision_id is not None:
+        yield "decision_id", record.decision_id
+    yield from _below([("input", record.input), ("result", record.result)])
+
+
+def leaves_of_all(entries: Iterable[bytes]) -> set[Leaf]:
+    """The leaves of many records, whose members are much alike: one that was seen already is not read again.
+
+    Raises `TooMany`.
+    """
+    found: set[Leaf] = set()
+    seen: set[tuple[str, bytes]] = set()
+    for raw in entries:
+        try:
+            if _is_deep(raw):
+                raise ValueError
+            record = _decode_members(raw)
+            for path, members in (("input", record.input), ("result", record.result)):
+                if members is None:
+                    found.add((path, "null"))
+                    continue
+                for name, text in members.items():
+                    key = (_join(path, name), bytes(text))
+                    if key not in seen and key[0] not in _TOKENS:
+                        found.update(_below([(key[0], _decode_value(text))]))
+                        seen.add(key)
+        except (msgspec.MsgspecError, ValueError):
+            found.update(leaves(raw))  # such as a result that is no object
+        else:
+            if record.decision_id is not None:
+                found.add(("decision_id", record.decision_id))
+        if len(found) > MAX_LEAVES:
+            raise TooMany(f"more than {MAX_LEAVES} values")
+    return found
+
+
+def _at(paths: Set[str], raw: bytes) -> Iterator[Leaf]:
+    """The leaves of a record that lie at these paths, and little else of it."""
+    record = _read(raw)
+    if record is not None:
+        above = {path[:at] for path in paths for at, mark in enumerate(path) if mark == "."}
+        pending = [("input", record.input), ("result", record.result)]
+        yield from (leaf for leaf in _below(pending, paths | above) if leaf[0] in paths)
+
+
+def _below(pending: list[tuple[str, Any]], only: Set[str] | None = None) -> Iterator[Leaf]:
+    """The leaves of values at their paths; with `only`, those alone to which its paths lead one by one."""
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, str):
+            yield path, value
+        elif isinstance(value, dict):
+            for name, member in value.items():
+                below = _join(path, name)
+                if below not in _TOKENS and (only is None or below in only):
+                    pending.append((below, member))
+        elif isinstance(value, list):
+            pending.extend([(path, member) for member in value])
+        else:
+            yield path, _text(value)
+
+
+def _join(path: str, name: str) -> str:
+    """The path of a member; empty where it, or one above it, is too long to be one."""
+    return f"{path}.{name}" if path and len(path) + len(name) < MAX_PATH else ""
+
+
+def terms(raw: bytes) -> set[str]:
+    """Every word and every pair of a record."""
+    found: set[str] = set()
+    add_terms(found, leaves(raw))
+    return found
+
+
+def add_terms(found: set[str], of: Iterator[Leaf] | set[Leaf]) -> None:
+    """Add the words and pairs of some leaves to `found`. Raises `TooMany`."""
+    before = after = 0
+    for path, text in of:
+        folded = text.lower()
+        if not text.isascii() and not unicodedata.is_normalized("NFKC", text):
+            before += len(text)
+            if before > MAX_FOLDED:
+                raise TooMany(f"more than {MAX_FOLDED} characters to fold")
+            folded = fold(text)
+            after += len(folded) - len(text)
+            if after > MAX_GROWN:
+                raise TooMany(f"folded, they are {MAX_GROWN} more")
+        found.update(_WORD.findall(folded))
+        if len(found) > MAX_TERMS:
+            raise TooMany(f"more than {MAX_TERMS} words")
+        if path not in _BARE:
+            found.add(pair(path, text))
+        elif not path:
+            found.add(PATHLESS)
+
+
+class Wanted:
+    """What to look for: every part of `text`, parted by spaces, as it stands; and every value of `where` at its path.
+
+    A part counts where its words are whole words: `job-17` is in `the job-17`, not in `job-170`. With `job-17*` it is:
+    an asterisk at the end stands for the rest of a word, which no filter knows.
+    """
+
+    def __init__(self, text: str = "", where: Sequence[Leaf] = ()) -> None:
+        parts = fold(text).split()
+        self._texts = [part[:-1] if _BEGUN.search(part) else part for part in parts]
+        self._words = [word for part in parts for word in words(_LAST.sub("", part) if _BEGUN.search(part) else part)]
+        self._pairs = {pair(path, value) for path, value in where}
+        self._paths = {path for path, _ in where} - _BARE
+        #: The terms that a record must have, and so the filter of its batch.
+        self.terms = [*self._words, *self._pairs]
+        self._parts = [_as_it_stands(part) for part in parts]
+
+    def in_record(self, raw: bytes) -> bool:
+        """Whether all of it is in a record."""
+        if self._texts and raw.isascii() and b"\\" not in raw:  # so each value stands in it as it is read
+            folded = raw.lower().decode()
+            if not all(part in folded for part in self._texts):
+                return False
+        if self._pairs and not self._pairs <= {pair(*leaf) for leaf in _at(self._paths, raw)}:
+            return False
+        if not self._texts:
+            return True
+        text = fold("\n".join(value for _, value in leaves(raw)))
+        return all(part.search(text) for part in self._parts) and set(words(text)).issuperset(self._words)
+
+
+def _as_it_stands(part: str) -> re.Pattern[str]:
+    before = r"(?<!\w)" if re.match(r"\w", part) else ""
+    if _BEGUN.search(part):
+        return re.compile(before + re.escape(part[:-1]))
+    after = r"(?!\w)" if re.search(r"\w\Z", part) else ""
+    return re.compile(before + re.escape(part) + after)
+
+
+def _read(raw: bytes) -> _Record | None:
+    """The record, as far as it is read by path; None where that cannot be."""
+    if _is_deep(raw):
+        return None
+    try:
+        return _decode(raw)
+    except (msgspec.MsgspecError, ValueError):
+        pass  # such as half a character, or a number of 5,000 digits
+    try:
+        read = _decode_slowly(raw.decode())
+    except ValueError:
+        return None
+    if not isinstance(read, dict):
+        return None
+    name = read.get("decision_id")
+    return _Record(name if isinstance(name, str) else None, read.get("input"), read.get("result"))
+
+
+def _is_deep(raw: bytes) -> bool:
+    """Parsers that recurse fail at a depth that depends on who calls them: this is asked before they are."""
+    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for mark in _BRACKET.finditer(raw):
+        if mark[0] in b"{[":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif mark[0] in b"}]":
+            depth -= 1
+    return False
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "null"
+    return str(value) if not isinstance(value, bool) else "true" if value else "false"
+
+
+def _plain(number: str) -> str:
+    """One text for all ways to write a number: 40, 40.0 and 4e1 are `40`."""
+    match = _NUMBER.fullmatch(number)
+    assert match is not None
+    sign, whole, fraction, exponent = match[1], match[2], match[3] or "", match[4] or "0"
+    if not fraction and exponent == "0" and (whole[0] != "0" or whole == "0") and len(whole) <= 64 and number != "-0":
+        return number
+    digits = (whole + fraction).lstrip("0")
+    if not digits or len(exponent) > 18:
+        return "0" if not digits else number
+    power = int(exponent) - len(fraction) + len(digits) - len(digits.rstrip("0"))
+    digits = digits.rstrip("0")
+    if 0 <= power <= 64 - len(digits):
+        return sign + digits + "0" * power
+    return f"{sign}{digits}e{power}"

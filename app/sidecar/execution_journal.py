@@ -1,0 +1,273 @@
+"""What the journal holds of executions: that they started, their steps, and how they ended.
+
+An execution that has ended is over for good: its id is refused, and decisions inside it deny, by the trust state,
+until the last token that may still be about has expired.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.core.errors import Denied
+from app.core.link_form import MAX_STEPS
+from app.core.link_names import END, STEP
+from app.core.reason_codes import Reason
+from app.sidecar import journal_leaves
+from app.sidecar.answers import Start
+from app.sidecar.ended_executions import NAMED, EndedExecutions, Owner
+from app.sidecar.execution_notes import Asked, Done, Noted, NotOfIt, Workflows
+from app.sidecar.journal import Journal
+from app.sidecar.journal_draft import Draft, Position
+
+#: Bytes of what one execution's steps name, as they are kept.
+MAX_BYTES = 8 * 1024 * 1024
+_MOST = f"at most {MAX_STEPS} steps besides its start, or repeated starts in their place, of {MAX_BYTES} bytes"
+
+
+@dataclass(frozen=True)
+class _Row:
+    issuer: str
+    subject: str
+    workflow: str | None
+    steps: int
+    outcome: str | None
+
+    @property
+    def owner(self) -> Owner:
+        """The subject, with its issuer."""
+        return self.issuer, self.subject
+
+
+class ExecutionJournal:
+    """The executions of one sidecar. Threads may share it."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        seen: Callable[[], Position | None],
+        room: Callable[[], int],
+        stopped: Callable[[], None],
+        workflows: Workflows | None = None,
+    ) -> None:
+        """`seen`: where the records end now. `room`: bytes of the trust state for executions that have ended.
+
+        `stopped`: an execution was stopped, so that it must be denied now.
+        """
+        self._journal = journal
+        self._seen = seen
+        self._stopped = stopped
+        self._workflows = workflows
+        self._ended = EndedExecutions(room)
+        #: Who was stopped and is not noted yet, and who notes it.
+        self._left: deque[tuple[str, str, Reason]] = deque()
+        self._writing = threading.Lock()
+
+    def open(self) -> None:
+        """Read which executions ended lately."""
+        with self._journal.transaction() as database:
+            rows = database.execute(
+                "SELECT id, outcome, issuer, subject, ended_at FROM execution WHERE ended_at > ?",
+                (int(time.time()) - NAMED,),
+            ).fetchall()
+        for execution, outcome, issuer, subject, ended_at in rows:
+            self._ended.add(execution, outcome, (issuer, subject), ended_at + NAMED)
+
+    def ended(self) -> dict[str, str]:
+        """Executions that ended lately, and how, for the trust state."""
+        return self._ended.named()
+
+    def blocked(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Subjects that the trust state names instead of their executions."""
+        return self._ended.blocked()
+
+    def require_open(self, execution: str) -> None:
+        """Raise `Denied` with `execution.ended` for an execution that is over."""
+        self._require_not_ended(execution)
+        with self._journal.transaction() as database:
+            row = _row(database, execution)
+        if row is not None and row.outcome is not None:
+            raise Denied(Reason.EXECUTION_ENDED, f"it was {row.outcome}")
+
+    def begin(self, execution: str, body: Mapping[str, Any], claims: Mapping[str, Any]) -> str | None:
+        """The workflow of an execution that may start; nothing is kept. Raises `Denied`."""
+        workflow = self._workflows.begin(execution, body, claims) if self._workflows else None
+        if workflow is None and body.get("workflow") is not None:
+            raise Denied(Reason.WORKFLOW_REQUIRED, "no such workflow is declared")
+        with self._journal.transaction() as database:
+            self._require_startable(database, execution, claims, workflow)
+        return workflow
+
+    def start(self, asked: Asked, start: Start, workflow: str | None, sidecar: str) -> None:
+        """Note that an execution starts, or starts again, by what OPA allowed. Raises `Denied`."""
+        claims = start.claims
+        draft = asked.draft(start, workflow, sidecar, self._seen())
+        try:
+            with self._journal.transaction() as database:
+                self._require_startable(database, asked.execution, claims, workflow)
+                journal_leaves.starts_again(database, asked.execution, int(time.time()))
+                database.execute(
+                    "INSERT INTO execution (id, issuer, subject, workflow, until) VALUES (?, ?, ?, ?, ?) "
+                    "ON CONFLICT (id) DO UPDATE SET until = max(until, excluded.until)",
+                    (asked.execution, claims["sub_iss"], claims["sub"], workflow, start.until),
+                )
+                self._journal.add(database, draft)
+        except Denied as denied:
+            if denied.reason == Reason.LINK_MALFORMED:  # such as an action of thousands of letters
+                raise Denied(Reason.REQUEST_MALFORMED, denied.detail) from denied
+            raise
+
+    def step(self, execution: str, sidecar: str, step: Done, command: Sequence[str], more: Mapping[str, Any]) -> Noted:
+        """Note a step. `more`: `decisions`, `parents` (both of the request) and `facts`.
+
+        Raises `NotOfIt`, and `Denied`: with `workflow.…`, which stops the execution.
+        """
+        seen, row = self._seen(), None
+        try:
+            with self._journal.transaction() as database:
+                row = self._open(database, execution)
+                if self._is_full(database, execution, row):
+                    raise Denied(Reason.LINK_MALFORMED, f"an execution has {_MOST}")
+                for decision in more["decisions"]:
+                    leaf = self._journal.leaf(database, decision)
+                    if leaf is not None and leaf.execution != execution:
+                        raise NotOfIt(f"the decision {decision} is of another execution")
+                    if leaf is None and journal_leaves.forgot(database, execution):
+                        raise NotOfIt(f"whether the decision {decision} was recorded is not known here (any more)")
+                if self._workflows and row.workflow is not None:
+                    self._workflows.step(row.workflow, self._done(database, execution), step)
+                steps = row.steps + 1
+                draft = Draft(
+                    kind=STEP,
+                    sidecar=sidecar,
+                    at=int(time.time()),
+                    byproducts={
+                        "execution": execution, "step": step.name, "steps": str(steps), "facts": dict(more["facts"]),
+                    },
+                    materials=(*step.materials, *more["parents"]),
+                    products=step.products,
+                    command=tuple(command),
+                    decisions=tuple(more["decisions"]),
+                    seen=seen,
+                )  # fmt: skip
+                number = self._journal.add(database, draft)
+                database.execute("UPDATE execution SET steps = ? WHERE id = ?", (steps, execution))
+        except Denied as denied:
+            self._stop_for(execution, sidecar, denied, row)
+            raise
+        return Noted(number, steps, step.name)
+
+    def end(self, execution: str, sidecar: str, outcome: str) -> None:
+        """Note the end by an execution's own word. Raises `Denied`: with `workflow.…`, which stops it instead."""
+        row = None
+        try:
+            with self._journal.transaction() as database:
+                row = self._open(database, execution)
+                if outcome == "completed" and self._workflows and row.workflow is not None:
+                    self._workflows.end(row.workflow, self._done(database, execution))
+                self._ended.require_room(row.owner)
+                self._end(database, execution, sidecar, row.steps, outcome, None)
+        except Denied as denied:
+            self._stop_for(execution, sidecar, denied, row)
+            raise
+        self._ended.add(execution, outcome, row.owner)
+
+    def stop(self, execution: str, sidecar: str, reason: Reason, owner: Owner) -> None:
+        """Have an execution denied from now on, and note why; later, while the journal cannot be written."""
+        self._ended.add(execution, "stopped", owner)
+        self._stopped()
+        self._left.append((execution, sidecar, reason))
+        with contextlib.suppress(Denied):
+            self.write_left()
+
+    def write_left(self) -> None:
+        """Note who was stopped while the journal could not be written. Raises `Denied` when it still cannot."""
+        with self._writing:
+            while self._left:
+                execution, sidecar, reason = self._left[0]
+                with self._journal.transaction() as database:
+                    row = _row(database, execution)
+                    if row is not None and row.outcome is None:
+                        self._end(database, execution, sidecar, row.steps, "stopped", reason)
+                self._left.popleft()
+
+    def find(self, execution: str, number: int) -> Noted | None:
+        """A step of an execution."""
+        found = self._journal.found(execution, number)
+        if found is None or found[0].kind != STEP:
+            return None
+        said = found[0].byproducts
+        return Noted(number, int(said["steps"]), said["step"], found[1])
+
+    def _end(
+        self,
+        database: sqlite3.Connection,
+        execution: str,
+        sidecar: str,
+        steps: int,
+        outcome: str,
+        reason: Reason | None,
+    ) -> None:
+        now = int(time.time())
+        said = {
+            "execution": execution, "outcome": outcome, "reason": str(reason) if reason else None, "steps": str(steps),
+        }  # fmt: skip
+        self._journal.add(database, Draft(kind=END, sidecar=sidecar, at=now, byproducts=said))
+        database.execute("UPDATE execution SET outcome = ?, ended_at = ? WHERE id = ?", (outcome, now, execution))
+
+    def _is_full(self, database: sqlite3.Connection, execution: str, row: _Row) -> bool:
+        """Whether it has all that a proof can hold: starts, also such as are repeated, steps, and an end."""
+        said = row.steps + self._journal.starts(database, execution)
+        return said > MAX_STEPS or self._journal.size(database, execution) > MAX_BYTES
+
+    def _require_startable(
+        self, database: sqlite3.Connection, execution: str, claims: Mapping[str, Any], workflow: str | None
+    ) -> None:
+        row = _row(database, execution)
+        _require_same(row, claims, workflow)
+        if row is not None and self._is_full(database, execution, row):
+            raise Denied(Reason.EXECUTION_CONFLICT, f"an execution has {_MOST}")
+
+    def _open(self, database: sqlite3.Connection, execution: str) -> _Row:
+        self._require_not_ended(execution)
+        row = _row(database, execution)
+        if row is None:
+            raise Denied(Reason.LINEAGE_UNAVAILABLE, "the journal does not know that it started")
+        if row.outcome is not None:
+            raise Denied(Reason.EXECUTION_ENDED, f"it was {row.outcome}")
+        return row
+
+    def _require_not_ended(self, execution: str) -> None:
+        """What was stopped while the journal could not be written is stopped all the same."""
+        outcome = self._ended.outcome(execution)
+        if outcome is not None:
+            raise Denied(Reason.EXECUTION_ENDED, f"it was {outcome}")
+
+    def _stop_for(self, execution: str, sidecar: str, denied: Denied, row: _Row | None) -> None:
+        if row is not None and denied.reason in {Reason.WORKFLOW_VIOLATED, Reason.WORKFLOW_REQUIRED}:
+            self.stop(execution, sidecar, denied.reason, row.owner)
+
+    def _done(self, database: sqlite3.Connection, execution: str) -> list[Done]:
+        drafts = self._journal.drafts(database, execution, STEP)
+        return [Done(one.byproducts["step"], one.materials, one.products) for one in drafts]
+
+
+def _row(database: sqlite3.Connection, execution: str) -> _Row | None:
+    query = "SELECT issuer, subject, workflow, steps, outcome FROM execution WHERE id = ?"
+    row = database.execute(query, (execution,)).fetchone()
+    return _Row(*row) if row else None
+
+
+def _require_same(row: _Row | None, claims: Mapping[str, Any], workflow: str | None) -> None:
+    if row is None:
+        return
+    if row.outcome is not None:
+        raise Denied(Reason.EXECUTION_ENDED, f"it was {row.outcome}")
+    if (row.issuer, row.subject, row.workflow) != (claims["sub_iss"], claims["sub"], workflow):
+        raise Denied(Reason.EXECUTION_CONFLICT, "another subject or workflow has this id")

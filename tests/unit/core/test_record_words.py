@@ -1,0 +1,138 @@
+"""What text and paths find in a record, and what they do not."""
+
+import json
+
+import pytest
+
+from app.core import record_words
+
+RECORD = json.dumps(
+    {
+        "decision_id": "4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e",
+        "input": {
+            "action": {"name": "refund"},
+            "resource": {"type": "invoice", "id": "in-7"},
+            "context": {"amount": 40, "rate": 1.50, "note": "ÄRGER über job-17", "a.b": {"c": "x=y"}},
+            "roles": ["clerk", {"name": "auditor"}],
+            "identity": {"token": "sha256:abab"},
+            "execution": {"id": "run-1", "token": "cdcd"},
+        },
+        "result": {"allow": False, "reasons": [{"code": "policy.denied"}], "expires_at": None, "big": 10**30},
+        "nd_builtin_cache": {"time.now_ns": {"[]": 1795664657}},
+    }
+).encode()
+
+
+def matches(raw, text, where):
+    return record_words.Wanted(text, where).in_record(raw)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "refund", "REFUND", "policy.denied", "Policy", "denied invoice", "in-7", "job-17", "ärger", "A\u0308rger",
+        "x=y",
+        "4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e", "40", "1.5", "false", "  clerk ", "",
+    ],
+)  # fmt: skip
+def test_words_are_found(text):
+    assert matches(RECORD, text, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["refun", "job-1", "job-170", "denied.policy", "in7", "17-job", "abab", "cdcd", "amount", "1795664657", "4f0c1d2e"],
+)
+def test_other_words_are_not(text):
+    assert not matches(RECORD, text, [])
+
+
+@pytest.mark.parametrize("text", ["refu*", "job-1*", "job-17*", "policy.den* inv*", "4f0c1d2e-6f*"])
+def test_an_asterisk_stands_for_the_rest_of_a_word(text):
+    assert matches(RECORD, text, [])
+    assert record_words.terms(RECORD).issuperset(record_words.Wanted(text).terms)
+
+
+@pytest.mark.parametrize("text", ["ob-1*", "ref*nd", "*", "refund *", "job-2*", "-17 *"])
+def test_an_asterisk_elsewhere_is_an_asterisk(text):
+    assert not matches(RECORD, text, [])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("input.context.amount", "40"),
+        ("input.context.amount", "40.0"),
+        ("input.context.amount", "4e1"),
+        ("input.context.rate", "1.5"),
+        ("input.context.a.b.c", "x=y"),
+        ("input.roles", "clerk"),
+        ("input.roles.name", "auditor"),
+        ("result.allow", "false"),
+        ("result.reasons.code", "policy.denied"),
+        ("result.expires_at", "null"),
+        ("result.big", "1000000000000000000000000000000"),
+        ("result.big", "1e30"),
+    ],
+)
+def test_values_are_found_at_their_paths(path, value):
+    assert matches(RECORD, "", [(path, value)])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("input.context.amount", "41"),
+        ("input.context.amount", ""),
+        ("context.amount", "40"),
+        ("input.context", "40"),
+        ("input.roles", "Clerk"),
+        ("input.identity.token", "sha256:abab"),
+        ("input.execution.token", "cdcd"),
+        ("result.big", "1000000000000000000000000000001"),
+        ("decision_id", "4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e"),
+    ],
+)
+def test_other_values_are_not(path, value):
+    assert not matches(RECORD, "", [(path, value)])
+
+
+def test_text_and_values_must_all_hold():
+    assert matches(RECORD, "refund in-7", [("input.context.amount", "40"), ("result.allow", "false")])
+    assert not matches(RECORD, "refund", [("input.context.amount", "40"), ("result.allow", "true")])
+
+
+@pytest.mark.parametrize("number", ["0", "-0", "0.0", "00", "0e5"])
+def test_zero_is_one_number(number):
+    assert record_words.pair("p", number) == "p=0"
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [
+        (b'{"decision_id": "broken", "input": {"word": ', True),
+        (b'{"input": {"a": "\\ud800 word"}}', True),
+        (b'{"input": {"a": 1e400, "b": "word"}}', True),
+        (b'{"input": {"a": ' + b"9" * 6000 + b', "b": "word"}}', True),
+        (b'{"input": ' + b"[" * 5000 + b'"word"' + b"]" * 5000 + b"}", True),
+        (b'{"input": {"a": "\xff word"}}', True),
+        (b'{"input": "word"}', True),
+        (b'["word"]', False),
+        (b"a word of OPA's", False),
+        (b"", False),
+    ],
+)
+def test_poison_is_searched_as_far_as_it_goes(raw, found):
+    assert matches(raw, "word", []) is found
+
+
+def test_depth_counts_brackets_outside_of_strings():
+    many = json.dumps({"input": {"list": ["[" * 200, *([{}] * 200)], "deep": "word"}}).encode()
+    assert matches(many, "", [("input.deep", "word")])
+
+
+@pytest.mark.parametrize("escaped", [True, False])
+def test_how_a_value_is_written_makes_no_difference(escaped):
+    raw = json.dumps({"input": {"note": "a\\b ÄRGER <tag> \u212a9 end"}}, ensure_ascii=escaped).encode()
+    assert all(matches(raw, text, []) for text in ("a\\b", "ärger", "<tag>", "k9", "END"))
+    assert not matches(raw, "b-ärger", [])
