@@ -18,6 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 # uv from the PATH, else one of our own: a shim that does not run counts as missing.
 UV := $(or $(shell uv --version >/dev/null 2>&1 && command -v uv),.uv/bin/uv)
+BUNDLES := $(dir $(wildcard bundles/*/.manifest bundles/templates/*/.manifest))
 OPA = $$($(BIN)/python -c "from app.local.tools import installed; print(installed('opa'))")
 NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
   { echo "placet needs Python 3.11 or newer: install it, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -75,7 +76,7 @@ test: test-rego test-python ## Run all tests: Rego with coverage, then Python wi
 
 .PHONY: test-rego
 test-rego: tools
-	@for part in rego/placet rego/authz bundles/*/; do \
+	@for part in rego/placet rego/authz $(BUNDLES); do \
 	  printf 'opa test %s: ' "$$part"; $(OPA) test --timeout 60s $$part; \
 	  $(OPA) test --timeout 60s --verbose --coverage --threshold 100 $$part >/dev/null; \
 	done
@@ -108,7 +109,7 @@ lint-python: setup
 
 .PHONY: lint-rego
 lint-rego: tools
-	@for part in rego/authz rego/replay bundles/*/; do $(OPA) check --strict $$part; done
+	@for part in rego/authz rego/replay $(BUNDLES); do $(OPA) check --strict $$part; done
 	@$(OPA) check --strict --schema rego/schemas rego/placet
 	@$(OPA) fmt --list --fail rego bundles || { echo "not formatted: make fmt" >&2; exit 1; }
 

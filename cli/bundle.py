@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from app.core.errors import UsageError
 from app.core.files import read_bounded, write_together
-from cli import client, signing
-from cli.output import Output, OutputOption, emit, messages
+from cli import bundle_attest, bundle_build, bundle_countersign, bundle_look, client, signing
+from cli.output import Output, OutputOption, emit, messages, say
 
 app = typer.Typer()
 
@@ -22,22 +24,9 @@ PolicyOption = Annotated[
 OpaOption = Annotated[Path | None, typer.Option("--opa", help="Another OPA than the pinned build.")]
 
 
-@app.command(epilog="Example: placet bundle build bundles/payments -o payments.tar.gz")
-def build(
-    directory: Annotated[Path, typer.Argument(help="A directory with a .manifest, Rego and data.json files.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the bundle.")],
-    opa: OpaOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Check and pack a policy. The same files give the same bytes.
-
-    Beside the bundle, OUT.build.json keeps what went into it, for the provenance that `sign` signs.
-    """
-    from app.core import building
-
-    built = building.build(directory, _opa(opa))
-    write_together({_beside(out, ".build.json"): built.notes, out: built.bundle}, mode=0o644)
-    emit({"bundle": str(out), "digest": built.digest, "bytes": len(built.bundle)}, output)
+app.command(epilog=bundle_build.EPILOG)(bundle_build.build)
+app.command(epilog=bundle_look.INSPECT_EPILOG)(bundle_look.inspect)
+app.command(epilog=bundle_look.DIFF_EPILOG)(bundle_look.diff)
 
 
 @app.command(
@@ -45,6 +34,10 @@ def build(
 )
 def sign(
     bundle: BundleArgument,
+    link: Annotated[
+        list[Path] | None,
+        typer.Option(help="A signed link of `placet step run` to put among the evidence. Repeatable."),
+    ] = None,
     trust_config: signing.TrustConfigOption = None,
     staging: signing.StagingOption = False,
     identity_token: signing.IdentityTokenOption = None,
@@ -53,24 +46,46 @@ def sign(
     """Sign a bundle with Sigstore: SLSA provenance, and in-toto links for the steps build and sign.
 
     Writes BUNDLE.sigstore.json and BUNDLE.attestations.jsonl, which cosign and sigstore-python verify as they are.
+    What the latter holds about this bundle already stays there.
     """
-    from app.core import archive, building
+    from app.core import archive, attestation_file, building, ci_run
+    from app.core.attestation_claims import claimed
+    from app.core.evidence_form import MAX_EVIDENCE
 
     raw = read_bounded(bundle, archive.MAX_COMPRESSED, "the bundle")
     notes = _beside(bundle, ".build.json")
     found = read_bounded(notes, archive.MAX_COMPRESSED, "the build notes") if notes.exists() else None
-    unsigned = building.release_statements(raw, found, bundle.name)
+    links = [read_bounded(path, MAX_EVIDENCE, "the link").strip() for path in link or []]
+    for path, one in zip(link or [], links, strict=True):
+        if claimed(one, str(path)).step is None:
+            raise UsageError(f"{path} is no link; `placet step run` makes one")
+    unsigned = building.release_statements(raw, found, bundle.name, run=ci_run.of(os.environ))
     session = signing.session(trust_config, staging, identity_token)
     with messages.status("signing"):
         signature = session.sign(unsigned.provenance)
-        attestations = [session.sign(link) for link in unsigned.links(signature)]
-    lines = b"".join(line + b"\n" for line in attestations)
-    evidence = {_beside(bundle, ".attestations.jsonl"): lines, _beside(bundle, ".sigstore.json"): signature}
-    write_together(evidence, mode=0o644)
+        attestations = [session.sign(one) for one in unsigned.links(signature)]
+    path = _beside(bundle, ".attestations.jsonl")
+    kept, left_out = attestation_file.kept(
+        attestation_file.read(path),
+        lambda one, _: unsigned.digest in one.subjects and one.step not in unsigned.steps,
+    )
+    if left_out:
+        say(f"replaced in {path.name}: {left_out} attestations, of another bundle or of the steps signed now")
+    lines = attestation_file.file_of([*attestations, *kept, *links])
+    write_together({path: lines, _beside(bundle, ".sigstore.json"): signature}, mode=0o644)
     emit(
-        {"digest": unsigned.digest, "identity": session.identity, "issuer": session.issuer, "links": len(attestations)},
+        {
+            "digest": unsigned.digest,
+            "identity": session.identity,
+            "issuer": session.issuer,
+            "links": len(attestations) + len(links),
+        },
         output,
     )
+
+
+app.command(epilog=bundle_attest.EPILOG)(bundle_attest.attest)
+app.command(epilog=bundle_countersign.EPILOG)(bundle_countersign.countersign)
 
 
 @app.command(
@@ -92,7 +107,7 @@ def verify(
     from app.core.verification import split_attestations, verify_release
     from app.core.verification_policy import VerificationPolicy
 
-    files = _release_files(bundle)
+    files = release_files(bundle)
     rules = VerificationPolicy.of(certificate_identity, certificate_oidc_issuer, policy)
     try:
         release = verify_release(
@@ -101,7 +116,7 @@ def verify(
             split_attestations(files["attestations"]),
             policy=rules,
             trust=signing.trust(trust_config, staging),
-            opa=_opa(opa),
+            opa=bundle_build.pinned_opa(opa),
         )
     except Denied as denied:
         if output is Output.JSON:
@@ -113,6 +128,7 @@ def verify(
             "digest": release.digest,
             "identity": release.signer.identity,
             "issuer": release.signer.issuer,
+            "signers": [one.identity for one in release.signers],
             "signed_at": release.signed_at.isoformat(),
             "entrypoint": release.manifest.entrypoint,
             "attestations": [one.predicate_type for one in release.attestations],
@@ -139,7 +155,7 @@ def publish(
     """
     from app.core import building
 
-    files = _release_files(bundle)
+    files = release_files(bundle)
     plane = client.connect(server, token_file)
     session = signing.session(trust_config, staging, identity_token)
     with messages.status("publishing"):
@@ -160,7 +176,7 @@ def _beside(bundle: Path, suffix: str) -> Path:
     return bundle.with_name(bundle.name + suffix)
 
 
-def _release_files(bundle: Path) -> dict[str, bytes]:
+def release_files(bundle: Path) -> dict[str, bytes]:
     """A bundle and the evidence that lies beside it, empty where there is none: the verifier says what is missing."""
     from app.core import archive
     from app.core.evidence_form import MAX_EVIDENCE
@@ -173,11 +189,3 @@ def _release_files(bundle: Path) -> dict[str, bytes]:
         "signature": read_bounded(signature, MAX_EVIDENCE, "the signature") if signature.exists() else b"",
         "attestations": read_bounded(attestations, many, "the attestations") if attestations.exists() else b"",
     }
-
-
-def _opa(chosen: Path | None) -> Any:
-    """The pinned OPA, or the one that was named: never whatever is on the PATH."""
-    from app.core.opa import Opa
-    from app.local import tools
-
-    return Opa(chosen or tools.installed("opa"))

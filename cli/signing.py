@@ -35,11 +35,23 @@ def trust(file: Path | None, staging: bool) -> TrustConfig:
     return TrustConfig.choose(file, staging=staging)
 
 
+def check(trust_config: Path | None, staging: bool, token_file: Path | None) -> None:
+    """Complain now about options with which `session` would fail after something that takes long."""
+    _require_file(token_file)
+    trust(trust_config, staging)
+    if token_file and not token_file.is_file():
+        raise UsageError(f"cannot read the identity token {token_file}: there is no such file")
+
+
 def session(trust_config: Path | None, staging: bool, token_file: Path | None) -> SigningSession:
     """A certificate of that instance for the identity that the options and the environment name."""
     from app.core.signing import SigningSession, identity_token
 
-    if token_file and str(token_file).count(".") == 2 and str(token_file).startswith("ey"):
-        raise UsageError("--identity-token takes a file: a token in the arguments is visible to the whole machine")
+    _require_file(token_file)
     instance = trust(trust_config, staging)
     return SigningSession(instance, identity_token(instance, token_file, os.environ.get("PLACET_IDENTITY_TOKEN")))
+
+
+def _require_file(token_file: Path | None) -> None:
+    if token_file and str(token_file).count(".") == 2 and str(token_file).startswith("ey"):
+        raise UsageError("--identity-token takes a file: a token in the arguments is visible to the whole machine")

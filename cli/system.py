@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,11 @@ BreakGlassOption = Annotated[
     typer.Option("--break-glass-signer", help="IDENTITY#ISSUER who may declare break-glass, two of them. Repeatable."),
 ]
 
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option("--policy", help="A verification policy (YAML), in place of those options."),
+]
+
 
 @app.command(
     epilog="Example: placet system create payments --certificate-identity dev@example.org "
@@ -30,11 +36,14 @@ BreakGlassOption = Annotated[
 def create(
     name: Annotated[str, typer.Argument(help="A DNS label, such as payments.", show_default=False)],
     certificate_identity: Annotated[
-        list[str], typer.Option("--certificate-identity", help="Who may sign. Repeat it with its issuer for more.")
-    ],
+        list[str] | None,
+        typer.Option("--certificate-identity", help="Who may sign. Repeat it with its issuer for more."),
+    ] = None,
     certificate_oidc_issuer: Annotated[
-        list[str], typer.Option("--certificate-oidc-issuer", help="The issuer of the identity at the same place.")
-    ],
+        list[str] | None,
+        typer.Option("--certificate-oidc-issuer", help="The issuer of the identity at the same place."),
+    ] = None,
+    policy: PolicyOption = None,
     require: Annotated[
         list[str] | None, typer.Option("--require", help="A predicate type that releases must attest. Repeatable.")
     ] = None,
@@ -48,14 +57,15 @@ def create(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Create a system and say who may sign its releases."""
-    system = {
-        "name": name,
-        "identities": _pairs(certificate_identity, certificate_oidc_issuer),
+    given = {
+        "identities": _pairs(certificate_identity or [], certificate_oidc_issuer or []),
         "shadow": _signers(shadow_signer, "--shadow-signer"),
         "break_glass": _signers(break_glass_signer, "--break-glass-signer"),
         "required_predicates": require or [],
-        "horizon_seconds": horizon,
     }
+    if policy is None and not given["identities"]:
+        raise UsageError("say who may sign: --certificate-identity and --certificate-oidc-issuer, or --policy FILE")
+    system = {"name": name, "horizon_seconds": horizon, **(_policy(policy, given) if policy else given)}
     with client.connect(server, token_file) as plane:
         emit(plane.post("/api/v1/systems", json=system), output)
 
@@ -72,6 +82,7 @@ def update(
         list[str] | None,
         typer.Option("--certificate-oidc-issuer", help="The issuer of the identity at the same place."),
     ] = None,
+    policy: PolicyOption = None,
     shadow_signer: ShadowOption = None,
     break_glass_signer: BreakGlassOption = None,
     server: client.ServerOption = None,
@@ -88,6 +99,10 @@ def update(
         "break_glass": _signers(break_glass_signer, "--break-glass-signer"),
     }
     body = {member: signers for member, signers in given.items() if signers}
+    if policy:
+        with client.connect(server, token_file) as plane:
+            emit(plane.put(f"/api/v1/systems/{name}/policy", json=_policy(policy, given)), output)
+        return
     if not body:
         raise UsageError("say what to change, such as --shadow-signer")
     with client.connect(server, token_file) as plane:
@@ -179,6 +194,15 @@ def _merged(there: dict[str, Any], demand: dict[str, Any]) -> dict[str, Any]:
     limits = {"max_changed", "max_percent"}
     kept = {name: value for name, value in there.items() if name not in limits or not limits & demand.keys()}
     return {**kept, **demand} if demand["required"] else demand
+
+
+def _policy(file: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """The verification policy in a file, as the API takes it."""
+    from app.core.verification_policy import VerificationPolicy
+
+    if any(given.values()):
+        raise UsageError("give --policy, or the options that name signers and predicates, not both")
+    return VerificationPolicy.load(file).model_dump(mode="json", exclude_defaults=True, exclude_none=True)
 
 
 def _pairs(identities: list[str], issuers: list[str]) -> list[dict[str, str]]:

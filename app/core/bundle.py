@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
-import re
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.core import archive, strict_json
+from app.core import archive, stray, strict_json
+from app.core import roots as roots_of
 from app.core.errors import Denied, UsageError
 from app.core.reason_codes import Reason
 
 MANIFEST = ".manifest"
 
 #: Files beside the policy that a bundle directory may hold and that `build` leaves out.
-IGNORED_BY_BUILD = ("_test.rego", "README.md", "placet.yaml", ".gitignore")
+IGNORED_BY_BUILD = (
+    "_test.rego",
+    "README.md",
+    "placet.yaml",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+    ".schema.json",
+    "/input.json",
+    "/subject.json",
+)
 
-#: A policy owns a few trees of data, not hundreds.
-MAX_ROOTS = 64
-
-_ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(/[A-Za-z_][A-Za-z0-9_-]*)*")
 _MEMBERS = {"roots", "revision", "metadata", "rego_version"}
 
 
@@ -65,39 +72,54 @@ def parse_bundle(raw: bytes) -> Bundle:
     data = {path: content for path, content in files.items() if path.rsplit("/", 1)[-1] == "data.json"}
     for path in files:
         if path not in modules and path not in data:
-            raise Denied(
-                Reason.ARCHIVE_STRAY,
-                f"{path!r} is neither Rego nor data.json; a bundle holds nothing else",
-                field=path,
-            )
+            raise stray.fault(path, files[path]).denied()
     if not modules:
         raise Denied(Reason.ARCHIVE_EMPTY, "the bundle holds no Rego module")
     _check_data(data, manifest.roots)
     return Bundle(digest_of(raw), manifest, modules, data)
 
 
-def read_directory(directory: Path) -> dict[str, bytes]:
-    """The files of a policy that somebody wrote, by path. Raises `Denied` or `UsageError`."""
+def read_directory(directory: Path, *, leave_out: Sequence[str] = (), leftovers: bool = False) -> dict[str, bytes]:
+    """The files of a policy that somebody wrote, by path, without those that a pattern of `leave_out` names.
+
+    Hidden directories hold other tools' files, and are not entered. With `leftovers`, what editors left is named with
+    the rest, empty, for whoever tells all faults at once. Raises `Denied` or `UsageError`.
+    """
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a directory")
     files: dict[str, bytes] = {}
-    for path in sorted(directory.rglob("*")):
+    for path in _walk(directory):
         name = path.relative_to(directory).as_posix()
-        if path.is_dir() and not path.is_symlink():
+        if name.endswith(IGNORED_BY_BUILD) or named_by(name, leave_out):
             continue
-        if name.endswith(IGNORED_BY_BUILD):
+        if leftovers and stray.is_leftover(name):
+            files[name] = b""
             continue
         archive.check_path(name)
         if path.is_symlink():
             raise Denied(Reason.ARCHIVE_LINK, f"{path} is a link; put the file itself there", field=name)
         if not path.is_file():
             raise Denied(Reason.ARCHIVE_SPECIAL, f"{path} is not a regular file", field=name)
-        if path.stat().st_size > archive.MAX_DECOMPRESSED:
-            raise Denied(Reason.ARCHIVE_TOO_LARGE, f"{path} is too large", field=name)
+        if path.stat().st_size > archive.MAX_DECOMPRESSED or len(files) >= archive.MAX_MEMBERS:
+            raise Denied(Reason.ARCHIVE_TOO_LARGE, f"{path} is too large, or one file too many", field=name)
         files[name] = path.read_bytes()
     if not files:
         raise Denied(Reason.ARCHIVE_EMPTY, f"{directory} holds no policy")
     return files
+
+
+def _walk(directory: Path) -> Iterator[Path]:
+    """Everything that is no plain directory, in a fixed order."""
+    for here, below, names in os.walk(directory):
+        links = [name for name in below if Path(here, name).is_symlink()]
+        below[:] = sorted(name for name in below if not name.startswith(".") and name not in links)
+        yield from (Path(here, name) for name in sorted([*names, *links]))
+
+
+def named_by(path: str, patterns: Sequence[str]) -> bool:
+    """Whether a pattern such as `*.yaml` or `docs/*` names the file: by its path, or by its last part."""
+    name = path.rsplit("/", 1)[-1]
+    return any(fnmatch.fnmatchcase(path, one) or fnmatch.fnmatchcase(name, one) for one in patterns)
 
 
 def build_bundle(files: Mapping[str, bytes]) -> bytes:
@@ -143,13 +165,13 @@ def _parse_manifest(raw: bytes) -> Manifest:
     metadata = document.get("metadata", {})
     placet = metadata.get("placet", {}) if isinstance(metadata, dict) else None
     entrypoint = placet.get("entrypoint") if isinstance(placet, dict) else None
-    if not isinstance(entrypoint, str) or not _ROOT.fullmatch(entrypoint):
+    if not isinstance(entrypoint, str) or not roots_of.PATH.fullmatch(entrypoint):
         raise Denied(
             Reason.MANIFEST_ENTRYPOINT,
             'name the rule that decides, such as {"metadata": {"placet": {"entrypoint": "app/authz/decision"}}}',
             field="metadata.placet.entrypoint",
         )
-    if not _covered(entrypoint, roots):
+    if not roots_of.covered(entrypoint, roots):
         raise Denied(
             Reason.MANIFEST_ENTRYPOINT,
             f"{entrypoint!r} lies outside the roots",
@@ -159,35 +181,9 @@ def _parse_manifest(raw: bytes) -> Manifest:
 
 
 def _checked_roots(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        raise Denied(Reason.MANIFEST_ROOTS, 'name the roots, such as {"roots": ["app"]}', field="roots")
-    if len(value) > MAX_ROOTS:
-        raise Denied(Reason.MANIFEST_ROOTS, f"more than {MAX_ROOTS} roots", field="roots")
-    roots: list[str] = []
-    for root in value:
-        if not isinstance(root, str) or not _ROOT.fullmatch(root):
-            raise Denied(Reason.MANIFEST_ROOTS, f"{root!r} is not a root such as 'app' or 'app/authz'", field="roots")
-        if is_reserved(root):
-            raise Denied(Reason.MANIFEST_ROOTS_RESERVED, f"{root!r} is reserved; choose another name", field="roots")
-        roots.append(root)
-    for one in roots:
-        if roots.count(one) > 1 or any(other != one and _under(one, other) for other in roots):
-            raise Denied(Reason.MANIFEST_ROOTS, f"{one!r} overlaps another root", field="roots")
-    return tuple(roots)
-
-
-def is_reserved(path: str) -> bool:
-    """Whether a root or package path belongs to Placet or to OPA itself."""
-    first = path.split("/", 1)[0]
-    return first == "system" or first.startswith("placet")
-
-
-def _under(path: str, root: str) -> bool:
-    return path == root or path.startswith(root + "/")
-
-
-def _covered(path: str, roots: tuple[str, ...]) -> bool:
-    return any(_under(path, root) for root in roots)
+    for fault in roots_of.faults(value):
+        raise fault.denied()
+    return tuple(value)
 
 
 def _check_data(data: Mapping[str, bytes], roots: tuple[str, ...]) -> None:
@@ -205,7 +201,7 @@ def _check_data(data: Mapping[str, bytes], roots: tuple[str, ...]) -> None:
 
 
 def _check_under_roots(value: Any, at: str, roots: tuple[str, ...], file: str) -> None:
-    if at and _covered(at, roots):
+    if at and roots_of.covered(at, roots):
         return
     leads_to_root = not at or any(root.startswith(at + "/") for root in roots)
     if not leads_to_root or not isinstance(value, dict):

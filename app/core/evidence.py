@@ -17,7 +17,9 @@ from cryptography.x509 import (
     ExtensionNotFound,
     ObjectIdentifier,
     PrecertificateSignedCertificateTimestamps,
+    RFC822Name,
     SubjectAlternativeName,
+    UniformResourceIdentifier,
     UnrecognizedExtension,
 )
 from sigstore.errors import VerificationError
@@ -27,9 +29,10 @@ from sigstore.verify import policy as sigstore_policy
 from app.core import statements, strict_json
 from app.core.errors import Denied
 from app.core.evidence_form import checked_base64, checked_form, deny, members
+from app.core.evidence_place import judged
 from app.core.reason_codes import Reason
 from app.core.trust import TrustConfig, Window
-from app.core.verification_policy import SignerIdentity, VerificationPolicy
+from app.core.verification_policy import ListedSigner, SignerIdentity, VerificationPolicy
 
 #: The OIDC issuer in a certificate of Fulcio's, as plain text:
 #: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md
@@ -50,23 +53,37 @@ class VerifiedStatement:
     signed_at: datetime
     #: The Sigstore bundle as it was given.
     raw: bytes
+    #: The entry of the policy that allowed the signer, where it is a pattern.
+    listed: ListedSigner | None = None
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes that were signed: the statement as its signer wrote it."""
+        return base64.b64decode(strict_json.load_object(self.raw)["dsseEnvelope"]["payload"])
 
 
 class _AllowedSigners:
-    """A sigstore-python policy: the certificate is of one of the listed identities. Remembers which."""
+    """A sigstore-python policy: the certificate is of one of the listed identities. Remembers whose, and which entry.
+
+    Names come before patterns: whoever is listed by name is that entry, and no other.
+    """
 
     def __init__(self, policy: VerificationPolicy) -> None:
-        self._identities = policy.identities
+        self._identities = sorted(policy.identities, key=lambda one: not isinstance(one, SignerIdentity))
         self.matched: SignerIdentity | None = None
+        self.listed: ListedSigner | None = None
         self.refused = False
 
     def verify(self, cert: Certificate) -> None:
         for allowed in self._identities:
+            name = allowed.identity if isinstance(allowed, SignerIdentity) else _only_name(cert)
+            if name is None or not allowed.covers(name):
+                continue
             try:
-                sigstore_policy.Identity(identity=allowed.identity, issuer=allowed.issuer).verify(cert)
+                sigstore_policy.Identity(identity=name, issuer=allowed.issuer).verify(cert)
             except VerificationError:
                 continue
-            self.matched = allowed
+            self.matched, self.listed = SignerIdentity(identity=name, issuer=allowed.issuer), allowed
             return
         self.refused = True
         raise VerificationError("the certificate's identity is not one that may sign")
@@ -89,15 +106,17 @@ def verify_evidence(
         payload_type, payload = trust.verifier.verify_dsse(bundle, signers)
     except Exception as error:
         if signers.refused:
-            allowed = ", ".join(f"{one.identity} (by {one.issuer})" for one in policy.identities)
+            allowed = ", ".join(map(str, policy.identities))
             raise Denied(
                 Reason.EVIDENCE_IDENTITY,
                 f"the {step} is signed by {_names(bundle.signing_certificate)}; allowed: {allowed}",
                 step=step,
+                field="certificate.identity",
             ) from error
-        raise Denied(Reason.EVIDENCE_INVALID, _first_line(error), step=step) from error
+        raise Denied(Reason.EVIDENCE_INVALID, _first_line(error), step=step, field=judged(error)) from error
     if signers.matched is None:
-        raise Denied(Reason.EVIDENCE_IDENTITY, "the signer was not compared with the policy", step=step)
+        detail = "the signer was not compared with the policy"
+        raise Denied(Reason.EVIDENCE_IDENTITY, detail, step=step, field="certificate.identity")
 
     # (3) What sigstore-python lets pass.
     signed_at = _strict_log_entry(document, bundle, trust, step)
@@ -105,7 +124,7 @@ def verify_evidence(
 
     # (4) The payload is an in-toto statement about this artifact.
     statement = _checked_statement(payload_type, payload, subject, step)
-    return VerifiedStatement(statement["predicateType"], statement, signers.matched, signed_at, raw)
+    return VerifiedStatement(statement["predicateType"], statement, signers.matched, signed_at, raw, signers.listed)
 
 
 def claimed_signer(raw: bytes, step: str) -> SignerIdentity:
@@ -120,6 +139,17 @@ def claimed_signer(raw: bytes, step: str) -> SignerIdentity:
         return SignerIdentity(identity=str(name.value), issuer=issuer.value.decode())
     except Exception as error:  # some of sigstore-python's errors have no common class
         raise Denied(Reason.EVIDENCE_INVALID, f"the certificate: {_first_line(error)}", step=step) from error
+
+
+def _only_name(certificate: Certificate) -> str | None:
+    """The name of a certificate that has one, of a kind that a pattern is compared with: an e-mail address or a URI."""
+    try:
+        names = list(certificate.extensions.get_extension_for_class(SubjectAlternativeName).value)
+    except (ValueError, ExtensionNotFound):
+        return None
+    if len(names) != 1 or not isinstance(names[0], RFC822Name | UniformResourceIdentifier):
+        return None
+    return names[0].value
 
 
 def _names(certificate: Certificate) -> str:
@@ -150,7 +180,8 @@ def _strict_log_entry(document: dict[str, Any], bundle: Bundle, trust: TrustConf
 
     if kind == ("hashedrekord", "0.0.2"):  # Rekor v2: the timestamp authority alone says when
         if promised or integrated:
-            raise deny(Reason.EVIDENCE_INVALID, "a Rekor v2 entry has no promise and no time of its own", step)
+            detail = "a Rekor v2 entry has no promise and no time of its own"
+            raise deny(Reason.EVIDENCE_INVALID, detail, step, "integratedTime")
         if len(timestamps) != 1:
             raise deny(Reason.EVIDENCE_INVALID, "there must be exactly one timestamp", step, "rfc3161Timestamps")
         if str(entry["logIndex"]) != str(proof.get("logIndex", "0")):
@@ -172,7 +203,7 @@ def _strict_log_entry(document: dict[str, Any], bundle: Bundle, trust: TrustConf
     signed_at: datetime = (
         timestamps[0].tst_info.gen_time if timestamps else datetime.fromtimestamp(int(entry["integratedTime"]), tz=UTC)
     )
-    _within(log.valid, signed_at, "the log's key", step)
+    _within(log.valid, signed_at, "the log's key", step, "logId.keyId")
     return signed_at
 
 
@@ -217,18 +248,19 @@ def _strict_validity(bundle: Bundle, trust: TrustConfig, signed_at: datetime, st
     """Ours: the CA and the CT log were still trusted when the signature was made."""
     certificate = bundle.signing_certificate
     if not any(window.covers(signed_at) for window in trust.authorities_of(certificate)):
-        raise deny(Reason.EVIDENCE_INVALID, "the certificate authority was not trusted at that time", step)
+        detail = "the certificate authority was not trusted at that time"
+        raise deny(Reason.EVIDENCE_INVALID, detail, step, "certificate.chain")
     stamps = certificate.extensions.get_extension_for_class(PrecertificateSignedCertificateTimestamps)
     for stamp in stamps.value:
         window = trust.ct_log(stamp.log_id)
         if window is None:
-            raise deny(Reason.EVIDENCE_INVALID, "the CT log is not one of the trusted root's", step)
-        _within(window, signed_at, "the CT log's key", step)
+            raise deny(Reason.EVIDENCE_INVALID, "the CT log is not one of the trusted root's", step, "certificate.sct")
+        _within(window, signed_at, "the CT log's key", step, "certificate.sct")
 
 
-def _within(window: Window, at: datetime, what: str, step: str) -> None:
+def _within(window: Window, at: datetime, what: str, step: str, field: str) -> None:
     if not window.covers(at):
-        raise deny(Reason.EVIDENCE_INVALID, f"{what} was not trusted at that time", step)
+        raise deny(Reason.EVIDENCE_INVALID, f"{what} was not trusted at that time", step, field)
 
 
 def _checked_statement(payload_type: str, payload: bytes, subject: str, step: str) -> dict[str, Any]:

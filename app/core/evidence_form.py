@@ -32,11 +32,11 @@ def deny(reason: Reason, detail: str, step: str, field: str | None = None) -> De
 def checked_form(raw: bytes, step: str) -> dict[str, Any]:
     """Parse a Sigstore bundle and check every member that a verifier reads. Raises `Denied`."""
     if len(raw) > MAX_EVIDENCE:
-        raise deny(Reason.EVIDENCE_MALFORMED, f"larger than {MAX_EVIDENCE} bytes", step)
+        raise deny(Reason.EVIDENCE_MALFORMED, f"larger than {MAX_EVIDENCE} bytes", step, "bundle")
     try:
         document = strict_json.load_object(raw)
     except strict_json.StrictJSONError as error:
-        raise deny(Reason.EVIDENCE_MALFORMED, str(error), step) from error
+        raise deny(Reason.EVIDENCE_MALFORMED, str(error), step, "bundle") from error
     members(document, "bundle", {"mediaType", "verificationMaterial", "dsseEnvelope"}, set(), step)
     if document["mediaType"] != MEDIA_TYPE:
         raise deny(Reason.EVIDENCE_MALFORMED, f"the media type must be {MEDIA_TYPE}", step, "mediaType")

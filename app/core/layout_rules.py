@@ -1,9 +1,13 @@
-"""What an in-toto layout may be as a workflow's declaration: its rules are ones that in-toto itself can apply."""
+"""The rules of in-toto layouts: which may be declared, and whether they hold. in-toto's own code applies them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+#: in-toto keeps what it says about a rule that does not hold in one place for the whole process.
+_one_at_a_time = threading.Lock()
 
 #: Members that every layout or step has, with the values that say nothing here.
 _OF_LAYOUT = {"_type": ("layout",), "inspect": ([],), "keys": ({},)}
@@ -52,6 +56,37 @@ def check_layout(steps: Sequence[tuple[str, Sequence[Sequence[str]]]]) -> None:
                 raise ValueError(f"step {name}: {' '.join(rule)!r} is no artifact rule of in-toto") from error
             if unpacked["rule_type"] == "match" and unpacked["dest_name"] not in earlier:
                 raise ValueError(f"step {name}: {' '.join(rule)!r} looks at {unpacked['dest_name']}, no earlier step")
+
+
+def broken(
+    step: str,
+    kind: str,
+    rules: Sequence[Sequence[str]],
+    noted: Iterable[tuple[str, Mapping[str, str], Mapping[str, str]]],
+) -> str | None:
+    """What in-toto says about the first of a step's rules that does not hold; None when all hold.
+
+    `kind` is `materials` or `products`; `noted` gives the name of each step so far, and its materials and products,
+    SHA-256 in hexadecimal by name.
+    """
+    from in_toto import verifylib
+    from in_toto.exceptions import RuleVerificationError
+    from in_toto.models.link import Link
+
+    links = {
+        name: Link(name=name, materials=_artifacts(materials), products=_artifacts(products))
+        for name, materials, products in noted
+    }
+    with _one_at_a_time:
+        try:
+            verifylib.verify_item_rules(step, kind, [list(rule) for rule in rules], links)
+        except RuleVerificationError as error:
+            return str(error).partition("\n")[0][:500]
+    return None
+
+
+def _artifacts(digests: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    return {name: {"sha256": digest.removeprefix("sha256:")} for name, digest in digests.items()}
 
 
 def _stripped(part: dict[str, Any], known: dict[str, tuple[Any, ...]], where: str) -> dict[str, Any]:

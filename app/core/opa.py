@@ -87,27 +87,47 @@ class Opa:
     @cached_property
     def version(self) -> str:
         """The version that the binary gives, such as `1.22.2`."""
-        first = self._run(["version"]).stdout.decode(errors="replace").splitlines()[0]
+        first = self.run(["version"]).stdout.decode(errors="replace").splitlines()[0]
         return first.removeprefix("Version: ")
 
     @cached_property
-    def _capabilities(self) -> bytes:
-        answer = self._run(["capabilities", "--current"])
+    def capabilities(self) -> bytes:
+        """What a policy may call, as OPA's `--capabilities` takes it: this OPA's, without the forbidden builtins."""
+        return self.capabilities_with(frozenset())
+
+    def capabilities_with(self, allowed: frozenset[str]) -> bytes:
+        """The same, with the builtins that a system allows by name."""
+        answer = self.run(["capabilities", "--current"])
         capabilities = json.loads(answer.stdout)
         capabilities["builtins"] = [
             builtin
             for builtin in capabilities["builtins"]
-            if builtin["name"] not in FORBIDDEN_BUILTINS
-            and (not builtin.get("nondeterministic") or builtin["name"] in REPLAYED_BUILTINS)
+            if builtin["name"] in allowed
+            or (
+                builtin["name"] not in FORBIDDEN_BUILTINS
+                and (not builtin.get("nondeterministic") or builtin["name"] in REPLAYED_BUILTINS)
+            )
         ]
         capabilities["allow_net"] = []
         return json.dumps(capabilities).encode()
 
-    def check(self, modules: Mapping[str, bytes], *, strict: bool = False) -> None:
-        """Compile the modules without the forbidden builtins. Raises `Denied` with OPA's first error."""
+    def check(
+        self,
+        modules: Mapping[str, bytes],
+        *,
+        strict: bool = False,
+        allowed: frozenset[str] = frozenset(),
+        capabilities: Path | None = None,
+    ) -> None:
+        """Compile the modules without the forbidden builtins. Raises `Denied` with OPA's first error.
+
+        `allowed` are builtins that a system allows all the same; `capabilities` replaces the whole list.
+        """
         with tempfile.TemporaryDirectory(prefix="placet-check-") as scratch:
             root = Path(scratch)
-            (root / "capabilities.json").write_bytes(self._capabilities)
+            limits = capabilities or root / "capabilities.json"
+            if capabilities is None:
+                limits.write_bytes(self.capabilities_with(allowed) if allowed else self.capabilities)
             policy = root / "policy"
             _write(policy, modules)
             options = ["--strict"] if strict else []
@@ -115,12 +135,12 @@ class Opa:
                 "check",
                 *options,
                 "--capabilities",
-                str(root / "capabilities.json"),
+                str(limits),
                 "--format",
                 "json",
                 str(policy),
             ]
-            answer = self._run(command, accept_failure=True)
+            answer = self.run(command, accept_failure=True)
             if answer.returncode != 0:
                 raise Denied(Reason.REGO_COMPILE, _first_error(answer, policy))
 
@@ -130,7 +150,7 @@ class Opa:
             source = {path: content.decode() for path, content in modules.items()}
         except UnicodeDecodeError as error:
             raise Denied(Reason.REGO_COMPILE, f"a module is not UTF-8: {error.reason}") from error
-        answer = self._run(
+        answer = self.run(
             ["eval", "--format", "raw", "--stdin-input", _INSPECT],
             stdin=json.dumps(source).encode(),
             accept_failure=True,
@@ -147,7 +167,7 @@ class Opa:
         with tempfile.TemporaryDirectory(prefix="placet-parse-") as scratch:
             path = Path(scratch) / "module.rego"
             path.write_bytes(source)
-            answer = self._run(
+            answer = self.run(
                 ["parse", "--format", "json", "--json-include", "locations,-comments", str(path)], accept_failure=True
             )
         if answer.returncode != 0:
@@ -163,7 +183,7 @@ class Opa:
             bundle = Path(scratch) / "bundle.tar.gz"
             bundle.write_bytes(composed)
             began = time.monotonic()
-            answer = self._run(
+            answer = self.run(
                 [
                     "eval",
                     "--bundle",
@@ -191,7 +211,7 @@ class Opa:
         spent = sum(metrics.get(name, 0) for name in ("timer_rego_load_bundles_ns", "timer_rego_module_compile_ns"))
         return Rehearsal(min(spent / 1e9, took) if spent else took)
 
-    def _run(
+    def run(
         self, arguments: Sequence[str], *, stdin: bytes = b"", accept_failure: bool = False
     ) -> subprocess.CompletedProcess[bytes]:
         """Run OPA with an empty environment: nothing but its arguments may change what it does."""

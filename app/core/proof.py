@@ -221,9 +221,9 @@ def _verified_release(
             step="release.evidence[0]",
             field="predicateType",
         )
-    for required in policy.required_predicates:
-        if required not in predicates:
-            raise Denied(Reason.EVIDENCE_INCOMPLETE, f"no {required}", step="release", field=required)
+    for required in policy.requirements:
+        if required.type not in predicates:
+            raise Denied(Reason.EVIDENCE_INCOMPLETE, f"no {required.type}", step="release", field=required.type)
     commits, files = sources(found[0].statement["predicate"])
     return ProvenRelease(
         digest=release.digest,

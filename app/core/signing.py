@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,14 @@ _MAX_TOKEN = 64 * 1024
 
 #: Connections that are kept to one service: as many as sign at the same time with one certificate.
 _CONNECTIONS = 32
+
+
+#: By the variable that tells a CI system: what its job needs so that it has an identity.
+_REMEDIES = {
+    "GITHUB_ACTIONS": "give the job `permissions: id-token: write`",
+    "GITLAB_CI": "give the job `id_tokens: {SIGSTORE_ID_TOKEN: {aud: sigstore}}`",
+    "BUILDKITE": "let the job run `buildkite-agent oidc request-token`",
+}
 
 
 class Unanswered(PlacetError):
@@ -89,12 +98,23 @@ def identity_token(trust: TrustConfig, file: Path | None, environment: str | Non
     if environment:
         return environment.strip()
     try:
-        ambient = detect_credential()
+        ambient = _ambient()
         if ambient:
             return ambient
         return str(Issuer(trust.config.signing_config.get_oidc_url()).identity_token())
     except (IdentityError, IssuerError, SigstoreError, requests.RequestException) as error:
         raise PlacetError(f"cannot get an identity token: {_cause(error)}; give --identity-token FILE") from error
+
+
+def _ambient() -> str | None:
+    """The identity that a CI system gives this job; None outside of one. Raises `PlacetError` when it gives none."""
+    try:
+        return detect_credential()
+    except Exception as error:  # what its HTTP client and its JSON parser raise comes through
+        remedy = next((text for variable, text in _REMEDIES.items() if os.environ.get(variable)), "")
+        raise PlacetError(
+            f"this CI job has no identity: {_cause(error)}; {remedy or 'give --identity-token FILE'}"
+        ) from error
 
 
 def _cause(error: BaseException) -> str:

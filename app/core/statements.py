@@ -18,11 +18,15 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 #: Link: https://github.com/in-toto/attestation/blob/main/spec/predicates/link.md
 LINK = "https://in-toto.io/attestation/link/v0.3"
+#: Test result: https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md
+TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 
 #: The one prefix under which Placet names what no standard names.
 PLACET = "https://placet.dev"
 BUILD_TYPE = f"{PLACET}/build/bundle/v1"
 BUILDER = f"{PLACET}/builder/cli"
+#: A layout for a release pipeline: docs/evidence.md.
+LAYOUT = f"{PLACET}/layout/v1"
 
 Resource = dict[str, Any]
 
@@ -45,23 +49,66 @@ def statement(subject: Sequence[Resource], predicate_type: str, predicate: Mappi
 
 
 def provenance(
-    bundle: Resource, *, sources: Sequence[Resource], manifest: Mapping[str, Any], started: str, finished: str
+    bundle: Resource,
+    *,
+    sources: Sequence[Resource],
+    manifest: Mapping[str, Any],
+    started: str,
+    finished: str,
+    inputs: Sequence[Resource] = (),
+    tools: Sequence[Resource] = (),
+    builder: str = BUILDER,
+    invocation: str | None = None,
 ) -> bytes:
-    """SLSA provenance of a bundle. `started` and `finished` are RFC 3339 times."""
+    """SLSA provenance of a bundle. `started` and `finished` are RFC 3339 times.
+
+    `inputs`: what was named to the build, by URI and digest, such as a git commit; `sources`: each file that went in;
+    `tools`: what ran during the build; `builder`, `invocation`: URIs of who built, and in which run.
+    """
+    external: dict[str, Any] = {"manifest": dict(manifest)}
+    if inputs:
+        external["source"] = [one["uri"] if "uri" in one else one["name"] for one in inputs]
+    metadata = {"startedOn": started, "finishedOn": finished}
+    if invocation:
+        metadata["invocationId"] = invocation
+    by: dict[str, Any] = {"id": builder, "version": {"placet": version("placet")}}
+    if tools:
+        by["builderDependencies"] = list(tools)
     return statement(
         [bundle],
         PROVENANCE,
         {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": {"manifest": dict(manifest)},
+                "externalParameters": external,
                 "internalParameters": {},
-                "resolvedDependencies": list(sources),
+                "resolvedDependencies": [*inputs, *sources],
             },
-            "runDetails": {
-                "builder": {"id": BUILDER, "version": {"placet": version("placet")}},
-                "metadata": {"startedOn": started, "finishedOn": finished},
-            },
+            "runDetails": {"builder": by, "metadata": metadata},
+        },
+    )
+
+
+def test_result(
+    bundle: Resource,
+    *,
+    result: str,
+    configuration: Sequence[Resource],
+    passed: Sequence[str],
+    warned: Sequence[str],
+    coverage: Mapping[str, Any],
+) -> bytes:
+    """A test result. `result` is PASSED or WARNED; `coverage` is a member of our own, which the standard lets stand."""
+    return statement(
+        [bundle],
+        TEST_RESULT,
+        {
+            "result": result,
+            "configuration": list(configuration),
+            "passedTests": list(passed),
+            "warnedTests": list(warned),
+            "failedTests": [],
+            "coverage": dict(coverage),
         },
     )
 
@@ -72,7 +119,7 @@ def link(
     command: Sequence[str],
     materials: Sequence[Resource],
     products: Sequence[Resource],
-    byproducts: Mapping[str, str] | None = None,
+    byproducts: Mapping[str, str | int] | None = None,
 ) -> bytes:
     """An in-toto link: the step `name` made `products` (the statement's subject) out of `materials`."""
     return statement(

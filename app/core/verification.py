@@ -6,19 +6,21 @@ step that failed; nothing but a returned `VerifiedRelease` means that the releas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.core import determinism, statements
-from app.core.bundle import Bundle, Manifest, digest_of, is_reserved, parse_bundle
+from app.core import conditions, preflight, statements
+from app.core.bundle import Bundle, Manifest, digest_of, parse_bundle
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement, verify_evidence
-from app.core.opa import Opa
+from app.core.layout_check import is_of, require_layout
+from app.core.opa import Module, Opa
 from app.core.reason_codes import Reason
 from app.core.trust import TrustConfig
-from app.core.verification_policy import SignerIdentity, VerificationPolicy
+from app.core.verification_policy import SignerIdentity, VerificationPolicy, signer_text
 
 #: More pieces of evidence than this are refused before any is read.
 MAX_ATTESTATIONS = 64
@@ -48,6 +50,12 @@ class VerifiedRelease:
         return self.signature.signer
 
     @property
+    def signers(self) -> tuple[SignerIdentity, ...]:
+        """Everybody who signed the bundle, each once: the signature's signer first, then those who countersigned."""
+        also = [one.signer for one in self.attestations if one.predicate_type == statements.PROVENANCE]
+        return tuple(dict.fromkeys([self.signer, *also]))
+
+    @property
     def signed_at(self) -> datetime:
         """When the timestamp authority saw the signature, UTC."""
         return self.signature.signed_at
@@ -75,7 +83,7 @@ def verify_release(
     #     what a parser can be made to do is then up to those who may sign, not to those who may send.
     digest = digest_of(bundle)
     if not signature:
-        raise Denied(Reason.EVIDENCE_MISSING, "the bundle is not signed", step="signature")
+        raise Denied(Reason.EVIDENCE_MISSING, "the bundle is not signed", step="signature", field="bundle")
     signed = verify_evidence(signature, subject=digest, policy=policy, trust=trust, step="signature")
     if signed.predicate_type != statements.PROVENANCE:
         raise Denied(
@@ -85,52 +93,91 @@ def verify_release(
             field="predicateType",
         )
 
-    # (3) Every attestation verifies in the same way; one that does not denies the release.
+    # (3) Every attestation verifies in the same way; one that does not denies the release. Links of the steps of the
+    #     policy's layout are the layout's to judge: others may do them, and they need not be about the bundle.
     if len(attestations) > MAX_ATTESTATIONS:
-        raise Denied(Reason.EVIDENCE_MALFORMED, f"more than {MAX_ATTESTATIONS} attestations", step="attestations")
-    further = tuple(
-        verify_evidence(raw, subject=digest, policy=policy, trust=trust, step=f"attestations[{number}]")
+        detail = f"more than {MAX_ATTESTATIONS} attestations"
+        raise Denied(Reason.EVIDENCE_MALFORMED, detail, step="attestations", field=f"attestations[{MAX_ATTESTATIONS}]")
+    of_steps = [is_of(policy.layout, raw, f"attestations[{number}]") for number, raw in enumerate(attestations)]
+    further = {
+        at: verify_evidence(raw, subject=digest, policy=policy, trust=trust, step=at)
         for number, raw in enumerate(attestations)
-    )
+        if not of_steps[number] and (at := f"attestations[{number}]")
+    }
 
-    # (4) What the policy requires is there.
-    present = {signed.predicate_type, *(one.predicate_type for one in further)}
-    for required in policy.required_predicates:
-        if required not in present:
-            raise Denied(Reason.EVIDENCE_INCOMPLETE, f"no {required}", step="required_predicates", field=required)
+    # (4) As many of those who may sign did sign: the signature, or an attestation that could stand in its place.
+    evidence = {"signature": signed, **further}
+    _check_signers(evidence.values(), policy)
 
-    # (5) The archive, the manifest and the data are of the accepted form.
-    parsed = parse_bundle(bundle)
+    # (5) What the policy requires is there, and says what it must.
+    conditions.check(policy.requirements, evidence, opa)
 
-    # (6) The Rego compiles, stays inside its roots, defines the entrypoint and decides by nothing else than it should.
-    check_policy(parsed, opa)
-    return VerifiedRelease(parsed, signed, further)
+    # (6) Where the policy has a layout: its steps were done by whom it names, and led to this bundle.
+    links: Sequence[VerifiedStatement] = ()
+    if policy.layout is not None:
+        done = [raw for raw, of_step in zip(attestations, of_steps, strict=True) if of_step]
+        links = require_layout(policy.layout, done, bundle=digest, trust=trust)
+
+    # (7) The archive, the manifest and the data are of the accepted form.
+    with _step("bundle"):
+        parsed = parse_bundle(bundle)
+
+    # (8) The Rego compiles, stays inside its roots, defines the entrypoint, and nothing else than it should decides.
+    with _step("rego"):
+        check_policy(parsed, opa, allowed=frozenset(policy.allowed_builtins))
+    return VerifiedRelease(parsed, signed, (*further.values(), *links))
 
 
-def check_policy(bundle: Bundle, opa: Opa, *, strict: bool = False) -> None:
-    """Check the Rego of a bundle with OPA itself; `strict` adds OPA's strict mode, for authors."""
-    opa.check(bundle.modules, strict=strict)
-    roots = bundle.manifest.roots
-    modules = opa.inspect(bundle.modules)
-    for module in modules:
-        inside = any(module.package == root or module.package.startswith(root + "/") for root in roots)
-        if is_reserved(module.package) or not inside:
-            raise Denied(
-                Reason.REGO_OUTSIDE_ROOTS,
-                f"{module.file} is package {module.package.replace('/', '.')}, outside the roots {', '.join(roots)}",
-                step="rego",
-                field=module.file,
-            )
-    entrypoint = bundle.manifest.entrypoint
-    rules = {rule for module in modules for rule in module.rules}
-    if not any(rule == entrypoint or rule.startswith(entrypoint + "/") for rule in rules):
+def _check_signers(evidence: Iterable[VerifiedStatement], policy: VerificationPolicy) -> None:
+    """Count the listed identities that signed provenance; neither a pattern nor a person counts twice."""
+    by = [one for one in evidence if one.predicate_type == statements.PROVENANCE]
+    entries = {signer_text(one.listed or one.signer) for one in by}
+    names = {one.signer.identity for one in by}
+    if (count := min(len(entries), len(names))) < policy.minimum_signers:
         raise Denied(
-            Reason.MANIFEST_ENTRYPOINT,
-            f"no rule defines {entrypoint}",
-            step="rego",
-            field="metadata.placet.entrypoint",
+            Reason.EVIDENCE_SIGNERS,
+            f"signed by {count} of the listed identities ({', '.join(sorted(names))}), not by {policy.minimum_signers}",
+            step="signers",
+            field="minimum_signers",
         )
-    determinism.check(modules, bundle.modules, opa)
+
+
+@contextmanager
+def _step(name: str) -> Iterator[None]:
+    """Say of a denial in which step it was made, and of what, where it does not say so itself."""
+    try:
+        yield
+    except Denied as denied:
+        denied.step, denied.field = denied.step or name, denied.field or "bundle"
+        raise
+
+
+def check_policy(
+    bundle: Bundle,
+    opa: Opa,
+    *,
+    strict: bool = False,
+    allowed: frozenset[str] = frozenset(),
+    modules: Sequence[Module] | None = None,
+) -> None:
+    """Check the Rego of a bundle with OPA itself; `strict` adds OPA's strict mode, for authors.
+
+    `allowed` are builtins that the system allows by name although a decision could then depend on more than it should.
+    `modules` is what `opa.inspect` gave for these very modules, where somebody asked it already.
+    """
+    # (8.1) It compiles, with the builtins that a policy may call.
+    opa.check(bundle.modules, strict=strict, allowed=allowed)
+    # (8.2) Packages inside the roots; (8.3) an entrypoint that is there; (8.4) nothing but deterministic calls.
+    manifest = bundle.manifest
+    for fault in preflight.policy_faults(
+        opa.inspect(bundle.modules) if modules is None else modules,
+        bundle.modules,
+        opa,
+        roots_=manifest.roots,
+        entrypoint=manifest.entrypoint,
+        allowed=allowed,
+    ):
+        raise fault.denied("rego")
 
 
 def split_attestations(raw: bytes) -> list[bytes]:

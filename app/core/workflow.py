@@ -6,17 +6,14 @@ then holds for the whole: rules look back at earlier steps alone.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.core import layout_rules
 from app.core.errors import Denied
 from app.core.governance import LayoutStep, Workflow
 from app.core.reason_codes import Reason
 from app.core.warrant_scope import covers
-
-#: in-toto keeps what it says about a rule that does not hold in one place for the whole process.
-_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -73,24 +70,10 @@ def require_done(workflow: Workflow, done: Sequence[Done]) -> None:
 
 
 def _require_rules(step: LayoutStep, noted: Sequence[Done]) -> None:
-    from in_toto import verifylib
-    from in_toto.exceptions import RuleVerificationError
-    from in_toto.models.link import Link
-
-    links = {
-        one.name: Link(name=one.name, materials=_artifacts(one.materials), products=_artifacts(one.products))
-        for one in noted
-    }
+    so_far = [(one.name, one.materials, one.products) for one in noted]
     for kind, rules in (("materials", step.expected_materials), ("products", step.expected_products)):
-        with _one_at_a_time:
-            try:
-                verifylib.verify_item_rules(step.name, kind, [list(rule) for rule in rules], links)
-            except RuleVerificationError as error:
-                raise _violated(f"{kind}: {str(error).partition(chr(10))[0][:500]}", step.name) from error
-
-
-def _artifacts(digests: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    return {name: {"sha256": digest.removeprefix("sha256:")} for name, digest in digests.items()}
+        if said := layout_rules.broken(step.name, kind, rules, so_far):
+            raise _violated(f"{kind}: {said}", step.name)
 
 
 def _violated(detail: str, step: str | None = None) -> Denied:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -39,6 +40,20 @@ def link(of: bytes) -> bytes:
     return statements.link("build", command=["make"], materials=[], products=[statements.resource("x", digest_of(of))])
 
 
+class Session:
+    """Signs as one identity for as long as the tests run: a certificate lasts ten minutes, a file of tests longer."""
+
+    def __init__(self, sigstore: LocalSigstore, trust: TrustConfig, identity: str = DEVELOPER) -> None:
+        self._sigstore, self._trust, self._identity = sigstore, trust, identity
+        self._current: SigningSession | None = None
+
+    def sign(self, statement: bytes) -> bytes:
+        current = self._current
+        if current is None or current.valid_until - datetime.now(UTC) < timedelta(minutes=2):
+            current = self._current = SigningSession(self._trust, self._sigstore.token(self._identity))
+        return current.sign(statement)
+
+
 @dataclass(frozen=True)
 class Release:
     """Two releases by one signer: `bundle` with its evidence, and `other` with its own."""
@@ -47,7 +62,7 @@ class Release:
     trust: TrustConfig
     opa: Opa
     policy: VerificationPolicy
-    session: SigningSession
+    session: Session
     bundle: bytes
     signature: bytes
     attestation: bytes
@@ -82,7 +97,7 @@ class Release:
 def signed_release(sigstore: LocalSigstore, opa_binary: Any) -> Release:
     """Signed once for each Sigstore. The log has entries before, so that proofs have hashes."""
     trust = TrustConfig.from_file(sigstore.trust_config)
-    session = SigningSession(trust, sigstore.token(DEVELOPER))
+    session = Session(sigstore, trust)
     mine, other = bundle(), bundle("default allow := true")
     other_signature = session.sign(provenance(other))
     signature, attestation = session.sign(provenance(mine)), session.sign(link(mine))

@@ -79,9 +79,9 @@ def test_missing_files(placet, opa_binary, sigstore, tmp_path):
     ("damage", "reason", "detail"),
     [
         (lambda d: shutil.rmtree(d / "payments"), "archive.empty", "no Rego module"),
-        (lambda d: (d / ".manifest").unlink(), "manifest.missing", ".manifest"),
+        (lambda d: (d / ".manifest").unlink(), "manifest.entrypoint", "--entrypoint"),
         (lambda d: (d / ".manifest").write_text('{"roots":["a"],"roots":["b"]}'), "manifest.malformed", "twice"),
-        (lambda d: (d / ".manifest").write_text('{"roots":[]}'), "manifest.roots", "roots"),
+        (lambda d: (d / ".manifest").write_text('{"roots":[""]}'), "manifest.roots", "leave roots out"),
         (lambda d: (d / ".manifest").write_text('{"roots":["a","a/b"]}'), "manifest.roots", "overlap"),
         (lambda d: (d / ".manifest").write_text('{"roots":["placet"]}'), "manifest.roots_reserved", "placet"),
         (

@@ -52,6 +52,7 @@ def test_a_jump_denies_loses_nothing_and_opens_a_break(stack, tmp_path, name, of
     stack.variables = {}
     with Load(sidecar.port, sidecar.ca, stack.request(), callers=1) as load:
         eventually("allows", lambda: load.outcomes()["allow"] > 5)
+        eventually("signs", lambda: stack.batches(name))  # behind the time of its token's issue it gets no certificate
         clock.set(offset)
         eventually("is in doubt", lambda: reports(sidecar, reason))
         eventually("denies", lambda: not load.answers[-1].decision.allow)

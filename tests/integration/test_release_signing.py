@@ -79,6 +79,56 @@ def test_a_token_is_read_from_a_file_or_the_environment(trust, tmp_path):
         identity_token(trust, tmp_path / "none", None)
 
 
+@pytest.fixture
+def nowhere(monkeypatch):
+    """Not in a CI job, wherever the tests run."""
+    for name in ("GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "CIRCLECI", "GOOGLE_SERVICE_ACCOUNT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL", "SIGSTORE_ID_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"GITHUB_ACTIONS": "true"}, "id-token: write"),
+        (
+            {
+                "GITHUB_ACTIONS": "true",
+                "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "x",
+                "ACTIONS_ID_TOKEN_REQUEST_URL": "http://127.0.0.1:1/",
+            },
+            "id-token: write",
+        ),
+        ({"GITLAB_CI": "true"}, "SIGSTORE_ID_TOKEN"),
+        ({"BUILDKITE": "true", "PATH": ""}, "buildkite-agent"),
+        ({"CIRCLECI": "true", "PATH": ""}, "--identity-token FILE"),
+    ],
+)
+def test_a_ci_job_without_an_identity_is_told_what_it_needs(trust, monkeypatch, nowhere, variables, said):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    told = failure(PlacetError, lambda: identity_token(trust, None, None))
+    assert told.startswith("this CI job has no identity: ")
+    assert said in told
+
+
+def test_the_identity_of_a_buildkite_job(trust, sigstore, monkeypatch, nowhere, tmp_path):
+    token = sigstore.token(DEVELOPER)
+    agent = tmp_path / "buildkite-agent"
+    agent.write_text(f'#!/bin/sh\ntest "$*" = "oidc request-token --audience sigstore" && echo {token}\n')
+    agent.chmod(0o755)
+    monkeypatch.setenv("BUILDKITE", "true")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert identity_token(trust, None, None) == token
+
+
+def test_the_identity_of_a_gitlab_job(trust, sigstore, monkeypatch, nowhere):
+    monkeypatch.setenv("GITLAB_CI", "true")
+    monkeypatch.setenv("SIGSTORE_ID_TOKEN", token := sigstore.token(DEVELOPER))
+    assert identity_token(trust, None, None) == token
+
+
 def stop(stack, service):
     server = stack._servers[service]
     os.kill(server.pid, signal.SIGKILL)

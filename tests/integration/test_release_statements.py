@@ -100,7 +100,7 @@ def test_what_the_policy_requires(release):
     required = [statements.LINK, statements.PROVENANCE]
     release.verify(policy=release.allow(required_predicates=required))
     denied = release.denial(policy=release.allow(required_predicates=required), attestations=[])
-    assert (denied.reason, denied.field) == (Reason.EVIDENCE_INCOMPLETE, statements.LINK)
+    assert (denied.reason, denied.field) == (Reason.EVIDENCE_INCOMPLETE, "required_predicates[0]")
     other = release.allow(required_predicates=["https://in-toto.io/attestation/test-result/v0.1"])
     assert release.denial(policy=other).reason == Reason.EVIDENCE_INCOMPLETE
     for near in (statements.LINK.upper(), statements.LINK + "/", statements.LINK[:-2]):
@@ -198,7 +198,6 @@ def test_what_an_allowed_signer_signed(release, signatures, name):
         "dev@example?org",
         "*",
         "d\u0435v@example.org",
-        "dev@example.org\0",
         "https://example.org/dev@example.org",
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -10,39 +11,44 @@ from sqlmodel import Session
 
 from app.control import judgement, modes, systems
 from app.control.api.access import PlaneOf, by
-from app.control.api.forms import Body, Name, Text
+from app.control.api.forms import Body, Name
 from app.control.api.modes import brief
 from app.control.store import System
 from app.control.tokens import Access, Scope
-from app.core.verification_policy import SignerIdentity, VerificationPolicy
+from app.core.verification_policy import ListedSigner, SignerIdentity, VerificationPolicy
 
 router = APIRouter(prefix="/api/v1/systems", tags=["systems"])
 
 
-class Signer(Body):
-    """Who may sign: a certificate identity, compared exactly, and the OIDC issuer that vouches for it."""
-
-    identity: Text
-    issuer: Text
+_Signers = Annotated[Sequence[ListedSigner], Field(max_length=64)]
+_Declarers = Annotated[Sequence[SignerIdentity], Field(max_length=64)]
 
 
-class NewSystem(Body):
-    """A system to create."""
+class Policy(VerificationPolicy):
+    """A verification policy, as the file of a sidecar holds one (docs/verification.md)."""
+
+    identities: Annotated[Sequence[ListedSigner], Field(min_length=1, max_length=64)]
+    shadow: _Declarers = ()
+    break_glass: _Declarers = ()
+
+    def rules(self) -> VerificationPolicy:
+        """The policy alone, without what else was asked."""
+        return VerificationPolicy(**{name: getattr(self, name) for name in VerificationPolicy.model_fields})
+
+
+class NewSystem(Policy):
+    """A system to create, with the members of its verification policy."""
 
     name: Name
-    identities: Annotated[list[Signer], Field(min_length=1, max_length=64)]
-    required_predicates: Annotated[list[Text], Field(default_factory=list, max_length=32)]
     horizon_seconds: Annotated[int, Field(ge=1, le=30 * 86400)] = systems.DEFAULT_HORIZON
-    shadow: Annotated[list[Signer], Field(default_factory=list, max_length=64)]
-    break_glass: Annotated[list[Signer], Field(default_factory=list, max_length=64)]
 
 
 class Signers(Body):
     """Who may sign for a system, and who may declare its modes."""
 
-    identities: Annotated[list[Signer], Field(default_factory=list, max_length=64)]
-    shadow: Annotated[list[Signer], Field(default_factory=list, max_length=64)]
-    break_glass: Annotated[list[Signer], Field(default_factory=list, max_length=64)]
+    identities: _Signers = ()
+    shadow: _Declarers = ()
+    break_glass: _Declarers = ()
 
 
 #: Open breaks of a kind that stop a sidecar: one, none whatever comes, or so many.
@@ -65,16 +71,14 @@ def show_limits(limits: dict[str, int]) -> dict[str, str | int]:
     return {kind: words.get(limit, limit) for kind, limit in found.items()}
 
 
-def _signers(listed: list[Signer]) -> list[SignerIdentity]:
-    return [SignerIdentity(identity=one.identity, issuer=one.issuer) for one in listed]
-
-
 def show(session: Session, system: System) -> dict[str, Any]:
     """A system as the API shows it, with the modes that are in force or to come."""
     return {
         "name": system.name,
         "identities": system.identities,
         "required_predicates": system.required_predicates,
+        "minimum_signers": 1,
+        **system.release_rules,
         "shadow": system.shadow,
         "break_glass": system.break_glass,
         "horizon_seconds": system.horizon_seconds,
@@ -96,14 +100,8 @@ def list_systems(
 @router.post("", status_code=201)
 def create_system(plane: PlaneOf, body: NewSystem, _: Annotated[Access, by(Scope.SYSTEM_WRITE)]) -> dict[str, Any]:
     """Create a system. Its governance is published when this answers."""
-    rules = VerificationPolicy(
-        identities=_signers(body.identities),
-        required_predicates=body.required_predicates,
-        shadow=_signers(body.shadow),
-        break_glass=_signers(body.break_glass),
-    )
     with plane.publishing() as session:
-        return show(session, systems.create(session, body.name, rules, body.horizon_seconds))
+        return show(session, systems.create(session, body.name, body.rules(), body.horizon_seconds))
 
 
 @router.put("/{system}/signers")
@@ -115,8 +113,17 @@ def set_signers(
     Releases and modes that were taken stay; sidecars go by their own verification policies.
     """
     with plane.store.write() as session:
-        given = {name: _signers(getattr(body, name)) for name in body.model_fields_set}
+        given = {name: getattr(body, name) for name in body.model_fields_set}
         return show(session, systems.set_signers(session, system, given))
+
+
+@router.put("/{system}/policy")
+def set_policy(
+    plane: PlaneOf, system: Name, body: Policy, _: Annotated[Access, by(Scope.SYSTEM_WRITE)]
+) -> dict[str, Any]:
+    """Replace the whole verification policy. Releases that were taken stay; sidecars go by their own policies."""
+    with plane.store.write() as session:
+        return show(session, systems.set_policy(session, system, body.rules()))
 
 
 @router.put("/{system}/lineage-limits")

@@ -18,9 +18,12 @@ class System(Table, table=True):
     __tablename__ = "system"
 
     name: str = Field(primary_key=True, max_length=63)
-    #: [{"identity": …, "issuer": …}]
+    #: [{"identity": …, "issuer": …}, {"pattern": …, "issuer": …}]
     identities: list[dict[str, str]] = Field(sa_type=JSON)
-    required_predicates: list[str] = Field(default_factory=list, sa_type=JSON)
+    #: ["TYPE", {"type": …, "condition": …}]
+    required_predicates: list[str | dict[str, str]] = Field(default_factory=list, sa_type=JSON)
+    #: The other members of the verification policy, as far as they are not as they are by default.
+    release_rules: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     horizon_seconds: int
     #: Who may declare the two modes, in the same form.
     shadow: list[dict[str, str]] = Field(default_factory=list, sa_type=JSON)

@@ -50,9 +50,11 @@ def verify_plain(bundle, signature, attestations, policy):
 
     signature = verified(signature, "signature")
     further = tuple(verified(raw, f"attestations[{number}]") for number, raw in enumerate(attestations))
-    for required in policy.required_predicates:
-        if required not in {one.predicate_type for one in further}:
-            raise Denied(Reason.EVIDENCE_INCOMPLETE, f"no {required}", step="required_predicates", field=required)
+    for required in policy.requirements:
+        if required.type not in {one.predicate_type for one in further}:
+            raise Denied(
+                Reason.EVIDENCE_INCOMPLETE, f"no {required.type}", step="required_predicates", field=required.type
+            )
     manifest = Manifest(roots=("app",), entrypoint="app/authz/decision", revision="r1")
     return VerifiedRelease(Bundle(digest, manifest, {}, {}), signature, further)
 

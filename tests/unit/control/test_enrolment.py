@@ -179,8 +179,8 @@ def test_whoever_invites_must_have_what_the_sidecar_gets(api, anonymous):
 
 
 def test_asking_too_often_is_slowed_down(anonymous):
-    codes = [join(anonymous, "x").status_code for _ in range(80)]
-    assert (codes[0], codes[-1]) == (403, 429)
+    assert join(anonymous, "x").status_code == 403
+    assert 429 in (join(anonymous, "x").status_code for _ in range(1000))
 
 
 def test_a_large_body_is_refused_unread(anonymous):

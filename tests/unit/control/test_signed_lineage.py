@@ -266,13 +266,13 @@ def test_links_that_rest_on_other_decisions_than_the_proof_holds_are_refused(tol
         ([Ref("decision/d8", digest("another leaf"))], told.release, "proof.missing"),
         ([decision_ref("d8", Proof.read(whole).leaf)], digest("another policy"), "proof.policy"),
     ):
-        made = Journal("four", instance="i4", policy=policy).peek_start("execution-of-four", decisions=named)
+        made = Journal("four", instance="i4", policy=policy).peek_start(EXECUTION, decisions=named)
         raw = ExecutionProof((session.sign(made.statement()),), (Proof.read(whole),)).write()
         with pytest.raises(Denied) as denied:
             told.prove(raw, "four")
         assert str(denied.value.reason) == reason, denied.value
     elsewhere = Journal("four", instance="i5").peek_start(
-        "execution-of-four", decisions=[decision_ref("d8", Proof.read(whole).leaf)]
+        EXECUTION, decisions=[decision_ref("d8", Proof.read(whole).leaf)]
     )
     raw = ExecutionProof((session.sign(elsewhere.statement()),), (Proof.read(whole),)).write()
     with pytest.raises(Denied, match=r"is of spiffe://.*, instance i4"):

@@ -4,9 +4,10 @@ import time
 import pytest
 
 from app.core import archive
-from app.core.bundle import MAX_ROOTS, digest_of, is_reserved, parse_bundle
+from app.core.bundle import digest_of, parse_bundle
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
+from app.core.roots import MAX_ROOTS, is_reserved
 
 from .tars import POLICY, bundle, manifest
 

@@ -72,14 +72,14 @@ def test_every_module_is_checked_whatever_its_name(opa, name):
 
 @pytest.mark.parametrize("name", sorted(FORBIDDEN_BUILTINS))
 def test_a_forbidden_builtin(opa, name):
-    builtins = {one["name"]: one for one in json.loads(opa._run(["capabilities", "--current"]).stdout)["builtins"]}
+    builtins = {one["name"]: one for one in json.loads(opa.run(["capabilities", "--current"]).stdout)["builtins"]}
     operands = ", ".join(["x"] * len(builtins[name]["decl"].get("args", [])))  # the name is known: not misspelt
     source = f"package p\na := y if {{ x := input; y := {name}({operands}) }}\n"
     assert f"undefined function {name}" in refusal(opa, source.encode())
 
 
 def test_nothing_that_depends_on_chance_or_network_is_left(opa):
-    every = json.loads(opa._run(["capabilities", "--current"]).stdout)["builtins"]
+    every = json.loads(opa.run(["capabilities", "--current"]).stdout)["builtins"]
     left = {one["name"] for one in every if one.get("nondeterministic")} - FORBIDDEN_BUILTINS
     assert left == {"time.now_ns", "io.jwt.decode_verify"}
 

@@ -27,6 +27,22 @@ def test_provenance_is_slsa_about_the_bundle():
     Statement(raw)  # what sigstore-python signs
 
 
+def test_provenance_names_inputs_tools_and_the_run():
+    git = {"uri": "git+https://git.example.org/policy@c", "digest": {"gitCommit": "c"}}
+    opa = statements.resource("opa", digest_of(b"opa"))
+    raw = statements.provenance(
+        BUNDLE, sources=[BUNDLE], manifest={}, started="s", finished="f", inputs=[git], tools=[opa],
+        builder="https://ci.example.org/runners/1", invocation="https://ci.example.org/jobs/2",
+    )  # fmt: skip
+    predicate = json.loads(raw)["predicate"]
+    assert predicate["buildDefinition"]["resolvedDependencies"] == [git, BUNDLE]
+    assert predicate["buildDefinition"]["externalParameters"]["source"] == [git["uri"]]
+    builder = predicate["runDetails"]["builder"]
+    assert (builder["id"], builder["builderDependencies"]) == ("https://ci.example.org/runners/1", [opa])
+    assert predicate["runDetails"]["metadata"]["invocationId"] == "https://ci.example.org/jobs/2"
+    Statement(raw)
+
+
 def test_a_link_names_step_materials_and_products():
     raw = statements.link("build", command=["a", "b"], materials=[], products=[BUNDLE], byproducts={"k": "v"})
     document = json.loads(raw)

@@ -1,0 +1,205 @@
+"""What is in a bundle, and what two bundles differ in, told by rules and values rather than by files."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.core import bundle_source, preflight, strict_json
+from app.core.builtin_forms import dotted
+from app.core.bundle import MANIFEST, digest_of
+from app.core.errors import Denied
+from app.core.evidence import claimed_signer
+from app.core.evidence_form import checked_form
+from app.core.opa import Module, Opa
+from app.core.reason_codes import Reason
+
+#: Characters of a value that a difference shows.
+_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A bundle taken apart. Nothing of it is verified."""
+
+    digest: str
+    size: int
+    #: The manifest as it stands; None when there is none that can be read.
+    manifest: dict[str, Any] | None
+    modules: tuple[Module, ...]
+    #: Every value by its path, such as `app.users[0]`, as JSON.
+    values: Mapping[str, str]
+    data_files: Mapping[str, int]
+    #: What each piece of evidence claims: predicate type, identity, issuer.
+    evidence: tuple[dict[str, str], ...]
+    #: Why the verifier would refuse it, if it would.
+    faults: tuple[dict[str, str | None], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The contents as `placet bundle inspect` prints them."""
+        return {
+            "digest": self.digest,
+            "bytes": self.size,
+            "manifest": self.manifest,
+            "modules": [
+                {"file": one.file, "package": one.package.replace("/", "."), "rules": _names(one)}
+                for one in self.modules
+            ],
+            "data": [{"file": path, "bytes": size} for path, size in sorted(self.data_files.items())],
+            "builtins": sorted(_builtins(self.modules)),
+            "evidence": [{**one, "verified": False} for one in self.evidence],
+            "faults": list(self.faults),
+        }
+
+
+def read(raw: bytes, signature: bytes, attestations: Sequence[bytes], opa: Opa) -> Contents:
+    """Take a bundle apart, whoever built it. Raises `Denied` when it is no archive or its Rego does not parse."""
+    files = bundle_source.unpack(raw)
+    modules = opa.inspect({path: content for path, content in files.items() if path.endswith(".rego")})
+    manifest = None
+    values: dict[str, str] = {}
+    data_files: dict[str, int] = {}
+    for path, content in files.items():
+        name = path.rsplit("/", 1)[-1]
+        if name not in (MANIFEST, "data.json"):
+            continue
+        try:
+            document: Any = strict_json.load_object(content)
+        except strict_json.StrictJSONError:
+            continue  # the faults name it
+        if name == MANIFEST:
+            manifest = document
+        else:
+            data_files[path] = len(content)
+            values.update(_leaves(document, path.rsplit("/", 1)[0].replace("/", ".") if "/" in path else ""))
+    evidence = tuple(_claims(one) for one in [signature, *attestations] if one)
+    faults = tuple(one.as_dict() for one in preflight.check(files, opa, strict=False))
+    return Contents(digest_of(raw), len(raw), manifest, tuple(modules), values, data_files, evidence, faults)
+
+
+def difference(old: Contents, new: Contents) -> dict[str, Any]:
+    """What became of the rules, the data, the manifest and the evidence of `old` in `new`. Raises `Denied`."""
+    try:
+        was, becomes = _rules(old.modules), _rules(new.modules)
+    except RecursionError as error:
+        raise Denied(Reason.REGO_COMPILE, "a module is nested too deeply to be compared") from error
+    manifests = [dict(_leaves(one.manifest or {}, "")) for one in (old, new)]
+    members = sorted(set(manifests[0]) | set(manifests[1]))
+    signers = [sorted({f"{one['identity']} ({one['issuer']})" for one in side.evidence}) for side in (old, new)]
+    kinds = [sorted(one["predicate"] for one in side.evidence) for side in (old, new)]
+    return {
+        "from": old.digest,
+        "to": new.digest,
+        "same": old.digest == new.digest,
+        "rules": {
+            "added": sorted(becomes.keys() - was.keys()),
+            "removed": sorted(was.keys() - becomes.keys()),
+            "changed": sorted(rule for rule in was.keys() & becomes.keys() if was[rule] != becomes[rule]),
+        },
+        "data": {
+            "added": sorted(new.values.keys() - old.values.keys()),
+            "removed": sorted(old.values.keys() - new.values.keys()),
+            "changed": [
+                {"path": path, "from": _cut(old.values[path]), "to": _cut(new.values[path])}
+                for path in sorted(old.values.keys() & new.values.keys())
+                if old.values[path] != new.values[path]
+            ],
+        },
+        "manifest": [
+            {"member": member, "from": manifests[0].get(member), "to": manifests[1].get(member)}
+            for member in members
+            if manifests[0].get(member) != manifests[1].get(member)
+        ],
+        "signers": _sides(*signers),
+        "evidence": _sides(*kinds),
+    }
+
+
+def _sides(old: Sequence[str], new: Sequence[str]) -> dict[str, list[str]]:
+    """What only one of two lists holds, as often as it does."""
+    gone, come = list(old), []
+    for one in new:
+        if one in gone:
+            gone.remove(one)
+        else:
+            come.append(one)
+    return {"added": come, "removed": gone}
+
+
+def _rules(modules: Sequence[Module]) -> dict[str, list[str]]:
+    """The definitions of each rule by its path. A definition holds what its imports mean, and no lines or comments."""
+    found: dict[str, list[str]] = {}
+    for module in modules:
+        imports = {}
+        for one in module.syntax.get("imports", []):
+            path = dotted(one["path"])
+            if path:
+                imports[str(one.get("alias") or path.rsplit(".", 1)[-1])] = path
+        for name, rule in zip(_names(module), module.syntax.get("rules", []), strict=True):
+            meant = {variable: imports[variable] for variable in sorted(_variables(rule)) if variable in imports}
+            found.setdefault(name, []).append(_text({"rule": _bare(rule), "imports": meant}))
+    return {name: sorted(definitions) for name, definitions in found.items()}
+
+
+def _text(value: Any) -> str:
+    """A value as the one text that equal values share."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _bare(node: Any) -> Any:
+    """A syntax tree without places and comments."""
+    if isinstance(node, list):
+        return [_bare(one) for one in node]
+    if isinstance(node, Mapping):
+        return {name: _bare(below) for name, below in node.items() if name not in ("location", "annotations")}
+    return node
+
+
+def _variables(node: Any) -> Iterator[str]:
+    if isinstance(node, list):
+        for one in node:
+            yield from _variables(one)
+    elif isinstance(node, Mapping):
+        if node.get("type") == "var":
+            yield str(node["value"])
+        for below in node.values():
+            yield from _variables(below)
+
+
+def _names(module: Module) -> list[str]:
+    return [rule.replace("/", ".") for rule in module.rules]
+
+
+def _builtins(modules: Sequence[Module]) -> set[str]:
+    """What the modules call by a name that no rule of theirs has."""
+    defined = {rule.rsplit("/", 1)[-1] for module in modules for rule in module.rules}
+    return {name for module in modules for name in preflight.called(module.syntax)} - defined
+
+
+def _leaves(value: Any, at: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for name, below in value.items():
+            yield from _leaves(below, f"{at}.{name}" if at else name)
+    elif isinstance(value, list) and value:
+        for number, below in enumerate(value):
+            yield from _leaves(below, f"{at}[{number}]")
+    else:
+        yield at, _text(value)
+
+
+def _claims(raw: bytes) -> dict[str, str]:
+    try:
+        document = checked_form(raw, "evidence")
+        signer = claimed_signer(raw, "evidence")
+        statement = strict_json.load_object(base64.b64decode(document["dsseEnvelope"]["payload"]))
+        predicate = str(statement.get("predicateType", "unknown"))
+    except (Denied, strict_json.StrictJSONError) as error:
+        return {"predicate": "unreadable", "identity": "unknown", "issuer": "unknown", "fault": str(error)[:_SHOWN]}
+    return {"predicate": predicate, "identity": signer.identity, "issuer": signer.issuer}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

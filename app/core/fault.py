@@ -1,0 +1,29 @@
+"""One thing that is wrong with a bundle: what, where, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.core.errors import Denied
+from app.core.reason_codes import Reason
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The verifier stops at the first; an author is told all of them."""
+
+    reason: Reason
+    #: One line that names what is wrong.
+    message: str
+    #: One line that says what to do.
+    remedy: str
+    #: The file, or the manifest's member.
+    field: str | None = None
+
+    def denied(self, step: str | None = None) -> Denied:
+        """The fault as the verifier's denial."""
+        return Denied(self.reason, f"{self.message}; {self.remedy}", step=step, field=self.field)
+
+    def as_dict(self) -> dict[str, str | None]:
+        """The fault as JSON shows it."""
+        return {"reason": str(self.reason), "message": self.message, "remedy": self.remedy, "field": self.field}

@@ -1,0 +1,268 @@
+"""Everything that is wrong with a policy, at once: each with file, line and column, and with what to do about it.
+
+The verifier stops at the first fault, since a release with one does not run. An author wants to hear of all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from app.core import bundle_source, determinism, preflight
+from app.core.bundle import MANIFEST
+from app.core.bundle_manifest import Choices, completed
+from app.core.complaint import printable
+from app.core.errors import Denied, PlacetError
+from app.core.fault import Fault
+from app.core.opa import FORBIDDEN_BUILTINS, Opa
+from app.core.policy_project import SETTINGS, Project
+from app.core.policy_remedy import remedy
+from app.core.reason_codes import Reason
+
+#: What is told with its column, or from the syntax tree with its line, by checks of this module.
+_TOLD = frozenset({Reason.REGO_COMPILE, Reason.REGO_NONDETERMINISTIC})
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One fault. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    #: `syntax`, `compile`, `format`, `determinism`, `bundle` or `lint`.
+    kind: str
+    message: str
+    remedy: str
+    #: Whether the policy is refused for it; a lint's warning is only shown.
+    fatal: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as JSON shows it."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{printable(self.file)}:{self.line}:{self.column}: {self.message}"
+
+
+def check(project: Project, opa: Opa) -> list[Finding]:
+    """All faults that OPA and the verifier know of, ordered by place."""
+    with tempfile.TemporaryDirectory(prefix="placet-check-") as scratch:
+        found = _compiled(project, opa, Path(scratch))
+        found |= set(_formatted(project, opa, Path(scratch), found))
+    found |= set(_deterministic(project, opa, {one.file for one in found if one.kind == "syntax"}))
+    found |= set(_bundled(project, opa))
+    return sorted(found)
+
+
+def _compiled(project: Project, opa: Opa, scratch: Path) -> set[Finding]:
+    """What OPA's strict compiler says: of the policy with what a policy may call, then of its tests with everything."""
+    capabilities = scratch / "capabilities.json"
+    capabilities.write_bytes(opa.capabilities)
+    schemas = project.schema_options(scratch / "schemas")
+    allowed = ["--capabilities", str(capabilities), *schemas]
+    found = _opa_check(project, opa, {**project.modules, **project.data}, scratch / "policy", allowed)
+    if project.tests:
+        found += _opa_check(project, opa, project.files, scratch / "all", schemas)
+    return set(found)  # a fault of the policy is found again with its tests
+
+
+def _opa_check(
+    project: Project, opa: Opa, files: Mapping[str, bytes], directory: Path, options: list[str]
+) -> list[Finding]:
+    """What `opa check` says of some files; when one does not parse, of the others as well."""
+    found = list(_said(project, opa, files, directory, options))
+    broken = {one.file for one in found if one.kind == "syntax"}
+    rest = {path: content for path, content in files.items() if project.location(path) not in broken}
+    if broken and len(rest) < len(files):
+        again = _said(project, opa, rest, directory.with_name(f"{directory.name}-rest"), options)
+        # What is missing now may stand in a file that does not parse.
+        found += [one for one in again if not _dangling(one.message)]
+    return found
+
+
+def _dangling(message: str) -> bool:
+    """Whether a message is about a name that may be defined in a file that is left out."""
+    called = re.search(r"undefined function (\S+)", message)
+    return bool(called and called[1] not in FORBIDDEN_BUILTINS) or "undefined ref: data" in message
+
+
+def _said(
+    project: Project, opa: Opa, files: Mapping[str, bytes], directory: Path, options: list[str]
+) -> Iterator[Finding]:
+    for path, content in files.items():
+        _write(directory / path, content)
+    answer = opa.run(
+        ["check", "--strict", "--max-errors", "0", "--format", "json", *options, str(directory)], accept_failure=True
+    )
+    if answer.returncode == 0 or not files:
+        return
+    for error in _errors(answer.stderr, answer.stdout):
+        location = error.get("location") or {}
+        file = str(location.get("file") or "").removeprefix(f"{directory}/")
+        message = printable(str(error.get("message", "unknown error")).replace(f"{directory}/", ""))
+        code = str(error.get("code", ""))
+        yield Finding(
+            project.location(file) if file else str(project.directory),
+            max(1, int(location.get("row") or 1)),
+            max(1, int(location.get("col") or 1)),
+            "syntax" if code == "rego_parse_error" else "compile",
+            message,
+            remedy(code, message),
+        )
+
+
+def _errors(*streams: bytes) -> list[dict[str, Any]]:
+    for stream in streams:
+        try:
+            errors = json.loads(stream)["errors"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if errors:
+            return list(errors)
+    text = b"\n".join(streams).decode(errors="replace").strip()
+    return [{"message": text[:1000] or "opa check failed and said nothing"}]
+
+
+def _formatted(project: Project, opa: Opa, scratch: Path, found: set[Finding]) -> Iterator[Finding]:
+    every = {**project.modules, **project.tests}
+    broken = {one.file for one in found if one.kind == "syntax"}
+    sources = {path: content for path, content in every.items() if project.location(path) not in broken}
+    try:
+        written = formatted(sources, opa, scratch / "formatted")
+    except PlacetError:
+        # It refuses some faults of the compiler's, too, and stops there.
+        broken = {one.file for one in found}
+        sources = {path: content for path, content in every.items() if project.location(path) not in broken}
+        written = formatted(sources, opa, scratch / "formatted-rest")
+    for path, wanted in written.items():
+        if wanted != sources[path]:
+            was, should = sources[path].split(b"\n"), wanted.split(b"\n")
+            same = next((n for n, (a, b) in enumerate(zip(was, should, strict=False)) if a != b), len(should))
+            yield Finding(
+                project.location(path),
+                min(same, len(was)) + 1,
+                1,
+                "format",
+                "not formatted as `opa fmt` does",
+                "run: placet policy fmt",
+            )
+
+
+def formatted(sources: Mapping[str, bytes], opa: Opa, scratch: Path) -> dict[str, bytes]:
+    """The sources as `opa fmt` writes them. Raises `PlacetError` when one does not parse."""
+    if not sources:
+        return {}
+    for path, content in sources.items():
+        _write(scratch / path, content)
+    answer = opa.run(["fmt", "--write", str(scratch)], accept_failure=True)
+    if answer.returncode != 0:
+        said = answer.stderr.decode(errors="replace").replace(f"{scratch}/", "")
+        first = re.search(r"\S+\.rego:\d+: [^\n]*", said)
+        what = printable(first[0] if first else said)[:400]
+        raise PlacetError(f"opa fmt could not read {what}; `placet policy check` shows everything")
+    return {path: (scratch / path).read_bytes() for path in sources}
+
+
+def _deterministic(project: Project, opa: Opa, broken: set[str]) -> Iterator[Finding]:
+    sources = {path: content for path, content in project.modules.items() if project.location(path) not in broken}
+    if not sources:
+        return
+    try:
+        modules = opa.inspect(sources)
+    except Denied:
+        return  # the compiler has named what does not parse
+    for module in modules:
+        if next(determinism.findings(module.syntax), None) is None:
+            continue
+        # Lines are only to be had from a parser that takes a process for each file.
+        for one in determinism.findings(opa.parse(module.file, sources[module.file])):
+            if any(one.what.startswith(f"{builtin} ") for builtin in FORBIDDEN_BUILTINS):
+                continue  # the compiler refuses it too, with the column
+            yield Finding(
+                project.location(module.file),
+                one.line or 1,
+                1,
+                "determinism",
+                printable(one.what),
+                "a decision depends on bundle, data, input and one clock reading alone: docs/determinism.md has the "
+                "form to write instead",
+            )
+
+
+def _bundled(project: Project, opa: Opa) -> Iterator[Finding]:
+    """What the verifier would refuse of the bundle that `placet bundle build` packs."""
+    yield from _contradictions(project)
+    for fault in _faults(project, opa):
+        if fault.reason not in _TOLD:
+            file, line = _place(project, fault)
+            yield Finding(file, line, 1, "bundle", printable(fault.message), printable(fault.remedy))
+
+
+def _contradictions(project: Project) -> Iterator[Finding]:
+    """What placet.yaml and .manifest both say, and not the same."""
+    ours, theirs = project.settings, project.manifest
+    if ours.roots is not None and "roots" in theirs and sorted(ours.roots) != sorted(map(str, theirs["roots"] or [])):
+        yield _contradiction(project, "roots")
+    if ours.entrypoint is not None and project.manifest_entrypoint not in (None, ours.entrypoint):
+        yield _contradiction(project, "entrypoint")
+
+
+def _contradiction(project: Project, member: str) -> Finding:
+    return Finding(
+        project.location(SETTINGS),
+        1,
+        1,
+        "bundle",
+        f"{member} stands in {MANIFEST} too, and says something else there",
+        f"delete it here: OPA reads {MANIFEST}",
+    )
+
+
+def _faults(project: Project, opa: Opa) -> list[Fault]:
+    """The faults of what `build` would pack. Where it stops at the first, those of the files as they are."""
+    try:
+        source = bundle_source.read(str(project.directory), git=False)
+    except Denied as denied:
+        return [_fault(denied)]
+    try:
+        packed = completed(source.files, [source], opa, Choices(), {}).files
+    except Denied as denied:
+        if denied.reason == Reason.MANIFEST_ENTRYPOINT:
+            what = denied.detail.partition("; ")[0]
+            return [Fault(denied.reason, what, f"name it in {SETTINGS}: entrypoint: app/authz/decision")]
+        return [one for one in preflight.check(source.files, opa) if one.reason != Reason.MANIFEST_MISSING] or [
+            _fault(denied)
+        ]
+    return preflight.check(packed, opa)
+
+
+def _fault(denied: Denied) -> Fault:
+    return Fault(denied.reason, denied.detail, f"docs/reasons.md explains {denied.reason}", denied.field)
+
+
+def _place(project: Project, fault: Fault) -> tuple[str, int]:
+    """Where to look: the file that the fault names, and in a module the line of its package."""
+    named = fault.field or ""
+    if named in project.modules:
+        lines = project.modules[named].splitlines()
+        row = next((number for number, line in enumerate(lines, 1) if line.startswith(b"package ")), 1)
+        return project.location(named), row
+    if named and (project.directory / named).is_file():
+        return project.location(named), 1
+    return project.location(MANIFEST if (project.directory / MANIFEST).exists() else SETTINGS), 1
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def worst(findings: Iterable[Finding]) -> bool:
+    """Whether the policy is refused."""
+    return any(one.fatal for one in findings)

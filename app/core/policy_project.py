@@ -1,0 +1,215 @@
+"""A policy as its author has it: a directory of Rego with its tests, its data and a small placet.yaml.
+
+What stands in placet.yaml, every member optional:
+
+    roots: [payments]                       # else in .manifest
+    entrypoint: payments/authz/decision     # else in .manifest
+    threshold: 90                           # percent of the policy's lines that its tests must reach
+    schema: input.schema.json               # a JSON schema of the input, or a directory of NAME.schema.json
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from app.core import archive, strict_json, strict_yaml
+from app.core.bundle import MANIFEST
+from app.core.complaint import complaint
+from app.core.errors import UsageError
+from app.core.files import read_bounded
+from app.core.roots import PATH
+
+SETTINGS = "placet.yaml"
+
+#: Bytes of placet.yaml, of the manifest, of one schema.
+_MAX_SMALL = 1024 * 1024
+
+_RulePath = Annotated[str, StringConstraints(pattern=f"^{PATH.pattern}$", max_length=512)]
+
+
+class Settings(BaseModel):
+    """What an author demands of a policy."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    roots: Annotated[list[_RulePath], Field(min_length=1)] | None = None
+    entrypoint: _RulePath | None = None
+    threshold: Annotated[float, Field(ge=0, le=100)] = 0
+    schema_: Annotated[str | None, Field(alias="schema", min_length=1, max_length=512)] = None
+
+
+@dataclass(frozen=True)
+class Project:
+    """The files of one policy, read once: what is checked is what was there at one moment."""
+
+    directory: Path
+    settings: Settings
+    #: Rego of the policy, by path relative to `directory`.
+    modules: Mapping[str, bytes]
+    #: Rego of its tests.
+    tests: Mapping[str, bytes]
+    #: Its data.json documents.
+    data: Mapping[str, bytes]
+    #: JSON schemas by their name for OPA: `input.json` is `schema.input`.
+    schemas: Mapping[str, bytes] = field(default_factory=dict)
+    #: Roots and entrypoint that .manifest gives, if there is one that can be read.
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """All that OPA loads of it."""
+        return {**self.modules, **self.tests, **self.data}
+
+    @property
+    def entrypoint(self) -> str | None:
+        """The rule that decides, such as `payments/authz/decision`, if the project says which."""
+        named = self.settings.entrypoint or self.manifest_entrypoint
+        return named if isinstance(named, str) and PATH.fullmatch(named) else None
+
+    @property
+    def manifest_entrypoint(self) -> Any:
+        """What .manifest gives as the entrypoint, whatever it is."""
+        return ((self.manifest.get("metadata") or {}).get("placet") or {}).get("entrypoint")
+
+    def location(self, path: str) -> str:
+        """A path of this project as somebody in the current directory would write it."""
+        return os.path.normpath(self.directory / path)
+
+    @property
+    def prefix(self) -> str:
+        """What stands before a path of this project, as `location` writes it."""
+        here = os.path.normpath(self.directory)
+        return "" if here == "." else f"{here}/"
+
+    def stage(self, directory: Path) -> Path:
+        """Write what OPA loads below `directory`. Its neighbours, such as placet.yaml, would become data there."""
+        for path, content in self.files.items():
+            target = directory / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        return directory
+
+    def schema_options(self, directory: Path) -> list[str]:
+        """Write the schemas below `directory`; the options by which OPA takes them."""
+        if not self.schemas:
+            return []
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in self.schemas.items():
+            (directory / name).write_bytes(content)
+        only = self.settings.schema_ is not None and (self.directory / self.settings.schema_).is_file()
+        return ["--schema", str(directory / next(iter(self.schemas)) if only else directory)]
+
+
+def load(directory: Path) -> Project:
+    """Read the policy in `directory`. Raises `UsageError` when there is none, or its settings are wrong."""
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is not a directory; `placet policy new NAME` makes a policy to start from")
+    settings = _settings(directory / SETTINGS)
+    rego: dict[str, bytes] = {}
+    data: dict[str, bytes] = {}
+    left = archive.MAX_DECOMPRESSED
+    for path in _walk(directory):
+        name = path.relative_to(directory).as_posix()
+        content = read_bounded(path, left, "a policy's file")
+        left -= len(content)
+        (rego if name.endswith(".rego") else data)[name] = content
+        if len(rego) + len(data) > archive.MAX_MEMBERS:
+            raise UsageError(f"{directory} holds more than {archive.MAX_MEMBERS} files of policy; name one policy")
+    tests = {name: content for name, content in rego.items() if name.endswith("_test.rego")}
+    modules = {name: content for name, content in rego.items() if name not in tests}
+    if not modules:
+        raise UsageError(f"{directory} holds no policy (*.rego); `placet policy new NAME` makes one to start from")
+    manifest = directory / MANIFEST
+    return Project(
+        directory,
+        settings,
+        modules,
+        tests,
+        data,
+        _schemas(directory, settings.schema_),
+        _manifest(manifest) if manifest.is_file() else {},
+    )
+
+
+def _walk(directory: Path) -> Iterator[Path]:
+    """The files that OPA would load, in a fixed order. Hidden directories hold other tools' files."""
+    for here, below, files in os.walk(directory):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(here, name)
+            if (name.endswith(".rego") and not name.startswith("._")) or name == "data.json":
+                if path.is_symlink() or not path.is_file():
+                    raise UsageError(f"{path} is not a regular file; put the file itself there")
+                yield path
+
+
+def _settings(path: Path) -> Settings:
+    if not path.exists():
+        return Settings()
+    raw = read_bounded(path, _MAX_SMALL, "the settings")
+    try:
+        document = strict_yaml.load(raw)
+        return Settings.model_validate({} if document is None else document)
+    except strict_yaml.StrictYAMLError as error:
+        mark = getattr(error.__cause__, "problem_mark", None)
+        what = getattr(error.__cause__, "problem", None) or str(error)
+        raise UsageError(
+            f"{path}:{mark.line + 1 if mark else 1}:{mark.column + 1 if mark else 1}: not YAML: {what}"
+        ) from error
+    except ValidationError as error:
+        row, column = _mark(raw, error.errors(include_url=False, include_input=False)[0]["loc"])
+        known = ", ".join(one.alias or name for name, one in Settings.model_fields.items())
+        raise UsageError(f"{path}:{row}:{column}: {complaint(error)}; its members are {known}") from error
+
+
+def _mark(raw: bytes, place: tuple[int | str, ...]) -> tuple[int, int]:
+    """Line and column, from 1, of a member of a YAML document that is known to parse."""
+    node = yaml.compose(raw, Loader=yaml.SafeLoader)
+    mark = node.start_mark if node is not None else None
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            found = next((pair for pair in node.value if pair[0].value == part), None)
+            if found is None:
+                break
+            mark, node = found[0].start_mark, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            mark = node.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """The manifest as far as it can be read; `check` says what is wrong with it."""
+    try:
+        document = strict_json.load_object(read_bounded(path, _MAX_SMALL, "the manifest"))
+    except strict_json.StrictJSONError:
+        return {}
+    metadata = document.get("metadata")
+    return document if isinstance(metadata, dict) and isinstance(metadata.get("placet", {}), dict) else {}
+
+
+def _schemas(directory: Path, named: str | None) -> dict[str, bytes]:
+    if named is None:
+        return {}
+    path = directory / named
+    if not path.resolve().is_relative_to(directory.resolve()):
+        raise UsageError(f"{directory / SETTINGS}: schema: {named} lies outside of the policy's directory")
+    found = [path] if path.is_file() else sorted(path.glob("*.json")) if path.is_dir() else []
+    if not found:
+        raise UsageError(f"{directory / SETTINGS}: schema: there is no JSON schema at {path}")
+    schemas = {}
+    for one in found:
+        raw = read_bounded(one, _MAX_SMALL, "a schema")
+        try:
+            strict_json.loads(raw)
+        except strict_json.StrictJSONError as error:
+            raise UsageError(f"{one}: {error}") from error
+        schemas[one.name.replace(".schema.json", ".json")] = raw  # files of that name are left out of a bundle
+    return schemas

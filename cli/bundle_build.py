@@ -1,0 +1,102 @@
+"""`placet bundle build`: from Rego, wherever it lies, to a bundle that every sidecar takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.core.errors import UsageError
+from cli.output import Output, OutputOption, emit, messages, say
+
+EPILOG = (
+    "Examples: placet bundle build bundles/payments -o payments.tar.gz  ·  "
+    "placet bundle build git+https://git.example.org/policy@COMMIT -o policy.tar.gz  ·  "
+    "placet bundle build old.tar.gz --entrypoint app/authz/allow -o oci:layout"
+)
+
+OpaOption = Annotated[Path | None, typer.Option("--opa", help="Another OPA than the pinned build.")]
+
+
+def build(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Directories; or one bundle, git+URL@COMMIT[#DIRECTORY], oci://HOST/NAME:TAG or oci:LAYOUT.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[str, typer.Option("-o", "--out", help="What to write: FILE.tar.gz, DIRECTORY/ or oci:DIRECTORY.")],
+    root: Annotated[
+        list[str] | None,
+        typer.Option(help="A tree that the bundle owns. Repeatable. Default: the manifest's, else inferred."),
+    ] = None,
+    entrypoint: Annotated[
+        str | None, typer.Option(help="The rule that decides. Default: the manifest's, or the one annotated so.")
+    ] = None,
+    oldest_opa: Annotated[
+        str | None, typer.Option("--oldest-opa", help="The version of the fleet's oldest OPA, such as 1.4.0.")
+    ] = None,
+    allow_builtin: Annotated[
+        list[str] | None, typer.Option(help="A builtin that the system's verification policy allows. Repeatable.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="Files to leave out, such as '*.yaml' or 'docs/*'. Repeatable.")
+    ] = None,
+    git: Annotated[
+        bool, typer.Option("--git/--no-git", help="Whether the manifest says what git knows about the directory.")
+    ] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict/--no-strict", help="Whether unused imports and variables are refused.")
+    ] = True,
+    opa: OpaOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check and pack a policy. The same input gives the same bytes.
+
+    Beside the bundle, OUT.build.json keeps what went into it, for the provenance that `sign` signs.
+    """
+    from app.core import building, bundle_output, bundle_source
+    from app.core.bundle_manifest import Choices
+
+    chosen = pinned_opa(opa)
+    _known_builtins(allow_builtin or [], chosen)
+    choices = Choices(tuple(root or []), entrypoint, oldest_opa, frozenset(allow_builtin or []), strict)
+    if any(one.startswith(("git+", "oci://")) for one in sources):
+        with messages.status("fetching"):
+            given = [bundle_source.read(one, ignore=ignore or [], git=git) for one in sources]
+    else:
+        given = [bundle_source.read(one, ignore=ignore or [], git=git) for one in sources]
+    try:
+        built = building.build(given, chosen, choices=choices)
+    except building.Refused as refused:
+        if output is Output.JSON:
+            others = [one.as_dict() for one in refused.others]
+            emit({"built": False, **refused.as_dict(), "others": others}, output)
+        for one in refused.others:
+            say(f"also: {one.reason}: {one.message}; {one.remedy}")
+        raise
+    path = bundle_output.write(out, built.bundle, built.notes)
+    if built.left_out:
+        more = f" and {len(built.left_out) - 5} more" if len(built.left_out) > 5 else ""
+        say(f"left out: {', '.join(built.left_out[:5])}{more}")
+    emit({"bundle": str(path), "digest": built.digest, "bytes": len(built.bundle), **built.inferred}, output)
+
+
+def pinned_opa(chosen: Path | None) -> Any:
+    """The pinned OPA, or the one that was named: never whatever is on the PATH."""
+    from app.core.opa import Opa
+    from app.local import tools
+
+    return Opa(chosen or tools.installed("opa"))
+
+
+def _known_builtins(names: list[str], opa: Any) -> None:
+    import json
+
+    if names:
+        known = {one["name"] for one in json.loads(opa.run(["capabilities", "--current"]).stdout)["builtins"]}
+        if unknown := sorted(set(names) - known):
+            raise UsageError(f"--allow-builtin {unknown[0]}: OPA {opa.version} has no such builtin")

@@ -1,0 +1,70 @@
+"""`placet bundle countersign`: a further signature of a release, by somebody else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.core.files import write_together
+from cli import signing
+from cli.output import Output, OutputOption, emit, messages
+
+EPILOG = (
+    "Example: placet bundle countersign payments.tar.gz --policy verification-policy.yaml "
+    "--trust-config trust-config.json --identity-token t.jwt"
+)
+
+
+def countersign(
+    bundle: Annotated[Path, typer.Argument(help="The signed bundle, a .tar.gz.", show_default=False)],
+    certificate_identity: Annotated[
+        str | None, typer.Option("--certificate-identity", help="The identity that may have signed it first.")
+    ] = None,
+    certificate_oidc_issuer: Annotated[
+        str | None, typer.Option("--certificate-oidc-issuer", help="The issuer of that identity.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="A verification policy (YAML), in place of the two options above.")
+    ] = None,
+    trust_config: signing.TrustConfigOption = None,
+    staging: signing.StagingOption = False,
+    identity_token: signing.IdentityTokenOption = None,
+    opa: Annotated[Path | None, typer.Option("--opa", help="Another OPA than the pinned build.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Verify a signed bundle, then sign its provenance as well, for policies that ask for several signers.
+
+    All of the policy must hold, but for the number of signers. The signature is added to BUNDLE.attestations.jsonl.
+    """
+    from app.core import attestation_file
+    from app.core.errors import UsageError
+    from app.core.verification import split_attestations, verify_release
+    from app.core.verification_policy import VerificationPolicy
+    from cli.bundle import release_files
+    from cli.bundle_build import pinned_opa
+
+    rules = VerificationPolicy.of(certificate_identity, certificate_oidc_issuer, policy)
+    rules = rules.model_copy(update={"minimum_signers": 1})
+    files = release_files(bundle)
+    session = signing.session(trust_config, staging, identity_token)
+    with messages.status("verifying"):
+        release = verify_release(
+            files["bundle"],
+            files["signature"],
+            split_attestations(files["attestations"]),
+            policy=rules,
+            trust=signing.trust(trust_config, staging),
+            opa=pinned_opa(opa),
+        )
+    if session.identity in {one.identity for one in release.signers}:
+        raise UsageError(f"{session.identity} has signed {bundle.name} already; somebody else must countersign it")
+    with messages.status("signing"):
+        signed = session.sign(release.signature.payload)
+    path = bundle.with_name(f"{bundle.name}.attestations.jsonl")
+    # Read now: meanwhile another command may have added something.
+    kept, _ = attestation_file.kept(attestation_file.read(path), lambda *_: True)
+    write_together({path: attestation_file.file_of([*kept, signed])}, mode=0o644)
+    signers = [*(one.identity for one in release.signers), session.identity]
+    emit({"digest": release.digest, "identity": session.identity, "issuer": session.issuer, "signers": signers}, output)

@@ -1,0 +1,87 @@
+"""`placet bundle inspect` and `placet bundle diff`: what is in a bundle, and what became of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.bundle_build import OpaOption, pinned_opa
+from cli.output import Output, OutputOption, emit
+
+if TYPE_CHECKING:
+    from app.core.bundle_contents import Contents
+
+INSPECT_EPILOG = "Example: placet bundle inspect payments.tar.gz --output json"
+DIFF_EPILOG = "Example: placet bundle diff payments-1.tar.gz payments-2.tar.gz"
+
+
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="The bundle, a .tar.gz.", show_default=False)],
+    opa: OpaOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show what is in a bundle, what its evidence claims, and why it would be refused. It verifies no signature."""
+    contents = _contents(bundle, pinned_opa(opa)).as_dict()
+    if output is Output.JSON:
+        emit(contents, output)
+        return
+    manifest = contents["manifest"] or {}
+    rows: list[dict[str, Any]] = [
+        {"what": "digest", "is": contents["digest"]},
+        {"what": "bytes", "is": contents["bytes"]},
+        *({"what": name, "is": value} for name, value in manifest.items()),
+        *({"what": f"package {one['package']}", "is": ", ".join(one["rules"])} for one in contents["modules"]),
+        *({"what": f"data {one['file']}", "is": f"{one['bytes']} bytes"} for one in contents["data"]),
+        {"what": "builtins", "is": ", ".join(contents["builtins"])},
+        *(
+            {"what": "evidence, not verified", "is": f"{one['predicate']} by {one['identity']} ({one['issuer']})"}
+            for one in contents["evidence"]
+        ),
+        *({"what": "would be refused", "is": f"{one['message']}; {one['remedy']}"} for one in contents["faults"]),
+    ]
+    emit(rows, output, columns=["what", "is"])
+
+
+def diff(
+    old: Annotated[Path, typer.Argument(help="The bundle as it was.", show_default=False)],
+    new: Annotated[Path, typer.Argument(help="The bundle as it is.", show_default=False)],
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 1 when anything differs.")] = False,
+    opa: OpaOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show which rules, data, manifest members, signers and evidence differ. It verifies no signature."""
+    from app.core.bundle_contents import difference
+
+    chosen = pinned_opa(opa)
+    found = difference(_contents(old, chosen), _contents(new, chosen))
+    if output is Output.JSON:
+        emit(found, output)
+    else:
+        emit(_rows(found), output, columns=["what", "change", "is"])
+    if exit_code and not (found["same"] and not _rows(found)):
+        raise typer.Exit(1)
+
+
+def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for what in ("rules", "data", "signers", "evidence"):
+        for change, sign in (("added", "+"), ("removed", "-"), ("changed", "~")):
+            for one in found[what].get(change, []):
+                shown = f"{one['path']}: {one['from']} → {one['to']}" if isinstance(one, dict) else one
+                rows.append({"what": what.removesuffix("s"), "change": sign, "is": shown})
+    rows += [
+        {"what": "manifest", "change": "~", "is": f"{one['member']}: {one['from']} → {one['to']}"}
+        for one in found["manifest"]
+    ]
+    return rows
+
+
+def _contents(bundle: Path, opa: Any) -> Contents:
+    from app.core import bundle_contents
+    from app.core.verification import split_attestations
+    from cli.bundle import release_files
+
+    files = release_files(bundle)
+    return bundle_contents.read(files["bundle"], files["signature"], split_attestations(files["attestations"]), opa)

@@ -1,0 +1,162 @@
+"""The templates for CI fit the schemas, and their scripts, run as they stand, make a release that verifies."""
+
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.core import statements
+from app.core.shipped import shipped
+
+from .control_kit import placet
+
+pytestmark = pytest.mark.stack
+
+CI = Path(__file__).parents[2] / "ci"
+ACTION, WORKFLOW, GITLAB = CI / "github/action.yml", CI / "github/release.yml", CI / "gitlab/placet.gitlab-ci.yml"
+BIN = Path(sys.executable).parent
+JOB = "ci@example.org"
+
+
+def schema(kind, path):
+    return subprocess.run(
+        [BIN / "check-jsonschema", "--builtin-schema", f"vendor.{kind}", path],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [("github-actions", ACTION), ("github-workflows", WORKFLOW), ("gitlab-ci", GITLAB)]
+)
+def test_a_template_fits_its_systems_schema(kind, path, tmp_path):
+    found = schema(kind, path)
+    assert found.returncode == 0, found.stdout
+    wrong = yaml.safe_load(path.read_text())
+    part = {"github-actions": "runs", "github-workflows": "jobs", "gitlab-ci": "policy-release"}[kind]
+    (tmp_path / path.name).write_text(yaml.safe_dump(wrong | {part: 1}))
+    assert schema(kind, tmp_path / path.name).returncode != 0
+
+
+def test_what_a_caller_gives_is_no_part_of_a_script():
+    for step in yaml.safe_load(ACTION.read_text())["runs"]["steps"]:
+        assert "${{" not in step["run"]
+
+
+def test_the_workflow_gives_the_action_what_it_knows():
+    action = yaml.safe_load(ACTION.read_text())["inputs"]
+    [given] = [
+        step["with"]
+        for step in yaml.safe_load(WORKFLOW.read_text())["jobs"]["release"]["steps"]
+        if step["uses"].endswith("placet")
+    ]
+    assert set(given) <= set(action)
+    assert {name for name, one in action.items() if one["required"]} <= set(given)
+
+
+@pytest.fixture
+def work(tmp_path):
+    shutil.copytree(shipped("bundles") / "payments", tmp_path / "policy")
+    return tmp_path
+
+
+@pytest.fixture
+def run(work, sigstore):
+    """Runs a job's scripts in its directory, with nothing of this process's environment but PATH and HOME."""
+
+    def script(lines, **variables):
+        environment = {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": os.environ.get("HOME", str(work)), **variables}
+        environment |= {name: os.environ[name] for name in ("PLACET_CACHE_DIR", "XDG_CACHE_HOME") if name in os.environ}
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", "\n".join(lines)],
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+
+    return script
+
+
+def is_released(work, sigstore):
+    (work / "v.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "identities": [{"identity": JOB, "issuer": sigstore.issuer_url}],
+                "required_predicates": [statements.PROVENANCE, statements.TEST_RESULT, statements.LINK],
+            }
+        )
+    )
+    options = ["--policy", work / "v.yaml", "--trust-config", sigstore.trust_config, "--output", "json"]
+    assert json.loads(placet("bundle", "verify", work / "policy.tar.gz", *options).stdout)["verified"] is True
+    assert (work / "placet-tests.xml").exists()
+
+
+def test_the_gitlab_job(work, run, sigstore):
+    template = yaml.safe_load(GITLAB.read_text())
+    assert template["policy-release"]["id_tokens"] == {"SIGSTORE_ID_TOKEN": {"aud": "sigstore"}}
+    variables = template["variables"] | {"PLACET_TRUST_CONFIG": str(sigstore.trust_config)}
+    run(template["policy-release"]["script"], GITLAB_CI="true", SIGSTORE_ID_TOKEN=sigstore.token(JOB), **variables)
+    is_released(work, sigstore)
+
+
+@pytest.fixture
+def github(sigstore):
+    """What GitHub gives a job with `id-token: write`: an address that answers with a token."""
+    asked = []
+
+    class Tokens(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers["Authorization"]))
+            body = json.dumps({"value": sigstore.token(JOB)}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Tokens)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/token?api-version=2", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_github_action(work, run, sigstore, github):
+    url, asked = github
+    action = yaml.safe_load(ACTION.read_text())
+    inputs = {name: one.get("default", "") for name, one in action["inputs"].items()}
+    inputs["trust-config"] = str(sigstore.trust_config)
+    lines, variables = [], {}
+    for step in action["runs"]["steps"]:
+        if step["name"].startswith("Install") or "if" in step:
+            continue  # the one needs a package index, the other a control plane
+        lines.append(step["run"])
+        for name, value in step.get("env", {}).items():
+            variables[name] = inputs[re.fullmatch(r"\$\{\{ inputs\.([a-z-]+) \}\}", value)[1]]
+    output = work / "output"
+    run(
+        lines,
+        GITHUB_ACTIONS="true",
+        GITHUB_OUTPUT=str(output),
+        ACTIONS_ID_TOKEN_REQUEST_TOKEN="request",
+        ACTIONS_ID_TOKEN_REQUEST_URL=url,
+        **variables,
+    )
+    is_released(work, sigstore)
+    assert re.fullmatch(r"digest=sha256:[0-9a-f]{64}\n", output.read_text())
+    assert asked
+    assert all(path == "/token?api-version=2&audience=sigstore" and by == "bearer request" for path, by in asked)
