@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import socket
 import statistics
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from typing import Any
 
 import httpx
 
+from app.local.ports import free_port
 from bench import load, proxy, questions, result, stand
 from bench.certificate import self_signed
 from bench.world import AUDIENCE, OIDC, World
@@ -124,7 +124,7 @@ def rivals(plan: Plan, directory: Path) -> Iterator[dict[str, Rival]]:
         leased: list[stand.Server] = []
 
         def start(name: str, path: str, bundle: Mapping[str, str], token: str | None, **options: Any) -> Rival:
-            address = f"{scheme}://127.0.0.1:{_free_port()}"
+            address = f"{scheme}://127.0.0.1:{free_port()}"
             server = stack.enter_context(
                 stand.running(
                     plan.binary, bundle, directory / name, address=address, base_url=address, tls=tls, **options
@@ -159,7 +159,7 @@ def rivals(plan: Plan, directory: Path) -> Iterator[dict[str, Rival]]:
 
 
 def _proxy(stack: contextlib.ExitStack, logged: Rival) -> Rival:
-    port = _free_port()
+    port = free_port()
     process = stack.enter_context(proxy.running(logged.url, World(0).keys[OIDC].jwk, AUDIENCE, port))
     return Rival(f"http://127.0.0.1:{port}/", None, lambda: proxy.cpu_seconds(process) + logged.cpu_seconds())
 
@@ -225,13 +225,6 @@ def summary(runs: Mapping[str, list[Measured]], label: str) -> tuple[dict[str, f
             if (part, rival) == ("p99", "secured"):
                 ratios[f"{label}: p99 secured/governed"] = round(1 / statistics.median(quotients), 3)
     return figures, ratios
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _say(text: str) -> None:

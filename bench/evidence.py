@@ -14,7 +14,6 @@ import gzip
 import json
 import secrets
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -202,7 +201,7 @@ def measure(opa: Path, rounds: int, batches: int) -> tuple[dict[str, float], dic
     runs: dict[str, list[float]] = {}
 
     def note(name: str, value: float) -> None:
-        _say(f"{name}: {value:,.0f}")
+        result.say(f"{name}: {value:,.0f}")
         runs.setdefault(name, []).append(value)
 
     with tempfile.TemporaryDirectory(prefix="placet-bench-") as name:
@@ -244,11 +243,6 @@ def measure(opa: Path, rounds: int, batches: int) -> tuple[dict[str, float], dic
         "fsck: aim of 20 s / 1,000,000 records in one process": 20 / figures["fsck: s of 1,000,000 records"],
     }
     return figures, {name: round(value, 3) for name, value in ratios.items()}
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def opa_of(given: argparse.Namespace) -> Path:
     """The OPA binary to run."""
     binary: Path = given.opa or installed("opa")
     return binary
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def show(

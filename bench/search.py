@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -130,13 +129,13 @@ def measure(opa: Path, sizes: tuple[int, ...], times: int) -> tuple[dict[str, fl
                 body = varied(lines, first, sizes[-1], chance)
                 ingest(plane, Span("payments", "one", "i", "f", byte, byte + len(body)), body)
                 byte += len(body)
-            _say(f"{size} records: {(size - stored) / (time.perf_counter() - begun):,.0f}/s stored")
+            result.say(f"{size} records: {(size - stored) / (time.perf_counter() - begun):,.0f}/s stored")
             stored = size
             _analyse(plane)
             largest = ask(plane, times)
             for question, value in largest.items():
                 figures[f"{size:,} records, {question}: ms p95"] = round(value, 2)
-                _say(f"  {question}: {value:.1f} ms")
+                result.say(f"  {question}: {value:.1f} ms")
         plane.close()
     indexed = max(largest[name] for name in ("denials of a system", "a subject", "a resource", "a page in the middle"))
     ratios = {
@@ -166,11 +165,6 @@ def main() -> None:
         sizes = (*(size for size in SIZES if size < options.records), options.records)
     figures, ratios = measure(result.opa_of(options), sizes, 20 if options.quick else 50)
     result.show("search", figures, ratios, AIMS, options.output)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

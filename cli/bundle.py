@@ -12,6 +12,8 @@ from app.core.errors import UsageError
 from app.core.files import read_bounded, write_together
 from cli import bundle_attest, bundle_build, bundle_countersign, bundle_look, client, signing
 from cli.output import Output, OutputOption, emit, messages, say
+from cli.pinned_opa import OpaOption, pinned_opa
+from cli.release_files import attestations_of, beside, release_files
 
 app = typer.Typer()
 
@@ -21,8 +23,6 @@ IssuerOption = Annotated[str | None, typer.Option("--certificate-oidc-issuer", h
 PolicyOption = Annotated[
     Path | None, typer.Option("--policy", help="A verification policy (YAML), in place of the two options above.")
 ]
-OpaOption = Annotated[Path | None, typer.Option("--opa", help="Another OPA than the pinned build.")]
-
 
 app.command(epilog=bundle_build.EPILOG)(bundle_build.build)
 app.command(epilog=bundle_look.INSPECT_EPILOG)(bundle_look.inspect)
@@ -53,7 +53,7 @@ def sign(
     from app.core.evidence_form import MAX_EVIDENCE
 
     raw = read_bounded(bundle, archive.MAX_COMPRESSED, "the bundle")
-    notes = _beside(bundle, ".build.json")
+    notes = beside(bundle, ".build.json")
     found = read_bounded(notes, archive.MAX_COMPRESSED, "the build notes") if notes.exists() else None
     links = [read_bounded(path, MAX_EVIDENCE, "the link").strip() for path in link or []]
     for path, one in zip(link or [], links, strict=True):
@@ -64,7 +64,7 @@ def sign(
     with messages.status("signing"):
         signature = session.sign(unsigned.provenance)
         attestations = [session.sign(one) for one in unsigned.links(signature)]
-    path = _beside(bundle, ".attestations.jsonl")
+    path = attestations_of(bundle)
     kept, left_out = attestation_file.kept(
         attestation_file.read(path),
         lambda one, _: unsigned.digest in one.subjects and one.step not in unsigned.steps,
@@ -72,7 +72,7 @@ def sign(
     if left_out:
         say(f"replaced in {path.name}: {left_out} attestations, of another bundle or of the steps signed now")
     lines = attestation_file.file_of([*attestations, *kept, *links])
-    write_together({path: lines, _beside(bundle, ".sigstore.json"): signature}, mode=0o644)
+    write_together({path: lines, beside(bundle, ".sigstore.json"): signature}, mode=0o644)
     emit(
         {
             "digest": unsigned.digest,
@@ -116,7 +116,7 @@ def verify(
             split_attestations(files["attestations"]),
             policy=rules,
             trust=signing.trust(trust_config, staging),
-            opa=bundle_build.pinned_opa(opa),
+            opa=pinned_opa(opa),
         )
     except Denied as denied:
         if output is Output.JSON:
@@ -170,22 +170,3 @@ def publish(
         )
         pointer = plane.put(f"/api/v1/systems/{system}/channels/{channel}", json={"release": release["digest"]})
     emit(pointer, output)
-
-
-def _beside(bundle: Path, suffix: str) -> Path:
-    return bundle.with_name(bundle.name + suffix)
-
-
-def release_files(bundle: Path) -> dict[str, bytes]:
-    """A bundle and the evidence that lies beside it, empty where there is none: the verifier says what is missing."""
-    from app.core import archive
-    from app.core.evidence_form import MAX_EVIDENCE
-    from app.core.verification import MAX_ATTESTATIONS
-
-    signature, attestations = _beside(bundle, ".sigstore.json"), _beside(bundle, ".attestations.jsonl")
-    many = MAX_EVIDENCE * MAX_ATTESTATIONS
-    return {
-        "bundle": read_bounded(bundle, archive.MAX_COMPRESSED, "the bundle"),
-        "signature": read_bounded(signature, MAX_EVIDENCE, "the signature") if signature.exists() else b"",
-        "attestations": read_bounded(attestations, many, "the attestations") if attestations.exists() else b"",
-    }

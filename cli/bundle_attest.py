@@ -10,6 +10,8 @@ import typer
 from app.core.files import read_bounded, write_together
 from cli import signing
 from cli.output import Output, OutputOption, emit, messages, say
+from cli.pinned_opa import OpaOption, pinned_opa
+from cli.release_files import attestations_of
 
 if TYPE_CHECKING:
     from app.core.attestation import Tested
@@ -30,7 +32,7 @@ def attest(
         float,
         typer.Option(min=0, max=100, metavar="PERCENT", help="Sign nothing when the tests reach less of the policy."),
     ] = 0,
-    opa: Annotated[Path | None, typer.Option("--opa", help="Another OPA than the pinned build.")] = None,
+    opa: OpaOption = None,
     trust_config: signing.TrustConfigOption = None,
     staging: signing.StagingOption = False,
     identity_token: signing.IdentityTokenOption = None,
@@ -42,16 +44,12 @@ def attest(
     there is none, nothing is signed. The statement is added to BUNDLE.attestations.jsonl, in place of your last one.
     """
     from app.core import archive, attestation, attestation_file
-    from app.core.opa import Opa
-    from app.local import tools
 
     raw = read_bounded(bundle, archive.MAX_COMPRESSED, "the bundle")
     with messages.status("testing"):
-        tested = attestation.attest(
-            raw, bundle.name, read_tests(tests), Opa(opa or tools.installed("opa")), threshold=threshold
-        )
+        tested = attestation.attest(raw, bundle.name, read_tests(tests), pinned_opa(opa), threshold=threshold)
     session = signing.session(trust_config, staging, identity_token)
-    path = bundle.with_name(f"{bundle.name}.attestations.jsonl")
+    path = attestations_of(bundle)
     with messages.status("signing"):
         signed = session.sign(tested.statement)
     # Read now: meanwhile another command may have added something.

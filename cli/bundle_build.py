@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.core.errors import UsageError
 from cli.output import Output, OutputOption, emit, messages, say
+from cli.pinned_opa import OpaOption, pinned_opa
+
+if TYPE_CHECKING:
+    from app.core.opa import Opa
 
 EPILOG = (
     "Examples: placet bundle build bundles/payments -o payments.tar.gz  ·  "
     "placet bundle build git+https://git.example.org/policy@COMMIT -o policy.tar.gz  ·  "
     "placet bundle build old.tar.gz --entrypoint app/authz/allow -o oci:layout"
 )
-
-OpaOption = Annotated[Path | None, typer.Option("--opa", help="Another OPA than the pinned build.")]
 
 
 def build(
@@ -85,18 +86,6 @@ def build(
     emit({"bundle": str(path), "digest": built.digest, "bytes": len(built.bundle), **built.inferred}, output)
 
 
-def pinned_opa(chosen: Path | None) -> Any:
-    """The pinned OPA, or the one that was named: never whatever is on the PATH."""
-    from app.core.opa import Opa
-    from app.local import tools
-
-    return Opa(chosen or tools.installed("opa"))
-
-
-def _known_builtins(names: list[str], opa: Any) -> None:
-    import json
-
-    if names:
-        known = {one["name"] for one in json.loads(opa.run(["capabilities", "--current"]).stdout)["builtins"]}
-        if unknown := sorted(set(names) - known):
-            raise UsageError(f"--allow-builtin {unknown[0]}: OPA {opa.version} has no such builtin")
+def _known_builtins(names: list[str], opa: Opa) -> None:
+    if names and (unknown := sorted(set(names) - opa.builtins)):
+        raise UsageError(f"--allow-builtin {unknown[0]}: OPA {opa.version} has no such builtin")

@@ -10,6 +10,8 @@ import typer
 from app.core.files import write_together
 from cli import signing
 from cli.output import Output, OutputOption, emit, messages
+from cli.pinned_opa import OpaOption, pinned_opa
+from cli.release_files import attestations_of, release_files
 
 EPILOG = (
     "Example: placet bundle countersign payments.tar.gz --policy verification-policy.yaml "
@@ -31,7 +33,7 @@ def countersign(
     trust_config: signing.TrustConfigOption = None,
     staging: signing.StagingOption = False,
     identity_token: signing.IdentityTokenOption = None,
-    opa: Annotated[Path | None, typer.Option("--opa", help="Another OPA than the pinned build.")] = None,
+    opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Verify a signed bundle, then sign its provenance as well, for policies that ask for several signers.
@@ -42,8 +44,6 @@ def countersign(
     from app.core.errors import UsageError
     from app.core.verification import split_attestations, verify_release
     from app.core.verification_policy import VerificationPolicy
-    from cli.bundle import release_files
-    from cli.bundle_build import pinned_opa
 
     rules = VerificationPolicy.of(certificate_identity, certificate_oidc_issuer, policy)
     rules = rules.model_copy(update={"minimum_signers": 1})
@@ -55,14 +55,14 @@ def countersign(
             files["signature"],
             split_attestations(files["attestations"]),
             policy=rules,
-            trust=signing.trust(trust_config, staging),
+            trust=session.trust,
             opa=pinned_opa(opa),
         )
     if session.identity in {one.identity for one in release.signers}:
         raise UsageError(f"{session.identity} has signed {bundle.name} already; somebody else must countersign it")
     with messages.status("signing"):
         signed = session.sign(release.signature.payload)
-    path = bundle.with_name(f"{bundle.name}.attestations.jsonl")
+    path = attestations_of(bundle)
     # Read now: meanwhile another command may have added something.
     kept, _ = attestation_file.kept(attestation_file.read(path), lambda *_: True)
     write_together({path: attestation_file.file_of([*kept, signed])}, mode=0o644)

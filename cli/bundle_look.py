@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.bundle_build import OpaOption, pinned_opa
 from cli.output import Output, OutputOption, emit
+from cli.pinned_opa import OpaOption, pinned_opa
+from cli.release_files import release_files
 
 if TYPE_CHECKING:
     from app.core.bundle_contents import Contents
+    from app.core.opa import Opa
 
 INSPECT_EPILOG = "Example: placet bundle inspect payments.tar.gz --output json"
 DIFF_EPILOG = "Example: placet bundle diff payments-1.tar.gz payments-2.tar.gz"
@@ -78,10 +80,9 @@ def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _contents(bundle: Path, opa: Any) -> Contents:
+def _contents(bundle: Path, opa: Opa) -> Contents:
     from app.core import bundle_contents
     from app.core.verification import split_attestations
-    from cli.bundle import release_files
 
     files = release_files(bundle)
     return bundle_contents.read(files["bundle"], files["signature"], split_attestations(files["attestations"]), opa)

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,8 @@ from cli.decision_export import export
 from cli.decision_tail import follow_decisions
 from cli.filter_options import Filters, chosen, with_filters
 from cli.impact import impact
-from cli.output import Output, OutputOption, emit, escaped, json_text, messages, say
+from cli.output import Output, OutputOption, emit, escaped, json_text, say
+from cli.progress import counted
 
 if TYPE_CHECKING:
     from app.core.replay import Replayed
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _COLUMNS = ["decision_id", "time", "system", "outcome", "action", "resource", "reasons"]
-#: Seconds after which a replay says how far it is, and between two such lines.
-_PATIENCE = 2.0
 
 
 @app.command(
@@ -162,7 +161,7 @@ def _replay(parts: Any, records: Iterable[bytes], opa: Path | None, output: Outp
     counts: Counter[str] = Counter()
     began = time.monotonic()
     with Opas(Opa(opa or tools.installed("opa"))) as opas:
-        for one in _with_progress(Replay(parts, opas.engine).replay(records)):
+        for one in counted(Replay(parts, opas.engine).replay(records), "records"):
             counts[str(one.verdict)] += 1
             _print(one, output)
     spent = time.monotonic() - began
@@ -185,16 +184,6 @@ def _print(one: Replayed, output: Output) -> None:
             },
             output,
         )
-
-
-def _with_progress(replayed: Iterator[Replayed]) -> Iterator[Replayed]:
-    began = told = time.monotonic()
-    for number, one in enumerate(replayed, 1):
-        yield one
-        now = time.monotonic()
-        if now - told > _PATIENCE:
-            told = now
-            messages.print(f"{number} records, {number / (now - began):.0f}/s")
 
 
 def _judge(counts: Counter[str], allow_unavailable: bool) -> None:

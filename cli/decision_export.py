@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import IO, Annotated, Any, TypeVar
+from typing import IO, Annotated, Any
 
 import typer
 
@@ -19,16 +18,13 @@ from app.core.errors import PlacetError, UsageError
 from app.core.files import replacing
 from cli import client
 from cli.filter_options import Filters
-from cli.output import Output, OutputOption, emit, messages, say
+from cli.output import Output, OutputOption, emit, say
+from cli.progress import counted
 
-#: Seconds after which an export says how far it is, and between two such lines.
-_PATIENCE = 2.0
 #: Rows of a group in a Parquet file.
 _GROUP = 10_000
 #: What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-
-T = TypeVar("T")
 
 _COLUMNS = (
     "decision_id", "time", "system", "sidecar", "outcome", "reasons", "mode", "execution", "subject_issuer",
@@ -66,9 +62,9 @@ def export(
     with client.connect(server, token_file) as plane, replacing(to) as file:
         stored = FromControlPlane(plane)
         if records:
-            number = _raw(_with_progress(stored.feed(filters, limit)), file)
+            number = _raw(counted(stored.feed(filters, limit), "decisions"), file)
         else:
-            rows = _with_progress(map(flat, stored.pages(filters, limit)))
+            rows = counted(map(flat, stored.pages(filters, limit)), "decisions")
             number = {Format.JSONL: _lines, Format.CSV: _csv, Format.PARQUET: _parquet}[form](rows, file)
     emit({"file": str(to), "decisions": number}, output)
 
@@ -164,13 +160,3 @@ def require_pyarrow() -> None:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise PlacetError("Parquet needs pyarrow: install placet[parquet]") from error
-
-
-def _with_progress(items: Iterator[T]) -> Iterator[T]:
-    began = told = time.monotonic()
-    for number, one in enumerate(items, 1):
-        yield one
-        moment = time.monotonic()
-        if moment - told > _PATIENCE:
-            told = moment
-            messages.print(f"{number} decisions, {number / (moment - began):.0f}/s")

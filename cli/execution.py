@@ -6,7 +6,6 @@ import os
 import secrets
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -95,7 +94,7 @@ def renew(
     """Get a new token for a running execution, before the present one ends. Exit code 3 when it may not go on."""
     body = {"token": options.token(token, "the execution's token")}
     with edges.connect(edge, ca, socket) as sidecar:
-        status, answer = sidecar.post(f"/v1/executions/{quote(execution, safe='')}/renew", body)
+        status, answer = sidecar.post(execution_steps.path_of(execution, "renew"), body)
     _deliver(status, answer, out, output)
 
 

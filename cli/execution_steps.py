@@ -102,7 +102,7 @@ def step(
         told = {"name": name, **{member: value for member, value in given.items() if value}}
         # Read again: a renewal may have put a newer token there while the command ran.
         held = options.token(token, "the execution's token")
-        status, answer = sidecar.post(_path(execution, "steps"), {"token": held, "step": told})
+        status, answer = sidecar.post(path_of(execution, "steps"), {"token": held, "step": told})
         noted = _noted(status, answer, execution, name, output)
         if wait:
             noted["digest"] = _digest(sidecar, noted, held, output)
@@ -123,13 +123,14 @@ def end(
     """End an execution: nothing more is decided, noted or renewed in it. Exit code 3 when its workflow is not done."""
     body = {"token": options.token(token, "the execution's token"), "outcome": outcome}
     with edges.connect(edge, ca, socket) as sidecar:
-        status, answer = sidecar.post(_path(execution, "end"), body)
+        status, answer = sidecar.post(path_of(execution, "end"), body)
     if status != 200:
         refuse(answer.get("decision"), output)
     emit({"execution": execution, "outcome": outcome}, output)
 
 
-def _path(execution: str, below: str) -> str:
+def path_of(execution: str, below: str) -> str:
+    """Of an execution at the edge."""
     return f"/v1/executions/{quote(execution, safe='')}/{below}"
 
 
@@ -220,7 +221,10 @@ def _noted(status: int, answer: dict[str, Any], execution: str, name: str, outpu
 
 def _digest(sidecar: edges.Edge, noted: dict[str, Any], token: str, output: Output) -> str:
     """The digest of the step's statement, once it is final."""
-    path, until = _path(noted["execution"], f"steps/{quote(noted['number'], safe='')}"), time.monotonic() + _FINAL_AFTER
+    path, until = (
+        path_of(noted["execution"], f"steps/{quote(noted['number'], safe='')}"),
+        time.monotonic() + _FINAL_AFTER,
+    )
     with messages.status("waiting until the statement is final"):
         while True:
             status, answer = sidecar.get(path, token)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
@@ -14,15 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.core.errors import Denied, PlacetError
-from cli.output import Output, emit, json_text, messages, say
+from cli.output import Output, emit, json_text, say
+from cli.progress import Shown
 from cli.server_directory import DirectoryOption, directory_of
 
 if TYPE_CHECKING:
     from app.control.fsck import Finding, Progress
-
-#: Seconds until progress is shown, and between two lines of it where nobody looks.
-_QUIET = 2.0
-_BETWEEN_LINES = 10.0
 
 #: Findings that are kept for a table or a document. Lines have no limit.
 _KEPT = 10_000
@@ -101,13 +97,13 @@ def fsck(
 
     start = time.monotonic()
     try:
-        with _Shown() as shown:
+        with Shown("checking: ") as shown:
             report = checker.check(
                 checker.Means(settings, issuers, verifier),
                 found,
                 scope=checker.Scope(system, sidecar, begins),
                 jobs=jobs,
-                progress=shown,
+                progress=lambda progress: shown(_text(progress)),
             )
     except Denied as denied:
         raise PlacetError(str(denied)) from denied  # exit code 3 is for what was found
@@ -146,30 +142,5 @@ def _summary(checked: dict[str, Any], breaks: list[dict[str, Any]]) -> str:
     )
 
 
-class _Shown:
-    """Shows on stderr how far it is, if it takes long: moving in a terminal, else a line now and then."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._begun = self._last = time.monotonic()
-        self._status: Any = None
-
-    def __enter__(self) -> _Shown:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._begun < _QUIET:
-            return
-        text = f"{progress.step} {progress.done} of {progress.of}" if progress.of else progress.step
-        if not messages.is_terminal:
-            if now - self._last >= (_BETWEEN_LINES if self._status else _QUIET):
-                self._last, self._status = now, text
-                say(f"checking: {text}")
-        elif self._status is None:
-            self._status = self._stack.enter_context(messages.status(text))
-        else:
-            self._status.update(text)
+def _text(progress: Progress) -> str:
+    return f"{progress.step} {progress.done} of {progress.of}" if progress.of else progress.step

@@ -14,8 +14,9 @@ import typer
 from app.core.errors import PlacetError, UsageError
 from cli import client
 from cli.impact_options import share
-from cli.output import Output, OutputOption, emit, messages, say
-from cli.warrant_options import duration
+from cli.output import Output, OutputOption, emit, say
+from cli.progress import counted
+from cli.warrant_options import duration, time_of
 
 if TYPE_CHECKING:
     from app.core.impact import Report
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 #: Seconds before now at which the past ends: what is younger may still be on its way.
 SETTLED = 60
-#: Seconds after which a line says how far it is, and between two such lines.
-_PATIENCE = 2.0
 
 _COLUMNS = ["change", "count", "action", "resource_type", "issuer", "reason", "examples"]
 
@@ -78,22 +77,12 @@ def impact(
 
 def _time(since: str, until: str | None) -> tuple[datetime, datetime]:
     """When the past begins and ends."""
-    end = _moment(until, "--until") if until is not None else datetime.now(UTC) - timedelta(seconds=SETTLED)
-    end = end.replace(microsecond=0)
-    begin = _moment(since, "--since") if "-" in since else end - timedelta(seconds=duration(since, "--since"))
+    end = time_of(until, "--until") if until is not None else datetime.now(UTC) - timedelta(seconds=SETTLED)
+    end = end.astimezone(UTC).replace(microsecond=0)
+    begin = time_of(since, "--since") if "-" in since else end - timedelta(seconds=duration(since, "--since"))
     if begin >= end:
         raise UsageError(f"--since {since} is not before {end:%Y-%m-%dT%H:%M:%SZ}, where the past ends")
-    return begin, end
-
-
-def _moment(text: str, option: str) -> datetime:
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"{option} is a time such as 2026-01-31T12:00:00Z, not {text!r}") from error
-    if parsed.tzinfo is None:
-        raise UsageError(f"{option} needs a time zone: write {text}Z for UTC")
-    return parsed.astimezone(UTC)
+    return begin.astimezone(UTC), end
 
 
 def _bundle(stored: FromControlPlane, release: str | None, file: Path | None) -> bytes:
@@ -121,16 +110,12 @@ def _examined(raw: bytes, stored: FromControlPlane, records: Iterator[bytes], op
     from app.local import tools
     from app.local.replay_opa import Opas
 
-    began = told = time.monotonic()
+    began = time.monotonic()
     with Opas(Opa(opa or tools.installed("opa"))) as opas:
         impact = Impact(raw, stored, opas.engine)
         report = Report(impact.policy)
-        for one, effect in impact.effects(records):
+        for one, effect in counted(impact.effects(records), "records"):
             report.add(one, effect)
-            now = time.monotonic()
-            if now - told > _PATIENCE:
-                told = now
-                messages.print(f"{report.records} records, {report.records / (now - began):.0f}/s")
     spent = time.monotonic() - began
     say(
         f"{report.records} records in {spent:.1f} s ({report.records / spent:.0f}/s): {report.changed} change, "

@@ -12,6 +12,7 @@ from app.core.errors import Denied, PlacetError, UsageError
 from app.core.files import read_bounded, write_together
 from cli import signing
 from cli.output import Output, OutputOption, emit, messages
+from cli.release_files import attestations_of
 
 app = typer.Typer()
 
@@ -104,7 +105,6 @@ def verify(
     found = layout_form.load(layout)
     owner = SignerIdentity(identity=certificate_identity, issuer=certificate_oidc_issuer)
     digest = digest_of(read_bounded(bundle, archive.MAX_COMPRESSED, "the bundle"))
-    path = bundle.with_name(f"{bundle.name}.attestations.jsonl")
     trust = signing.trust(trust_config, staging)
     try:
         signature = _signature(layout)
@@ -112,7 +112,8 @@ def verify(
         signed = layout_check.require_signed(
             found, raw.strip(), policy=VerificationPolicy(identities=[owner]), trust=trust
         )
-        links = layout_check.of_steps(found, attestation_file.read(path)) + [_link(one) for one in link or []]
+        kept = attestation_file.read(attestations_of(bundle))
+        links = layout_check.of_steps(found, kept) + [_link(one) for one in link or []]
         verified = layout_check.require_layout(found, list(dict.fromkeys(links)), bundle=digest, trust=trust)
     except Denied as denied:
         if output is Output.JSON:

@@ -83,18 +83,13 @@ def export(
 def _lineage(
     execution: str, source: Path | None, system: str | None, server: str | None, token_file: Path | None
 ) -> Mapping[str, Any]:
-    from app.core import strict_json
-
     if source is None:
         with client.connect(server, token_file) as plane:
             found = plane.get(f"/api/v1/executions/{quote(execution, safe='')}/lineage", system=system)
         if not isinstance(found, dict):
             raise PlacetError("the control plane did not answer with a lineage; is --server right?")
         return found
-    try:
-        return strict_json.load_object(read_bounded(source, _MAX_LINEAGE, "the lineage"))
-    except strict_json.StrictJSONError as error:
-        raise UsageError(f"{source}: {error}") from error
+    return options.json_file(source, "the lineage", _MAX_LINEAGE)
 
 
 def _declared(file: Path) -> dict[str, Workflow]:

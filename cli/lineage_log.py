@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,14 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from app.core import strict_json
 from app.core.errors import UsageError
-from cli.output import messages, say
+from cli.progress import Shown
 
 if TYPE_CHECKING:
     from app.control.execution_lineage import Wanted
-
-#: Seconds until progress is shown, and between two lines of it where nobody looks.
-_QUIET = 2.0
-_BETWEEN_LINES = 10.0
 
 
 @dataclass(frozen=True)
@@ -57,8 +52,11 @@ def rebuild(archive: Archive, execution: str, wanted: Wanted, depth: int) -> dic
     signers = Signers(trust_domain(archive.domain or DEFAULT_DOMAIN), issuers, verify)
     with ExitStack() as stack:
         in_log = stack.enter_context(_log_check(archive)) if archive.log is not None else _believe
-        shown = stack.enter_context(_progress())
-        source = ArchiveEvidence(Objects(_url(archive.objects)), releases, signers, in_log, shown)
+        shown = stack.enter_context(Shown())
+        objects = Objects(_url(archive.objects))
+        source = ArchiveEvidence(
+            objects, releases, signers, in_log, lambda step, done: shown(f"reading {step}: {done}")
+        )
         return execution_lineage.of(source, execution, wanted=wanted, depth=depth)
 
 
@@ -79,14 +77,11 @@ def _url(place: str) -> str:
 @contextmanager
 def _log_check(archive: Archive) -> Iterator[Callable[[bytes], None]]:
     """Demands that the log's own tiles hold the entry of a bundle, which is verified already."""
-    from app.core.log_source import HttpSource, log_source
+    from app.core.log_source import opened
     from app.core.log_tiles import LogTiles, newest
     from app.core.trust import TrustConfig
 
-    with ExitStack() as stack:
-        source = log_source(archive.log or "")
-        if isinstance(source, HttpSource):
-            stack.enter_context(source)
+    with opened(archive.log or "") as source:
         trust = TrustConfig.from_file(archive.lineage_trust_config)
         checkpoint = newest(source, trust, at=datetime.now(UTC))
         tiles = LogTiles(source, checkpoint.size)
@@ -97,28 +92,3 @@ def _log_check(archive: Archive) -> Iterator[Callable[[bytes], None]]:
             tiles.require_entry(int(entry["logIndex"]), body, checkpoint)
 
         yield check
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int], None]]:
-    """Shows on stderr what is read, if it takes long."""
-    begun = last = time.monotonic()
-    with ExitStack() as stack:
-        status: Any = None
-
-        def show(step: str, done: int) -> None:
-            nonlocal last, status
-            now = time.monotonic()
-            if now - begun < _QUIET:
-                return
-            text = f"reading {step}: {done}"
-            if not messages.is_terminal:
-                if now - last >= _BETWEEN_LINES or status is None:
-                    last, status = now, text
-                    say(text)
-            elif status is None:
-                status = stack.enter_context(messages.status(text))
-            else:
-                status.update(text)
-
-        yield show

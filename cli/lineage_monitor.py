@@ -219,12 +219,10 @@ def _monitor(
     running: ExitStack,
 ) -> Monitor:
     from app.core.log_monitor import Monitor
-    from app.core.log_source import HttpSource, log_source
+    from app.core.log_source import opened
     from app.core.trust import TrustConfig
 
-    source = log_source(log)
-    if isinstance(source, HttpSource):
-        running.enter_context(source)
+    source = running.enter_context(opened(log))
     return Monitor(source, TrustConfig.from_file(trust_config), *others, own, grace)
 
 

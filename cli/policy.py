@@ -11,8 +11,9 @@ import typer
 
 from app.core.policy_template import Template
 from cli.output import Output, OutputOption, emit, messages, say
+from cli.pinned_opa import OpaOption, pinned_opa
 from cli.policy_ask import bench, evaluate, explain
-from cli.policy_options import DirectoryArgument, OpaOption, opa
+from cli.policy_options import DirectoryArgument
 from cli.policy_tests import run_policy
 from cli.policy_watch import watch
 
@@ -37,7 +38,7 @@ def new(
 @app.command(epilog="Example: placet policy check policies/payments --output json")
 def check(
     directory: DirectoryArgument = Path(),
-    opa_path: OpaOption = None,
+    opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Say everything that is wrong with a policy, with file, line, column and remedy.
@@ -46,13 +47,12 @@ def check(
     demands of a bundle; and Regal's lint, when `regal` is on the PATH. Exit code 1 when there is a fault.
     """
     from app.core.policy_check import check as check_all
-    from app.core.policy_check import worst
     from app.core.policy_lint import lint
     from app.core.policy_project import load
 
     project = load(directory)
     with messages.status("checking"):
-        findings = sorted([*check_all(project, opa(opa_path)), *lint(project)])
+        findings = sorted([*check_all(project, pinned_opa(opa)), *lint(project)])
     if output is Output.JSON:
         emit([one.as_dict() for one in findings], output)
     for one in findings if output is Output.TABLE else []:
@@ -60,7 +60,7 @@ def check(
     faults = sum(one.fatal for one in findings)
     warnings = len(findings) - faults
     say(f"{_many(faults, 'fault')}" + (f", {_many(warnings, 'warning')}" if warnings else ""))
-    if worst(findings):
+    if faults:
         raise typer.Exit(1)
 
 
@@ -73,7 +73,7 @@ def fmt(
     directory: DirectoryArgument = Path(),
     only_check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 if a file differs.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Write nothing; show what would change.")] = False,
-    opa_path: OpaOption = None,
+    opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write a policy's Rego as `opa fmt` does. Each file is replaced whole, or not at all."""
@@ -86,7 +86,7 @@ def fmt(
     project = load(directory)
     sources = {**project.modules, **project.tests}
     with tempfile.TemporaryDirectory(prefix="placet-fmt-") as scratch:
-        wanted = formatted(sources, opa(opa_path), Path(scratch))
+        wanted = formatted(sources, pinned_opa(opa), Path(scratch))
     changed = {path: content for path, content in wanted.items() if content != sources[path]}
     if not (only_check or diff):
         for path, content in changed.items():

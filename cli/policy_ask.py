@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.core.complaint import printable
-from cli.output import Output, OutputOption, emit, messages, say
+from cli.output import Output, OutputOption, emit, json_text, messages, say
+from cli.pinned_opa import OpaOption, pinned_opa
 from cli.policy_options import (
     DirectoryArgument,
     InputOption,
-    OpaOption,
     SubjectOption,
     documents,
     given,
-    opa,
     question,
     subject,
 )
@@ -47,7 +45,7 @@ def evaluate(
         list[Path] | None,
         typer.Option("--data", help="More data, a JSON file; may be given again.", show_default=False),
     ] = None,
-    opa_path: OpaOption = None,
+    opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Print what a policy answers, as JSON. Exit code 1 when it is undefined.
@@ -61,15 +59,16 @@ def evaluate(
     project = load(directory)
     asked = given(input_file)
     caller = subject(subject_file, input_file)
-    answered = ask(project, opa(opa_path), question(project, query), asked, caller, more=documents(data))
+    engine = pinned_opa(opa)
+    answered = ask(project, engine, question(project, query), asked, caller, more=documents(data))
     found = answered.get("result") or []
     values = [one["expressions"][-1]["value"] for one in found]
     if output is Output.JSON:
         emit({"defined": bool(found), "result": values[0] if len(values) == 1 else values or None}, output)
     else:
         for value in values:
-            sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-    if query is None and found and "policy.malformed" in refused(project, opa(opa_path), asked, caller):
+            sys.stdout.write(json_text(value, indent=2) + "\n")
+    if query is None and found and "policy.malformed" in refused(project, engine, asked, caller):
         say("a sidecar denies this answer, policy.malformed: docs/decision.md has the form of one")
     if not found:
         say("undefined: no rule gives a value; `placet policy explain` shows where each one stopped")
@@ -81,7 +80,7 @@ def bench(
     query: QueryOption = None,
     input_file: InputOption = None,
     subject_file: SubjectOption = None,
-    opa_path: OpaOption = None,
+    opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Measure one evaluation in OPA: nanoseconds, allocations and bytes, without HTTP, library and record."""
@@ -91,7 +90,7 @@ def bench(
     project = load(directory)
     with messages.status("measuring"):
         asked = given(input_file)
-        found = measure(project, opa(opa_path), question(project, query), asked, subject(subject_file, input_file))
+        found = measure(project, pinned_opa(opa), question(project, query), asked, subject(subject_file, input_file))
     emit(asdict(found), output)
 
 
@@ -102,7 +101,7 @@ def explain(
     directory: DirectoryArgument = Path(),
     query: QueryOption = None,
     subject_file: SubjectOption = None,
-    opa_path: OpaOption = None,
+    opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show which rules made a decision: each with its place and its value, or the expression that was not true."""
@@ -111,11 +110,11 @@ def explain(
 
     project = load(directory)
     asked = given(input_file)
-    found = explained(project, opa(opa_path), question(project, query), asked, subject(subject_file, input_file))
+    found = explained(project, pinned_opa(opa), question(project, query), asked, subject(subject_file, input_file))
     if output is Output.JSON:
         emit(found.as_dict(), output)
         return
-    sys.stdout.write((json.dumps(found.value, ensure_ascii=False) if found.defined else "undefined") + "\n\n")
+    sys.stdout.write((json_text(found.value) if found.defined else "undefined") + "\n\n")
     for rule in found.rules:
         _show(rule, 0)
 

@@ -12,7 +12,6 @@ from app.core.errors import UsageError
 from app.core.files import read_bounded
 
 if TYPE_CHECKING:
-    from app.core.opa import Opa
     from app.core.policy_project import Project
 
 #: Bytes of an input or a subject.
@@ -21,7 +20,6 @@ _MAX_INPUT = 16 * 1024 * 1024
 DirectoryArgument = Annotated[
     Path, typer.Argument(help="The policy's directory, with its Rego and placet.yaml.", show_default="this one")
 ]
-OpaOption = Annotated[Path | None, typer.Option("--opa", help="Another OPA than the pinned build.", show_default=False)]
 InputOption = Annotated[
     Path | None, typer.Option("--input", "-i", help="The input, a JSON file; - is stdin.", show_default=False)
 ]
@@ -33,14 +31,6 @@ SubjectOption = Annotated[
         show_default=False,
     ),
 ]
-
-
-def opa(chosen: Path | None) -> Opa:
-    """The pinned OPA, or the one that was named: never whatever is on the PATH."""
-    from app.core.opa import Opa
-    from app.local import tools
-
-    return Opa(chosen or tools.installed("opa"))
 
 
 def given(path: Path | None) -> Any:

@@ -11,7 +11,8 @@ import typer
 from app.core.complaint import printable
 from app.core.errors import PlacetError, UsageError
 from cli.output import Output, OutputOption, emit, messages, say
-from cli.policy_options import DirectoryArgument, OpaOption, opa
+from cli.pinned_opa import OpaOption, pinned_opa
+from cli.policy_options import DirectoryArgument
 
 if TYPE_CHECKING:
     from app.core.policy_tests import TestReport, TestResult
@@ -40,7 +41,7 @@ def run_policy(
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a JUnit report, too.", show_default=False)
     ] = None,
-    opa_path: OpaOption = None,
+    opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run a policy's tests with OPA. Exit code 1 when one fails, when there is none, or below the threshold.
@@ -57,7 +58,7 @@ def run_policy(
         raise UsageError("--threshold asks for all tests: leave --run out")
     demanded = (threshold if threshold is not None else project.settings.threshold) if run is None else 0
     with messages.status("testing"):
-        report = run_tests(project, opa(opa_path), pattern=run, coverage=coverage or demanded > 0)
+        report = run_tests(project, pinned_opa(opa), pattern=run, coverage=coverage or demanded > 0)
     if junit is not None:
         write_atomically(junit, as_junit(report, str(directory)), mode=0o644)
     if output is Output.JSON:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.core.errors import PlacetError
-from cli.output import Output, OutputOption, say
-from cli.policy_options import DirectoryArgument, OpaOption, opa
+from cli.output import Output, OutputOption, json_text, say
+from cli.pinned_opa import OpaOption, pinned_opa
+from cli.policy_options import DirectoryArgument
 
 if TYPE_CHECKING:
     from app.core.opa import Opa
@@ -23,7 +23,7 @@ def watch(
     interval: Annotated[
         float, typer.Option(min=0.02, max=60, metavar="SECONDS", help="How often to look for changes.")
     ] = 0.1,
-    opa_path: OpaOption = None,
+    opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run the tests, then again on every save, until Ctrl-C. Only tests that could notice a change are run again.
@@ -33,7 +33,7 @@ def watch(
     """
     from app.core.policy_watching import changed, stamps
 
-    engine = opa(opa_path)
+    engine = pinned_opa(opa)
     seen = stamps(directory)
     passed = _again(directory, engine, set(), output)
     try:
@@ -66,7 +66,7 @@ def _again(directory: Path, engine: Opa, paths: set[str], output: Output) -> boo
     spent = time.monotonic() - began
     if output is Output.JSON:
         line = {"changed": sorted(paths), "seconds": round(spent, 3), **report.as_dict()}
-        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(line) + "\n")
         sys.stdout.flush()
         return not report.failed
     show(report)

@@ -10,8 +10,9 @@ import typer
 from app.core.errors import UsageError
 from app.core.files import read_bounded
 from cli import client, descriptors, enrolment
-from cli.bundle import IdentityOption, IssuerOption, OpaOption, PolicyOption
+from cli.bundle import IdentityOption, IssuerOption, PolicyOption
 from cli.output import Output, OutputOption, emit
+from cli.pinned_opa import OpaOption
 from cli.signing import StagingOption, TrustConfigOption
 
 if TYPE_CHECKING:

@@ -104,13 +104,18 @@ def moment(text: str, option: str) -> int:
     """Seconds since the epoch: RFC 3339, or `+DURATION` from now. Raises `UsageError`."""
     if text.startswith("+"):
         return int(time.time()) + duration(text[1:], option)
+    return int(time_of(text, option, " or +10m").timestamp())
+
+
+def time_of(text: str, option: str, more: str = "") -> datetime:
+    """A time of RFC 3339; `more` is what the option takes besides. Raises `UsageError`."""
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
-        raise UsageError(f"{option} is a time such as 2026-01-31T12:00:00Z or +10m, not {text!r}") from error
+        raise UsageError(f"{option} is a time such as 2026-01-31T12:00:00Z{more}, not {text!r}") from error
     if parsed.tzinfo is None:
         raise UsageError(f"{option} needs a time zone: write {text}Z for UTC")
-    return int(parsed.timestamp())
+    return parsed
 
 
 def tokens(files: Sequence[Path]) -> list[str]:
@@ -156,12 +161,12 @@ def words(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def json_file(file: Path, what: str) -> dict[str, Any]:
-    """The JSON object of a file. Raises `UsageError`."""
+def json_file(file: Path, what: str, most: int = MAX_DOCUMENT) -> dict[str, Any]:
+    """The JSON object of a file of at most so many bytes. Raises `UsageError`."""
     from app.core import strict_json
 
     try:
-        return strict_json.load_object(read_bounded(file, MAX_DOCUMENT, what))
+        return strict_json.load_object(read_bounded(file, most, what))
     except strict_json.StrictJSONError as error:
         raise UsageError(f"{file}: {error}") from error
 

@@ -13,16 +13,16 @@ from hashlib import sha256
 
 import msgspec
 
-from app.control import records
+from app.control import records, sidecar_statement
 from app.control.plane import StatementVerifier
 from app.control.problems import Problem
-from app.core import merkle, strict_json
+from app.core import merkle
 from app.core.batch import BatchStatement
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement
 from app.core.evidence_form import MAX_EVIDENCE
 from app.core.reason_codes import Reason
-from app.core.verification_policy import SignerIdentity, VerificationPolicy
+from app.core.verification_policy import SignerIdentity
 
 #: Bytes of a request: a batch that does not compress, in base64, with salts and evidence.
 MAX_BODY = records.MAX_BATCH * 4 // 3 + 2 * MAX_EVIDENCE
@@ -89,15 +89,8 @@ class Whole:
 
 def signed_by(signer: SignerIdentity, verify: StatementVerifier, offer: Offer) -> Signed:
     """The signature, its time and its place in the log. Raises `Denied`: nothing then proves who made this."""
-    payload = payload_of(offer.evidence)
-    policy = VerificationPolicy(identities=[signer])
-    try:
-        verified = verify(offer.evidence, subject=_claimed_root(payload), policy=policy, step=STEP)
-    except Denied as denied:
-        detail = f"{denied.reason}: {denied.detail}"
-        raise Denied(Reason.BATCH_INVALID, detail, step=denied.step, field=denied.field) from denied
-    entry = strict_json.load_object(offer.evidence)["verificationMaterial"]["tlogEntries"][0]
-    return Signed(offer, verified, payload, int(entry["logIndex"]))
+    one = sidecar_statement.signed_by(signer, verify, offer.evidence, Reason.BATCH_INVALID, STEP)
+    return Signed(offer, one.verified, one.payload, one.log_index)
 
 
 def statement_of(signed: Signed) -> BatchStatement:
@@ -106,22 +99,6 @@ def statement_of(signed: Signed) -> BatchStatement:
     if batch.sidecar != signed.verified.signer.identity:
         raise Denied(Reason.BATCH_INVALID, f"it speaks of {batch.sidecar}", step=STEP, field="sidecar")
     return batch
-
-
-def payload_of(evidence: bytes) -> bytes:
-    """The statement in a Sigstore bundle; empty when there is none. Nothing is proved of it."""
-    try:
-        return base64.b64decode(strict_json.load_object(evidence)["dsseEnvelope"]["payload"], validate=True)
-    except (ValueError, LookupError, TypeError):
-        return b""
-
-
-def _claimed_root(payload: bytes) -> str:
-    """What the statement says that it is about; whether that is so is seen when the records are counted."""
-    try:
-        return f"sha256:{strict_json.load_object(payload)['subject'][0]['digest']['sha256']}"
-    except (ValueError, LookupError, TypeError):
-        return "sha256:"
 
 
 def whole_of(signed: Signed, batch: BatchStatement) -> Whole:

@@ -14,18 +14,15 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from app.control import enrolment, judgement, lineage, raw_records, records, systems
+from app.control import enrolment, judgement, lineage, raw_records, records, sidecar_statement
 from app.control.batch_checks import STEP, Offer, Signed, Whole, signed_by, statement_of, whole_of
 from app.control.lineage import Refused
 from app.control.plane import Plane
-from app.control.problems import Conflict
 from app.control.raw_records import Span
 from app.control.store import Batch
 from app.core.batch import BatchStatement, payload_digest
 from app.core.errors import Denied
-from app.core.governance import sidecar_id
 from app.core.reason_codes import Reason
-from app.core.verification_policy import SignerIdentity
 
 log = logging.getLogger("placet.control")
 
@@ -40,16 +37,9 @@ class Taken:
 
 def take(plane: Plane, system: str, sidecar: str, body: bytes) -> Taken:
     """Store a batch durably. A repeat of a stored one gets the same answer. Raises `Denied`, `Problem`."""
-    if plane.verify_batch is None:
-        raise Conflict("this control plane was given no lineage log, so it cannot check signed batches")
-    if not plane.identity_issuer:
-        raise Conflict("this control plane issues no identities (--identity-issuer), so it knows no sidecar's")
-    with plane.store.read() as session:
-        systems.find(session, system)
-        enrolment.require_admitted(session, system, sidecar)
-    signer = SignerIdentity(identity=sidecar_id(plane.settings.domain, system, sidecar), issuer=plane.identity_issuer)
+    signer, verify = sidecar_statement.signer_of(plane, system, sidecar, "signed batches")
     try:
-        signed = signed_by(signer, plane.verify_batch, Offer.read(body))
+        signed = signed_by(signer, verify, Offer.read(body))
     except Denied as denied:
         lineage.refuse(plane, Refused(system, sidecar, None, denied, body, stops=False))
         raise

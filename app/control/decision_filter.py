@@ -16,7 +16,7 @@ from sqlmodel import and_, col, or_
 
 from app.control import record_lines
 from app.control.problems import Invalid
-from app.control.store import Decision
+from app.control.store import Batch, Decision
 from app.control.store.columns import now
 from app.core import record_words
 from app.core.reason_codes import Reason
@@ -131,6 +131,17 @@ class Filter:
             yield col(Decision.time_ns) >= nanoseconds(self.since)
         if self.until:
             yield col(Decision.time_ns) < nanoseconds(self.until)
+
+    def batch_conditions(self) -> Iterable[Any]:
+        """What rows of batches fit that may have such decisions, as far as their columns say it."""
+        if self.system:
+            yield col(Batch.system) == self.system
+        if self.sidecar:
+            yield col(Batch.sidecar) == self.sidecar
+        if self.since:
+            yield col(Batch.newest_ns) >= nanoseconds(self.since)
+        if self.until:
+            yield col(Batch.oldest_ns) < nanoseconds(self.until)
 
     def document(self) -> dict[str, Any]:
         """The filter as the API names it, without what does not filter."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from app.control.plane import Plane
 from app.control.problems import NotFound, Unavailable
 from app.control.raw_records import Changed, Rewritten, Span
 from app.control.store import Batch, Decision, ErasedBatch, Erasure, Hold, batch_words, first_line
+from app.control.store.bulk import chunks
 from app.control.store.columns import now
 from app.core import word_filter
 
@@ -35,8 +36,6 @@ RETRIES = 20
 OUTAGES = 3
 #: How long objects stay that no row names any more: whoever read the row before is done by then.
 GRACE = timedelta(seconds=2)
-#: Decision rows that one statement changes.
-_CHUNK = 500
 
 _BATCHES, _DECISIONS = (Decision.metadata.tables[name] for name in ("batch", "decision"))
 
@@ -131,15 +130,9 @@ def _rows(session: Session, batch: Batch, due: ErasedBatch) -> list[Decision]:
     if due.decisions is None:
         return []
     found: list[Decision] = []
-    for some in _chunks(due.decisions):
+    for some in chunks(due.decisions):
         found += session.exec(select(Decision).where(Decision.batch == batch.id, col(Decision.id).in_(some)))
     return found
-
-
-def _chunks(ids: Collection[int]) -> Iterator[list[int]]:
-    ordered = sorted(ids)
-    for first in range(0, len(ordered), _CHUNK):
-        yield ordered[first : first + _CHUNK]
 
 
 def _numbers(plane: Plane, batch: Batch, due: ErasedBatch, rows: list[Decision]) -> list[int]:
@@ -178,7 +171,7 @@ def _commit(
         session.flush()
         session.execute(update(_BATCHES).where(_BATCHES.c.id == row.id).values({batch_words: words}))
         _move(session, row, rewritten)
-        for some in _chunks(task.decisions or ()):
+        for some in chunks(task.decisions or ()):
             session.execute(update(_DECISIONS).where(_DECISIONS.c.id.in_(some)).values(**BLANK, erased=task.erasure))
     return True
 

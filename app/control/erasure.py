@@ -19,6 +19,7 @@ from app.control import holds, systems
 from app.control.problems import Invalid, NotFound, TooLarge
 from app.control.record_lines import clean
 from app.control.store import Batch, Decision, ErasedBatch, Erasure, Hold
+from app.control.store.bulk import chunks
 from app.control.tokens import Access
 from app.core.complaint import printable
 from app.core.errors import Denied
@@ -31,8 +32,6 @@ MAX_NAMED = 1000
 MAX_DECISIONS = 2_000_000
 
 _MAX_REASON = 1000
-#: Ids of one query.
-_CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,7 @@ def _conditions(wanted: Wanted) -> list[list[Any]]:
     if wanted.subject is not None:
         same = [Decision.subject_issuer == clean(wanted.issuer), Decision.subject_id == clean(wanted.subject)]
         return [same]
-    named = sorted({clean(one) or "" for one in wanted.decisions})
-    return [[col(Decision.decision_id).in_(named[first : first + _CHUNK])] for first in range(0, len(named), _CHUNK)]
+    return [[col(Decision.decision_id).in_(some)] for some in chunks(clean(one) or "" for one in wanted.decisions)]
 
 
 def order(session: Session, by: Access, wanted: Wanted, reason: str, copies: Sequence[int] = ()) -> Erasure:

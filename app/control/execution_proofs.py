@@ -45,9 +45,9 @@ def _decisions(plane: Plane, key: Key, batches: list[Batch], named: dict[str, st
     for batch in batches:
         leaves = [f"sha256:{leaf.hex()}" for leaf in merkle.hashes(plane.objects.get(str(batch.leaves)))]
         entries = raw_records.entries(plane.objects, batch)
-        for number, (leaf, raw) in enumerate(zip(leaves, entries, strict=False)):
-            if leaf in wanted:
-                found[leaf] = proofs.of(plane, batch, number, raw)
+        here = {number: raw for number, (leaf, raw) in enumerate(zip(leaves, entries, strict=False)) if leaf in wanted}
+        if here:
+            found |= {leaves[proof.index]: proof for proof in proofs.of(plane, batch, here)}
     if missing := sorted(set(wanted) - set(found)):
         detail = f"no signed batch holds decision {wanted[missing[0]]} as a link of {key.id} names it"
         raise Denied(Reason.PROOF_MISSING, detail, step="proof")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -17,6 +16,7 @@ from tenacity import RetryCallState, Retrying, wait_exponential
 from app.control import raw_records, sinks
 from app.control.plane import Plane
 from app.control.problems import NotFound, Problem
+from app.control.rounds import Rounds
 from app.control.sinks import Delivery, Record, Sink
 from app.control.store import Batch, Decision, Forward, ForwardBatch, first_line
 from app.control.store.columns import now
@@ -38,35 +38,28 @@ class Forwarding:
     """Started with the control plane and stopped with it."""
 
     def __init__(self, plane: Plane, interval: float = INTERVAL) -> None:
-        self._plane, self._interval = plane, interval
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="forwarding", daemon=True)
+        self._plane = plane
+        self._rounds = Rounds("forwarding", interval, self._begin_due, "look for records to forward")
+        self._pool = ThreadPoolExecutor(_TOGETHER, thread_name_prefix="forward")
+        self._busy: dict[str, Any] = {}
         self._open: dict[tuple[str, str], Sink] = {}
 
     def start(self) -> None:
         """Begin to deliver in the background."""
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """End the thread; returns when what is under way has ended."""
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        busy: dict[str, Any] = {}
-        with ThreadPoolExecutor(_TOGETHER, thread_name_prefix="forward") as pool:
-            while not self._stopping.wait(self._interval):
-                busy = {name: turn for name, turn in busy.items() if not turn.done()}
-                try:
-                    for name, target in self._due():
-                        if name not in busy:
-                            busy[name] = pool.submit(self.turn, name, target)
-                except SQLAlchemyError as error:
-                    log.warning("cannot look for records to forward: %s", first_line(error))
-                except Exception:  # a sink that cannot even be closed must not end the others
-                    log.exception("forwarding failed; it is tried again")
+        self._rounds.stop()
+        self._pool.shutdown()
         for sink in self._open.values():
             sink.close()
+
+    def _begin_due(self) -> None:
+        self._busy = {name: turn for name, turn in self._busy.items() if not turn.done()}
+        for name, target in self._due():
+            if name not in self._busy:
+                self._busy[name] = self._pool.submit(self.turn, name, target)
 
     def _due(self) -> list[tuple[str, str]]:
         """Sinks that have something to take, and whose time has come."""
@@ -90,7 +83,7 @@ class Forwarding:
             try:
                 sink = self._sink(name, target)
                 for _ in range(_TURN):
-                    if self._stopping.is_set() or not self._deliver_next(name, sink):
+                    if self._rounds.stopping.is_set() or not self._deliver_next(name, sink):
                         break
             except (PlacetError, Problem) as error:
                 self._note_failure(name, str(error))

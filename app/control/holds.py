@@ -7,7 +7,7 @@ placed covers all that was there then.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import case, func, true
@@ -17,11 +17,13 @@ from app.control import systems
 from app.control.problems import Conflict, Invalid, NotFound
 from app.control.record_lines import clean
 from app.control.store import Batch, Decision, Hold
+from app.control.store.bulk import chunks
 from app.control.store.columns import now
 from app.control.tokens import Access
 from app.core.complaint import printable
 from app.core.errors import Denied
 from app.core.masking import MARK
+from app.core.modes import moment
 from app.core.reason_codes import Reason
 
 log = logging.getLogger("placet.control")
@@ -34,8 +36,7 @@ MAX_LISTED = 10_000
 
 #: The PostgreSQL advisory lock ("hold" in ASCII).
 _LOCK = 0x686F6C64
-#: Row ids of one query, and holds: SQLite follows no deeper condition than 1,000.
-_CHUNK = 500
+#: Holds of one query: SQLite follows no deeper condition than 1,000.
 _HOLDS = 50
 
 
@@ -98,8 +99,7 @@ def release(session: Session, by: Access, identifier: int, reason: str) -> Hold:
     if row is None or by.system not in (None, row.system):
         raise NotFound(f"there is no hold {identifier}")
     if row.released_at is not None:
-        when = f"{row.released_at:%Y-%m-%dT%H:%M:%SZ}"
-        raise Conflict(f"hold {identifier} was released by {row.released_by} at {when}")
+        raise Conflict(f"hold {identifier} was released by {row.released_by} at {moment(row.released_at)}")
     row.released_at, row.released_by, row.released_token, row.note = now(), by.name, by.id, reason.strip()
     session.add(row)
     session.flush()
@@ -111,27 +111,25 @@ def listed(session: Session, system: str | None, *, released: bool = False) -> l
     """What is in force, oldest first, or what was released; of one system with what is for all."""
     query = select(Hold).where(col(Hold.released_at).is_not(None) if released else col(Hold.released_at).is_(None))
     if system is not None:
-        query = query.where(or_(col(Hold.system) == system, col(Hold.system).is_(None)))
+        query = query.where(_for(system))
     return list(session.exec(query.order_by(col(Hold.id)).limit(MAX_LISTED)))
 
 
-def active(session: Session) -> list[Hold]:
-    """The holds in force."""
-    return list(session.exec(select(Hold).where(col(Hold.released_at).is_(None)).order_by(col(Hold.id))))
+def is_any(session: Session, system: str) -> bool:
+    """Whether a hold is in force that is for all systems, or of this one."""
+    return session.exec(select(Hold.id).where(*_in_force(system)).limit(1)).first() is not None
 
 
 def covering(session: Session, batch: Batch, decisions: Collection[int] | None = None) -> Hold | None:
     """A hold in force that covers one of these decision rows of a batch; of all of the batch where none are given."""
-    of_system = or_(col(Hold.system).is_(None), col(Hold.system) == batch.system)
-    query = select(Hold).where(col(Hold.released_at).is_(None), of_system).order_by(col(Hold.id))
-    found = list(session.exec(query))
+    found = list(session.exec(select(Hold).where(*_in_force(batch.system)).order_by(col(Hold.id))))
     if decisions is None:
         whole = next((hold for hold in found if _covers_batch(hold, batch)), None)
         if whole is not None:
             return whole
     for first in range(0, len(found), _HOLDS):
         some = found[first : first + _HOLDS]
-        for ids in [None] if decisions is None else _chunks(decisions):
+        for ids in [None] if decisions is None else chunks(decisions):
             hold = _first(session, batch, some, ids)
             if hold is not None:
                 return hold
@@ -149,10 +147,13 @@ def _first(session: Session, batch: Batch, some: list[Hold], ids: Collection[int
     return next((hold for hold in some if hold.id == found), None)
 
 
-def _chunks(decisions: Collection[int]) -> Iterator[tuple[int, ...]]:
-    ordered = sorted(decisions)
-    for first in range(0, len(ordered), _CHUNK):
-        yield tuple(ordered[first : first + _CHUNK])
+def _in_force(system: str) -> tuple[Any, ...]:
+    return col(Hold.released_at).is_(None), _for(system)
+
+
+def _for(system: str) -> Any:
+    """The holds that are for all systems, and those of this one."""
+    return or_(col(Hold.system).is_(None), col(Hold.system) == system)
 
 
 def _covers_batch(hold: Hold, batch: Batch) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func
@@ -22,6 +22,7 @@ from app.control.store.columns import now
 from app.control.tokens import Access
 from app.core.complaint import printable
 from app.core.errors import Denied
+from app.core.modes import moment
 from app.core.reason_codes import Reason
 
 log = logging.getLogger("placet.control")
@@ -126,9 +127,9 @@ def _lacking(rule: Rule, report: ImpactReport | None) -> str:
     if not report.complete:
         return f"report {report.id} does not cover all records of its time"
     if report.until < now() - MAX_AGE:
-        return f"report {report.id} ends at {_time(report.until)}, more than a day ago"
+        return f"report {report.id} ends at {moment(report.until)}, more than a day ago"
     if report.until - report.since < timedelta(seconds=rule.since_seconds):
-        return f"report {report.id} begins at {_time(report.since)}, less than {rule.since_seconds} s before its end"
+        return f"report {report.id} begins at {moment(report.since)}, less than {rule.since_seconds} s before its end"
     return ""
 
 
@@ -141,7 +142,3 @@ def _stored(session: Session, report: ImpactReport) -> int:
     """How many decisions of that time are stored."""
     where: list[Any] = list(Filter(system=report.system, since=report.since, until=report.until).conditions())
     return session.exec(select(func.count()).select_from(Decision).where(*where)).one()
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
@@ -17,6 +17,7 @@ from app.control import states
 from app.control.plane import Plane
 from app.control.store import Batch, LineageBreak, System
 from app.core.batch import BatchStatement
+from app.core.modes import moment
 from app.core.reason_codes import Reason
 
 log = logging.getLogger("placet.control")
@@ -62,9 +63,9 @@ def _against(session: Session, row: Batch, says: BatchStatement) -> Iterator[tup
     """What a batch says against its sidecar: the kind, and the detail."""
     before = _before(session, row)
     if before is not None and before.closed_at is not None and says.closed_at < before.closed_at - BACK:
-        yield "clock", f"closed at {_time(says.closed_at)}, the batch before it at {_time(before.closed_at)}"
+        yield "clock", f"closed at {moment(says.closed_at)}, the batch before it at {moment(before.closed_at)}"
     elif row.signed_at is not None and (wrong := _beside_timestamp(session, row, says)):
-        yield "clock", f"closed at {_time(says.closed_at)}, {wrong} its timestamp of {_time(row.signed_at)}"
+        yield "clock", f"closed at {moment(says.closed_at)}, {wrong} its timestamp of {moment(row.signed_at)}"
     if before is not None and before.opa != says.opa:
         yield "opa", f"the OPA {says.opa} wrote it, the batch before it was written by {before.opa}"
     if says.dropped:
@@ -109,7 +110,3 @@ def _opened(session: Session, row: Batch, kind: str, detail: str, limit: int) ->
         session.add(found)
         session.flush()
     return found
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"

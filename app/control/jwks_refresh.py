@@ -6,14 +6,12 @@ A failure keeps the keys that are known until they are too old; then publication
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, select
 
 from app.control import issuer_keys, issuers
@@ -21,7 +19,8 @@ from app.control.issuer_keys import IssuerKeys
 from app.control.outbound import Outbound, Unfetched
 from app.control.plane import Plane
 from app.control.problems import Invalid, NotFound, Problem
-from app.control.store import Issuer, IssuerSource, first_line
+from app.control.rounds import Rounds
+from app.control.store import Issuer, IssuerSource
 from app.control.store.columns import now
 from app.core import strict_json
 from app.core.complaint import printable
@@ -214,31 +213,23 @@ class Refreshing:
 
     def __init__(self, plane: Plane, interval: float = INTERVAL) -> None:
         self._plane = plane
-        self._interval = interval
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="issuer keys", daemon=True)
+        self._rounds = Rounds("issuer keys", interval, self._refresh_due, "refresh the keys of issuers")
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="issuer keys")
 
     def start(self) -> None:
         """Go on in the background."""
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """End the thread; returns when it has ended."""
-        self._stopping.set()
-        self._thread.join()
+        self._rounds.stop()
+        self._pool.shutdown()
 
-    def _run(self) -> None:
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="issuer keys") as pool:
-            while not self._stopping.wait(self._interval):
-                try:
-                    list(pool.map(self._refresh, claim_due(self._plane)))
-                except SQLAlchemyError as error:
-                    log.warning("cannot refresh the keys of issuers: %s", first_line(error))
-                except Exception:  # one source must not end the refreshing of all others
-                    log.exception("refreshing the keys of issuers failed; it is tried again")
+    def _refresh_due(self) -> None:
+        list(self._pool.map(self._refresh, claim_due(self._plane)))
 
     def _refresh(self, issuer: str) -> None:
-        if not self._stopping.is_set():
+        if not self._rounds.stopping.is_set():
             try:
                 refresh(self._plane, issuer)
             except NotFound:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from app.control.batch_checks import payload_of
 from app.control.fsck.claims import Signers
 from app.control.lineage_journals import UNREADABLE, Journals, LogCheck
 from app.control.lineage_objects import ObjectEvidence, Wish
 from app.control.objects import Objects
 from app.control.plane import StatementVerifier
 from app.control.raw_records import Changed, Entries, entries
+from app.control.sidecar_statement import payload_of
 from app.control.store import Batch
 from app.core import merkle
 from app.core.batch import BatchStatement

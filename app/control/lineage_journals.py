@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from app.control.batch_checks import payload_of
 from app.control.fsck.claims import Signers
-from app.control.links import Signed, Statement, signed_by, statement_of
+from app.control.links import Statement, signed_by, statement_of
 from app.control.objects import Objects
+from app.control.sidecar_statement import Signed, payload_of
 from app.core import link as journal
 from app.core.errors import Denied
 from app.core.execution_evidence import MAX_JOINED, Key, SignedLink

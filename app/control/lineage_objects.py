@@ -8,13 +8,13 @@ from hashlib import sha256
 from typing import Any
 
 from app.control import raw_records, record_lines
-from app.control.batch_checks import payload_of
 from app.control.links import approval_key
 from app.control.objects import Objects
 from app.control.plane import StatementVerifier
 from app.control.problems import NotFound
 from app.control.raw_records import Entries
 from app.control.record_lines import Line
+from app.control.sidecar_statement import payload_of
 from app.control.store import Batch
 from app.core import merkle, proof, statements, strict_json
 from app.core.errors import Denied

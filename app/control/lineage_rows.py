@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from itertools import islice
 from typing import Any
 
-from sqlmodel import Session, and_, col, or_, select
+from sqlmodel import Session, and_, col, select
 
-from app.control.batch_checks import payload_of
 from app.control.lineage_objects import MAX_NAMED_BATCHES, MAX_OWN_BATCHES, ObjectEvidence, Wish
 from app.control.objects import Objects
 from app.control.plane import StatementVerifier
+from app.control.sidecar_statement import payload_of
 from app.control.store import Batch, Decision, Link, LinkResource
+from app.control.store.bulk import chunks
 from app.core import link as journal
 from app.core.errors import Denied
 from app.core.execution_evidence import MAX_JOINED, Key, Recorded, SignedLink, chosen
@@ -49,7 +49,7 @@ class RowEvidence(ObjectEvidence):
         """Executions of which links name an artifact of one of these digests, or one of these links as a parent."""
         found: set[Key] = set()
         for prefix, wanted in ((ARTIFACT, digests), (PARENT, links)):
-            for some in _chunks(one.removeprefix("sha256:") for one in wanted):
+            for some in chunks((one.removeprefix("sha256:") for one in wanted), _AT_ONCE):
                 named = and_(col(LinkResource.sha256).in_(some), col(LinkResource.name).startswith(prefix))
                 query = (
                     select(Link.system, Link.sidecar, Link.instance, Link.execution)
@@ -65,7 +65,7 @@ class RowEvidence(ObjectEvidence):
     def links(self, digests: Iterable[str]) -> list[SignedLink]:
         """The statements of these digests."""
         found = []
-        for some in _chunks(digests):
+        for some in chunks(digests, _AT_ONCE):
             rows = self._session.exec(select(Link).where(col(Link.payload).in_(some), *self._own))
             found += [self._read(row) for row in rows]
         return sorted(found, key=lambda one: one.digest)
@@ -101,14 +101,14 @@ class RowEvidence(ObjectEvidence):
     def batches(self, key: Key, wish: Wish, limit: int) -> list[Batch]:
         """Signed batches in which the wanted records are, in their order."""
         of_sidecar = (Decision.system == key.system, Decision.sidecar == key.sidecar)
-        wanted: list[Any] = [col(Decision.decision_id).in_(some) for some in _chunks(wish.named)]
+        wanted: list[Any] = [col(Decision.decision_id).in_(some) for some in chunks(wish.named, _AT_ONCE)]
         if wish.execution is not None:
             wanted.append(Decision.execution == wish.execution)
         found: dict[int, Batch] = {}
         for condition in wanted:
             query = (
                 select(Batch)
-                .where(col(Batch.id).in_(select(Decision.batch).where(*of_sidecar, or_(condition))))
+                .where(col(Batch.id).in_(select(Decision.batch).where(*of_sidecar, condition)))
                 .where(Batch.instance == key.instance, col(Batch.first_entry).is_not(None))
             )
             rows = self._session.exec(query.order_by(col(Batch.first_entry)).limit(limit))
@@ -132,9 +132,3 @@ class RowEvidence(ObjectEvidence):
 
 def _journal(key: Key) -> tuple[Any, ...]:
     return Link.system == key.system, Link.sidecar == key.sidecar, Link.instance == key.instance
-
-
-def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
-    rest = iter(sorted(set(values)))
-    while some := list(islice(rest, _AT_ONCE)):
-        yield some

@@ -8,29 +8,24 @@ asks once more. What does not fit is kept and told (`app.control.lineage`).
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 from sqlmodel import Session, col, select
 
-from app.control import enrolment, lineage, states, systems
-from app.control.batch_checks import payload_of
+from app.control import enrolment, lineage, sidecar_statement, states
 from app.control.lineage import Refused
 from app.control.plane import Plane, StatementVerifier
-from app.control.problems import Conflict
+from app.control.sidecar_statement import Signed
 from app.control.store import Approval, Link, LinkResource, Warrant
 from app.core import link as journal
-from app.core import strict_json
 from app.core.errors import Denied
-from app.core.evidence import VerifiedStatement
 from app.core.evidence_form import MAX_EVIDENCE
-from app.core.governance import sidecar_id
 from app.core.link import TrustChange
 from app.core.link_names import END, START, payload_digest
 from app.core.reason_codes import Reason
-from app.core.verification_policy import SignerIdentity, VerificationPolicy
+from app.core.verification_policy import SignerIdentity
 
 log = logging.getLogger("placet.control")
 
@@ -46,31 +41,14 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 _decode = msgspec.json.Decoder(_Body).decode
 
 
-@dataclass(frozen=True)
-class Signed:
-    """A statement of which the signature, the time and the place in the log are proved."""
-
-    evidence: bytes
-    payload: bytes
-    verified: VerifiedStatement
-    log_index: int
-
-
 def take(plane: Plane, system: str, sidecar: str, body: bytes) -> int:
     """Store a statement durably, and give the number of the next one. A repeat gets the same answer.
 
     Raises `Denied`, `Problem`.
     """
-    if plane.verify_batch is None:
-        raise Conflict("this control plane was given no lineage log, so it cannot check what sidecars state")
-    if not plane.identity_issuer:
-        raise Conflict("this control plane issues no identities (--identity-issuer), so it knows no sidecar's")
-    with plane.store.read() as session:
-        systems.find(session, system)
-        enrolment.require_admitted(session, system, sidecar)
-    signer = SignerIdentity(identity=sidecar_id(plane.settings.domain, system, sidecar), issuer=plane.identity_issuer)
+    signer, verify = sidecar_statement.signer_of(plane, system, sidecar, "what sidecars state")
     try:
-        signed = signed_by(signer, plane.verify_batch, _evidence_of(body))
+        signed = signed_by(signer, verify, _evidence_of(body))
     except Denied as denied:
         lineage.refuse(plane, Refused(system, sidecar, None, denied, body, stops=False))
         raise
@@ -90,15 +68,7 @@ def take(plane: Plane, system: str, sidecar: str, body: bytes) -> int:
 
 def signed_by(signer: SignerIdentity, verify: StatementVerifier, evidence: bytes) -> Signed:
     """What `signer` signed. Raises `Denied` with `link.invalid`: nothing then proves who made this."""
-    payload = payload_of(evidence)
-    policy = VerificationPolicy(identities=[signer])
-    try:
-        verified = verify(evidence, subject=_claimed_subject(payload), policy=policy, step=STEP)
-    except Denied as denied:
-        detail = f"{denied.reason}: {denied.detail}"
-        raise Denied(Reason.LINK_INVALID, detail, step=denied.step, field=denied.field) from denied
-    entry = strict_json.load_object(evidence)["verificationMaterial"]["tlogEntries"][0]
-    return Signed(evidence, payload, verified, int(entry["logIndex"]))
+    return sidecar_statement.signed_by(signer, verify, evidence, Reason.LINK_INVALID, STEP)
 
 
 def statement_of(signed: Signed) -> Statement:
@@ -130,14 +100,6 @@ def _evidence_of(body: bytes) -> bytes:
     if len(evidence) > MAX_EVIDENCE:
         raise _denied(Reason.LINK_MALFORMED, f"the evidence is larger than {MAX_EVIDENCE} bytes", "evidence")
     return evidence
-
-
-def _claimed_subject(payload: bytes) -> str:
-    """What the statement says first that it is about; its form is read when the signature holds."""
-    try:
-        return f"sha256:{strict_json.load_object(payload)['subject'][0]['digest']['sha256']}"
-    except (ValueError, LookupError, TypeError):
-        return "sha256:"
 
 
 def _instance(system: str, sidecar: str, instance: str) -> tuple[Any, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from app.control import decisions, raw_records, releases
 from app.control.decisions import Whole
 from app.control.plane import Plane
@@ -29,30 +31,41 @@ def export(plane: Plane, decision_id: str, only_system: str | None = None) -> by
         raw = _record(plane, batch, decision.position)
     except Changed as changed:
         raise Denied(Reason.PROOF_LEAF, str(changed), step=_STEP) from changed
-    return of(plane, batch, number, raw).write()
+    [proof] = of(plane, batch, {number: raw})
+    return proof.write()
 
 
-def of(plane: Plane, batch: Batch, index: int, raw: bytes | None) -> Proof:
-    """The proof of the entry at a position of a batch; of what was left when it was erased, for None."""
+def of(plane: Plane, batch: Batch, entries: Mapping[int, bytes | None]) -> Iterator[Proof]:
+    """The proofs of entries of a batch, by their numbers; of what was left of an erased one, for None.
+
+    What they have in common is read once.
+    """
     if batch.evidence is None or batch.salts is None or batch.leaves is None:
         raise _missing("the record came without a signed batch")
     leaves = merkle.hashes(plane.objects.get(batch.leaves))
     if len(leaves) != batch.entries or merkle.root(leaves).hex() != batch.root:
         raise Denied(Reason.PROOF_PATH, "the stored leaf hashes are not those of the batch", step=_STEP)
-    salt = None
-    if raw is not None:
-        salt = plane.objects.part(batch.salts, merkle.SALT * index, merkle.SALT)
-        if len(salt) != merkle.SALT or merkle.leaf_hash(salt, raw) != leaves[index]:
-            raise Denied(Reason.PROOF_LEAF, "the stored record or its salt was changed", step=_STEP)
-    return Proof(
-        record=raw,
-        salt=salt,
-        leaf=leaves[index],
-        index=index,
-        path=tuple(merkle.path(leaves, index)),
-        batch=plane.objects.get(batch.evidence),
-        release=None if raw is None else _release(plane, raw),
-    )
+    evidence = plane.objects.get(batch.evidence)
+    known: dict[str, ReleaseEvidence] = {}
+    for index, raw in entries.items():
+        salt = policy = None
+        if raw is not None:
+            salt = plane.objects.part(batch.salts, merkle.SALT * index, merkle.SALT)
+            if len(salt) != merkle.SALT or merkle.leaf_hash(salt, raw) != leaves[index]:
+                raise Denied(Reason.PROOF_LEAF, "the stored record or its salt was changed", step=_STEP)
+            entry = read_entry(raw)
+            policy = entry.policy if entry else None
+        if policy is not None and policy not in known:
+            known[policy] = _release(plane, policy)
+        yield Proof(
+            record=raw,
+            salt=salt,
+            leaf=leaves[index],
+            index=index,
+            path=tuple(merkle.path(leaves, index)),
+            batch=evidence,
+            release=None if policy is None else known[policy],
+        )
 
 
 def _record(plane: Plane, batch: Batch, position: int) -> bytes | None:
@@ -76,16 +89,13 @@ def is_signed(batch: Batch) -> bool:
     return batch.evidence is not None
 
 
-def _release(plane: Plane, raw: bytes) -> ReleaseEvidence | None:
-    """Everything that is signed about the policy that the record names."""
-    entry = read_entry(raw)
-    if entry is None or entry.policy is None:
-        return None
+def _release(plane: Plane, policy: str) -> ReleaseEvidence:
+    """Everything that is signed about a policy that a record names."""
     with plane.store.read() as session:
-        release = session.get(Release, entry.policy)
-        attestations = [row.raw for row in releases.evidence_of(session, entry.policy)]
+        release = session.get(Release, policy)
+        attestations = [row.raw for row in releases.evidence_of(session, policy)]
     if release is None:
-        raise _missing(f"the record names the policy {entry.policy}, which is no release here")
+        raise _missing(f"the record names the policy {policy}, which is no release here")
     file = release_file(release.digest, SIGNATURE_FILE, release.signature_sha256, release.signature_length)
     return ReleaseEvidence(release.digest, (plane.objects.get(object_key(file)), *attestations))
 

@@ -115,9 +115,9 @@ def numbers(objects: Objects, batch: Named, positions: Collection[int]) -> dict[
     """The number in the batch of the entry at each position. Raises `NotFound`, `Unavailable`, `Changed`."""
     if not batch.object.endswith(PLAIN):
         return {position: position for position in positions}
-    begins = dict(_begins(entries(objects, batch)))
+    begin_of = dict(begins(entries(objects, batch)))
     try:
-        return {position: begins[position] for position in positions}
+        return {position: begin_of[position] for position in positions}
     except KeyError as error:
         raise Changed(f"no entry of {batch.object} begins at byte {error}") from error
 
@@ -149,7 +149,7 @@ def without(
                 body[merkle.SALT * number : merkle.SALT * (number + 1)] = bytes(merkle.SALT)
         salts_key = f"salts/{span.system}/{sha256(body).hexdigest()}"
         objects.put(salts_key, bytes(body))
-    return Rewritten(key, salts_key, dict(_begins(there)) if batch.object.endswith(PLAIN) else None)
+    return Rewritten(key, salts_key, dict(begins(there)) if batch.object.endswith(PLAIN) else None)
 
 
 def _unchanged(objects: Objects, batch: Named, received: str) -> Entries:
@@ -160,12 +160,17 @@ def _unchanged(objects: Objects, batch: Named, received: str) -> Entries:
     if sha256(body).hexdigest() != key.rpartition("-")[2].removesuffix(PLAIN).removesuffix(SUFFIX):
         raise Changed(f"the stored records {key} were changed: they have another digest")
     # After an erasure the row has none, nor could it: some of the lines are gone.
-    if received and sha256(b"".join((line or b"") + b"\n" for line in found)).hexdigest() != received:
+    if received and received_digest(found) != received:
         raise Changed(f"the stored records {key} are not those that were received")
     return found
 
 
-def _begins(lines: Entries) -> Iterator[tuple[int, int]]:
+def received_digest(lines: Entries) -> str:
+    """The SHA-256 of a batch's lines as they came, of which none is erased."""
+    return sha256(b"".join(b"%s\n" % (line or b"") for line in lines)).hexdigest()
+
+
+def begins(lines: Entries) -> Iterator[tuple[int, int]]:
     """The byte at which each entry of a plain batch begins, and its number."""
     at = 0
     for number, line in enumerate(lines):
@@ -173,11 +178,19 @@ def _begins(lines: Entries) -> Iterator[tuple[int, int]]:
         at += len(line or b"") + 1
 
 
+def line_at(body: bytes, begin: int) -> bytes:
+    """The line of a plain batch that begins at this byte. Raises `LookupError` where none does."""
+    if not 0 <= begin < len(body) or (begin and body[begin - 1 : begin] != b"\n"):
+        raise LookupError(begin)
+    end = body.find(b"\n", begin)
+    return body[begin : len(body) if end < 0 else end]
+
+
 def _line(objects: Objects, key: str, position: int) -> bytes:
-    body = objects.get(key)
-    if not 0 <= position < len(body) or (position and body[position - 1 : position] != b"\n"):
-        raise Changed(f"no entry of {key} begins at byte {position}")
-    return body[position:].partition(b"\n")[0]
+    try:
+        return line_at(objects.get(key), position)
+    except LookupError as error:
+        raise Changed(f"no entry of {key} begins at byte {position}") from error
 
 
 def _entry(objects: Objects, key: str, number: int) -> bytes | None:

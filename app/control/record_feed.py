@@ -17,7 +17,7 @@ from app.control.decision_filter import Filter, Place
 from app.control.objects import Objects
 from app.control.plane import Plane
 from app.control.problems import NotFound
-from app.control.raw_records import Changed
+from app.control.raw_records import Changed, line_at
 from app.control.store import Batch, Decision
 from app.core import record_frames
 from app.core.reason_codes import Reason
@@ -114,7 +114,7 @@ def _at(objects: Objects, batch: Batch, positions: Sequence[int]) -> _Found:
     body = objects.get(batch.object)
     try:
         if batch.object.endswith(record_frames.PLAIN):
-            return {position: _line(body, position) for position in positions}
+            return {position: line_at(body, position) for position in positions}
         head = record_frames.read_head(body)
         found: _Found = {}
         for frame in sorted({position // record_frames.FRAME for position in positions}):
@@ -124,10 +124,3 @@ def _at(objects: Objects, batch: Batch, positions: Sequence[int]) -> _Found:
         return {position: found[position] for position in positions}
     except (record_frames.Damaged, LookupError) as error:
         raise Changed(f"the stored records {batch.object} were changed; see placet server fsck") from error
-
-
-def _line(body: bytes, begin: int) -> bytes:
-    if not 0 <= begin < len(body) or (begin and body[begin - 1 : begin] != b"\n"):
-        raise LookupError(begin)
-    end = body.find(b"\n", begin)
-    return body[begin : len(body) if end < 0 else end]

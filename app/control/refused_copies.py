@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from threading import Lock
 
 import msgspec
-from sqlmodel import Session, col, or_, select
+from sqlmodel import col, select
 
 from app.control import holds, record_lines, records
 from app.control.batch_checks import Offer
@@ -22,7 +22,7 @@ from app.control.erasure import Wanted
 from app.control.plane import Plane
 from app.control.problems import NotFound, Problem, TooMany
 from app.control.record_lines import Line, clean
-from app.control.store import Hold, LineageBreak
+from app.control.store import LineageBreak
 from app.core.errors import Denied
 
 log = logging.getLogger("placet.control")
@@ -101,7 +101,7 @@ def remove(plane: Plane, breaks: Sequence[int]) -> bool:
             row = session.get(LineageBreak, identifier)
             if row is None or row.object is None:
                 continue
-            if _is_held(session, row):
+            if holds.is_any(session, row.system):
                 whole = False
                 continue
         with plane.store.write() as session:
@@ -109,7 +109,7 @@ def remove(plane: Plane, breaks: Sequence[int]) -> bool:
             row = session.get(LineageBreak, identifier, with_for_update=True)
             if row is None or row.object is None:
                 continue
-            if _is_held(session, row):
+            if holds.is_any(session, row.system):
                 whole = False
                 continue
             # While the transaction is open: a body that nothing names would stay for ever.
@@ -118,8 +118,3 @@ def remove(plane: Plane, breaks: Sequence[int]) -> bool:
             session.add(row)
             log.warning("the refused batch of break %s is removed: it held erased records", identifier)
     return whole
-
-
-def _is_held(session: Session, row: LineageBreak) -> bool:
-    held = or_(col(Hold.system).is_(None), col(Hold.system) == row.system)
-    return session.exec(select(Hold.id).where(col(Hold.released_at).is_(None), held).limit(1)).first() is not None

@@ -126,7 +126,7 @@ def _order(plane: Plane, rule: Retention, batches: list[int], copies: list[int])
 
 def _refused(session: Session, rule: Retention) -> list[int]:
     """Breaks that are cleared, and whose refused batches are past their time. None while a hold is in force."""
-    if any(hold.system in (None, rule.system) for hold in holds.active(session)):
+    if holds.is_any(session, rule.system):
         return []
     query = select(LineageBreak.id).where(
         LineageBreak.system == rule.system,

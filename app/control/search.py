@@ -20,7 +20,7 @@ from sqlmodel import Session, col, select, tuple_
 from sqlmodel.sql.expression import SelectOfScalar
 
 from app.control import raw_records
-from app.control.decision_filter import Filter, Place, nanoseconds
+from app.control.decision_filter import Filter, Place
 from app.control.objects import Objects
 from app.control.problems import NotFound
 from app.control.raw_records import Changed
@@ -134,18 +134,10 @@ class _ByBatch:
 
     def _batches(self) -> Iterator[Any]:
         """Batches that may have what is wanted by their columns, each with the blocks of its filter that matter."""
-        newest, oldest = col(Batch.newest_ns), col(Batch.oldest_ns)
-        where: list[ColumnElement[bool]] = [newest.is_not(None)]
-        if self._filter.system:
-            where.append(col(Batch.system) == self._filter.system)
-        if self._filter.sidecar:
-            where.append(col(Batch.sidecar) == self._filter.sidecar)
-        if self._filter.since:
-            where.append(newest >= nanoseconds(self._filter.since))
-        if self._filter.until:
-            where.append(oldest < nanoseconds(self._filter.until))
+        newest = col(Batch.newest_ns)
+        where: list[ColumnElement[bool]] = [newest.is_not(None), *self._filter.batch_conditions()]
         if self._place:
-            where.append(oldest <= self._place.time_ns)
+            where.append(col(Batch.oldest_ns) <= self._place.time_ns)
         header = func.substr(batch_words, 1, len(word_filter.HEADER))
         columns: list[Any] = [col(Batch.id), newest, col(Batch.object), header, *map(_block, self._terms)]
         query = sql_select(*columns).where(*where).order_by(newest.desc(), col(Batch.id).desc())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -63,7 +62,7 @@ def histogram(session: Session, wanted: Filter, bucket: str) -> list[Bucket]:
             col(Batch.oldest_ns) // width == col(Batch.newest_ns) // width,
         )
         _of_batches(session, wanted, whole, width, counts)
-        parts = session.exec(select(Batch.id).where(~whole, *_overlap(wanted))).all()
+        parts = session.exec(select(Batch.id).where(~whole, *wanted.batch_conditions())).all()
         for at in range(0, len(parts), _NAMED):
             some = col(Decision.batch).in_(parts[at : at + _NAMED])
             _of_rows(session, [*conditions, some], width, counts)
@@ -107,18 +106,6 @@ def _batches_know(wanted: Filter) -> bool:
     return set(wanted.document()) <= {"system", "sidecar", "outcome", "since", "until"}
 
 
-def _overlap(wanted: Filter) -> Sequence[Any]:
-    found: list[Any] = [
-        col(Batch.newest_ns) >= nanoseconds(wanted.since or now()),
-        col(Batch.oldest_ns) < nanoseconds(wanted.until or now()),
-    ]
-    if wanted.system:
-        found.append(Batch.system == wanted.system)
-    if wanted.sidecar:
-        found.append(Batch.sidecar == wanted.sidecar)
-    return found
-
-
 def _of_rows(session: Session, conditions: list[Any], width: int, counts: defaultdict[int, Counter[str]]) -> None:
     bar = (col(Decision.time_ns) // width).label("bar")
     query = select(bar, Decision.outcome, func.count()).where(*conditions).group_by(bar, col(Decision.outcome))
@@ -131,7 +118,7 @@ def _of_batches(
 ) -> None:
     bar = (col(Batch.newest_ns) // width).label("bar")
     sums = (func.sum(Batch.allows), func.sum(Batch.denials), func.sum(Batch.unreadable))
-    query = select(bar, *sums).where(whole, *_overlap(wanted)).group_by(bar)
+    query = select(bar, *sums).where(whole, *wanted.batch_conditions()).group_by(bar)
     for number, *numbers in session.execute(query):
         for outcome, count in zip(OUTCOMES, numbers, strict=True):
             if wanted.outcome in (None, "", outcome):

@@ -12,12 +12,10 @@ from app.core.errors import PlacetError, UsageError
 from app.core.opa import Opa
 from app.core.policy_project import Project, Settings
 from app.core.policy_tests import Coverage, TestReport, run_tests
+from app.core.roots import under
 
 #: Places without coverage that a statement names.
 _MAX_MISSING = 200
-
-#: Bytes of a statement: as base64 in a Sigstore bundle it must stay below what a verifier reads.
-_MAX_STATEMENT = 640 * 1024
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def attest(raw: bytes, name: str, tests: Mapping[str, bytes], opa: Opa, *, thres
         )
     digests = {path: digest_of(content) for path, content in tests.items()}
     statement = _statement(statements.resource(name, bundle.digest), report, coverage, digests, opa)
-    if len(statement) > _MAX_STATEMENT:
+    if len(statement) > statements.MAX_STATEMENT:
         raise UsageError(f"a test result of {len(report.results)} tests is too large to sign; attest fewer")
     return Tested(bundle.digest, report, coverage, statement)
 
@@ -78,7 +76,7 @@ def _check_tests(bundle: Bundle, tests: Mapping[str, bytes], opa: Opa) -> None:
     policy = {rule for module in opa.inspect(bundle.modules) for rule in module.rules}
     for module in opa.inspect(tests):
         for rule in module.rules:
-            if any(rule == one or rule.startswith(one + "/") or one.startswith(rule + "/") for one in policy):
+            if any(under(rule, one) or under(one, rule) for one in policy):
                 raise UsageError(
                     f"{module.file} adds to the rule {rule.replace('/', '.')} of the policy that it tests; "
                     "use `with` in the test instead"

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from app.core import bundle_source, preflight, statements, strict_json
-from app.core.bundle import build_bundle, digest_of, parse_bundle
+from app.core.bundle import build_bundle, digest_of, modules_of, parse_bundle
 from app.core.bundle_manifest import Choices, completed
 from app.core.bundle_source import Source
 from app.core.ci_run import Run
 from app.core.errors import Denied, UsageError
 from app.core.fault import Fault
+from app.core.git_source import GitFacts
 from app.core.opa import Opa
 from app.core.reason_codes import Reason
 from app.core.verification import check_policy
@@ -102,8 +103,7 @@ def build(
         whole = completed(files, sources, opa, choices, facts)
         packed = dict(whole.files)
         if choices.oldest_opa is not None:
-            modules = {path: content for path, content in packed.items() if path.endswith(".rego")}
-            for fault in preflight.capabilities(whole.modules, modules, opa, choices.oldest_opa):
+            for fault in preflight.capabilities(whole.modules, modules_of(packed), opa, choices.oldest_opa):
                 raise fault.denied("rego")
         raw = build_bundle(packed)
         bundle = parse_bundle(raw)
@@ -170,10 +170,8 @@ def _inputs(known: Mapping[str, Any]) -> list[statements.Resource]:
     """What was named to the build: a commit by its id; and, of a working tree, whether it was that commit."""
     inputs = list(known.get("inputs") or [])
     git = known.get("git")
-    if git and not any(one["digest"].get("gitCommit") == git["commit"] for one in inputs):
-        uri = {"uri": f"git+{git['remote']}@{git['commit']}"} if git.get("remote") else {"name": "git"}
-        digest = {"gitCommit": git["commit"]}
-        inputs.append({**uri, "digest": digest, "annotations": {"dirty": bool(git.get("dirty"))}})
+    if git and not any(one["digest"].get("gitCommit") == git.commit for one in inputs):
+        inputs.append({**git.resource, "annotations": {"dirty": git.dirty}})
     return inputs
 
 
@@ -223,12 +221,11 @@ def _input(document: Any) -> dict[str, Any]:
     return {**named, "digest": digests}
 
 
-def _git(document: Any) -> dict[str, Any] | None:
+def _git(document: Any) -> GitFacts | None:
     """Commit, remote and dirty flag of the directory that was built."""
     if document is None:
         return None
-    commit = {"commit": str(document["commit"]), "remote": str(document["remote"])}
-    return {**commit, "dirty": document["dirty"] is not False}
+    return GitFacts(str(document["commit"]), str(document["remote"]), document["dirty"] is not False)
 
 
 def _now() -> str:

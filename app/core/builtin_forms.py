@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from app.core.syntax_tree import dotted
+
 #: A term of the syntax tree, `{"type": …, "value": …}`.
 Term = Mapping[str, Any]
 #: What each variable that a body declares is assigned, or None where that cannot be told.
@@ -110,17 +112,6 @@ class Operand:
         if any(head in scope for scope in self.scopes):
             return None
         return f"{self.imports[head]}.{rest}" if head in self.imports else name
-
-
-def dotted(term: Any) -> str | None:
-    """A reference or variable as dotted text, or None when it holds more than constant names."""
-    if not isinstance(term, Mapping):
-        return None
-    if term.get("type") == "var":
-        return str(term["value"])
-    if term.get("type") != "ref" or any(part["type"] != "string" for part in term["value"][1:]):
-        return None
-    return ".".join(str(part["value"]) for part in term["value"])
 
 
 def _token(operands: Sequence[Operand]) -> str | None:

@@ -59,6 +59,21 @@ def digest_of(raw: bytes) -> str:
     return "sha256:" + hashlib.sha256(raw).hexdigest()
 
 
+def is_data(path: str) -> bool:
+    """Whether a file of a bundle is a document of data."""
+    return path.rsplit("/", 1)[-1] == "data.json"
+
+
+def is_policy(path: str) -> bool:
+    """Whether a file is one of those that a bundle may hold: the manifest, Rego, data."""
+    return path == MANIFEST or path.endswith(".rego") or is_data(path)
+
+
+def modules_of(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The Rego among the files of a bundle."""
+    return {path: content for path, content in files.items() if path.endswith(".rego")}
+
+
 def parse_bundle(raw: bytes) -> Bundle:
     """Read a bundle and check its form. Raises `Denied`."""
     files = archive.read_archive(raw)
@@ -68,8 +83,8 @@ def parse_bundle(raw: bytes) -> Bundle:
             f"there is no {MANIFEST} that names roots and entrypoint (bundles/payments has one)",
         )
     manifest = _parse_manifest(files.pop(MANIFEST))
-    modules = {path: content for path, content in files.items() if path.endswith(".rego")}
-    data = {path: content for path, content in files.items() if path.rsplit("/", 1)[-1] == "data.json"}
+    modules = modules_of(files)
+    data = {path: content for path, content in files.items() if is_data(path)}
     for path in files:
         if path not in modules and path not in data:
             raise stray.fault(path, files[path]).denied()
@@ -190,14 +205,20 @@ def _check_data(data: Mapping[str, bytes], roots: tuple[str, ...]) -> None:
     """Every document lies under a root, and no value is given twice."""
     merged: dict[str, Any] = {}
     for path, raw in data.items():
-        try:
-            document: Any = strict_json.load_object(raw)
-        except strict_json.StrictJSONError as error:
-            raise Denied(Reason.DATA_MALFORMED, f"{path}: {error}", field=path) from error
-        for segment in reversed(path.split("/")[:-1]):
-            document = {segment: document}
+        document = placed(path, raw)
         _check_under_roots(document, "", roots, path)
         _merge(merged, document, path)
+
+
+def placed(path: str, raw: bytes) -> dict[str, Any]:
+    """A document of data where its path puts it: `a/data.json` is about `a`. Raises `Denied`."""
+    try:
+        document = strict_json.load_object(raw)
+    except strict_json.StrictJSONError as error:
+        raise Denied(Reason.DATA_MALFORMED, f"{path}: {error}", field=path) from error
+    for segment in reversed(path.split("/")[:-1]):
+        document = {segment: document}
+    return document
 
 
 def _check_under_roots(value: Any, at: str, roots: tuple[str, ...], file: str) -> None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core import bundle_source, preflight, strict_json
-from app.core.builtin_forms import dotted
-from app.core.bundle import MANIFEST, digest_of
+from app.core.bundle import MANIFEST, digest_of, modules_of
 from app.core.errors import Denied
 from app.core.evidence import claimed_signer
 from app.core.evidence_form import checked_form
 from app.core.opa import Module, Opa
 from app.core.reason_codes import Reason
+from app.core.syntax_tree import imported, variables
 
 #: Characters of a value that a difference shows.
 _SHOWN = 200
@@ -58,7 +58,7 @@ class Contents:
 def read(raw: bytes, signature: bytes, attestations: Sequence[bytes], opa: Opa) -> Contents:
     """Take a bundle apart, whoever built it. Raises `Denied` when it is no archive or its Rego does not parse."""
     files = bundle_source.unpack(raw)
-    modules = opa.inspect({path: content for path, content in files.items() if path.endswith(".rego")})
+    modules = opa.inspect(modules_of(files))
     manifest = None
     values: dict[str, str] = {}
     data_files: dict[str, int] = {}
@@ -133,13 +133,9 @@ def _rules(modules: Sequence[Module]) -> dict[str, list[str]]:
     """The definitions of each rule by its path. A definition holds what its imports mean, and no lines or comments."""
     found: dict[str, list[str]] = {}
     for module in modules:
-        imports = {}
-        for one in module.syntax.get("imports", []):
-            path = dotted(one["path"])
-            if path:
-                imports[str(one.get("alias") or path.rsplit(".", 1)[-1])] = path
+        imports = imported(module.syntax)
         for name, rule in zip(_names(module), module.syntax.get("rules", []), strict=True):
-            meant = {variable: imports[variable] for variable in sorted(_variables(rule)) if variable in imports}
+            meant = {variable: imports[variable] for variable in sorted(variables(rule)) if variable in imports}
             found.setdefault(name, []).append(_text({"rule": _bare(rule), "imports": meant}))
     return {name: sorted(definitions) for name, definitions in found.items()}
 
@@ -156,17 +152,6 @@ def _bare(node: Any) -> Any:
     if isinstance(node, Mapping):
         return {name: _bare(below) for name, below in node.items() if name not in ("location", "annotations")}
     return node
-
-
-def _variables(node: Any) -> Iterator[str]:
-    if isinstance(node, list):
-        for one in node:
-            yield from _variables(one)
-    elif isinstance(node, Mapping):
-        if node.get("type") == "var":
-            yield str(node["value"])
-        for below in node.values():
-            yield from _variables(below)
 
 
 def _names(module: Module) -> list[str]:

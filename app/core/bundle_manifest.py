@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from app.core import policy_project, preflight, roots, stray, strict_json
-from app.core.bundle import MANIFEST
+from app.core.bundle import MANIFEST, is_data, is_policy, modules_of, placed
 from app.core.bundle_source import Source
 from app.core.errors import Denied
+from app.core.files import write_tree
 from app.core.opa import Module, Opa
 from app.core.reason_codes import Reason
 
@@ -51,9 +52,9 @@ def completed(
     wrapped = any(one.wrapped for one in sources)
     manifest = _given(files, wrapped)
     for path, content in files.items():
-        if stray.is_leftover(path) or not _is_policy(path):
+        if stray.is_leftover(path) or not is_policy(path):
             raise stray.fault(path, content).denied()
-    modules = {path: content for path, content in files.items() if path.endswith(".rego")}
+    modules = modules_of(files)
     if not modules:
         raise Denied(Reason.ARCHIVE_EMPTY, "the bundle holds no Rego module; name the directory where *.rego lies")
     syntax = _inspected(modules, opa)
@@ -107,10 +108,6 @@ def _given(files: Mapping[str, bytes], wrapped: bool) -> dict[str, Any]:
     return manifest
 
 
-def _is_policy(path: str) -> bool:
-    return path == MANIFEST or path.endswith(".rego") or path.rsplit("/", 1)[-1] == "data.json"
-
-
 def _inspected(modules: Mapping[str, bytes], opa: Opa) -> list[Module]:
     """The modules' syntax. `opa check` names file, line and column of what does not parse; `inspect` only says so."""
     try:
@@ -132,15 +129,8 @@ def _data(files: Mapping[str, bytes]) -> dict[str, Any]:
     """The data documents as one tree, for its names alone: what is wrong with them, the packing says."""
     tree: dict[str, Any] = {}
     for path, content in files.items():
-        if path.rsplit("/", 1)[-1] != "data.json":
-            continue
-        try:
-            document: Any = strict_json.load_object(content)
-        except strict_json.StrictJSONError as error:
-            raise Denied(Reason.DATA_MALFORMED, f"{path}: {error}", field=path) from error
-        for segment in reversed(path.split("/")[:-1]):
-            document = {segment: document}
-        _graft(tree, document)
+        if is_data(path):
+            _graft(tree, placed(path, content))
     return tree
 
 
@@ -155,10 +145,7 @@ def _graft(into: dict[str, Any], document: Mapping[str, Any]) -> None:
 def _annotated(modules: Mapping[str, bytes], syntax: Sequence[Module], opa: Opa) -> str:
     """The one rule that a `# METADATA` comment calls an entrypoint. Raises `Denied` when it is not one."""
     with tempfile.TemporaryDirectory(prefix="placet-entrypoint-") as scratch:
-        for path, content in modules.items():
-            target = Path(scratch) / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+        write_tree(Path(scratch), modules)
         answer = opa.run(["inspect", "--annotations", "--format", "json", scratch], accept_failure=True)
     try:
         annotated = json.loads(answer.stdout).get("annotations") or [] if answer.returncode == 0 else []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.core import archive, oci
 from app.core.errors import PlacetError, UsageError
-from app.core.files import sync_directory, write_together
+from app.core.files import sync_directory, write_together, write_tree
 
 
 def write(out: str, bundle: bytes, notes: bytes) -> Path:
@@ -38,10 +38,7 @@ def _write_directory(path: Path, files: Mapping[str, bytes], notes: bytes) -> No
     except OSError as error:
         raise PlacetError(f"cannot write {path}: {error.strerror}") from error
     try:
-        for name, content in files.items():
-            target = scratch / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+        write_tree(scratch, files)
         scratch.chmod(0o755)
         write_together({_notes(path): notes}, mode=0o644)
         if path.exists():

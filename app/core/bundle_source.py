@@ -44,9 +44,8 @@ def read(source: str, *, ignore: Sequence[str] = (), git: bool = True) -> Source
     """Read one input. Raises `UsageError`, `Denied` or `PlacetError`."""
     if source.startswith("git+"):
         files, commit = git_source.fetch(source)
-        named = {"uri": f"git+{commit.remote}@{commit.commit}"} if commit.remote else {"name": "git"}
         taken, left = _taken(files, ignore)
-        return Source(source, taken, left, commit, {**named, "digest": {"gitCommit": commit.commit}})
+        return Source(source, taken, left, commit, commit.resource)
     if source.startswith("oci:"):
         raw, digest = oci.read(source)
         return _bundle(source, raw, {"uri": source, "digest": {"sha256": digest.removeprefix("sha256:")}})

@@ -156,7 +156,7 @@ def _require_whole(lineage: _Lineage) -> None:
     """From the start on, each link names the one before it."""
     before: str | None = None
     for link in lineage.links:
-        named = [f"sha256:{one.digest.sha256}" for one in link.materials if one.name in _BEFORE]
+        named = [one.ref().digest for one in link.materials if one.name in _BEFORE]
         if named != ([before] if before else []) or (before is None and link.kind != START):
             raise Denied(Reason.LINK_GAP, f"statement {link.number} does not follow the one before it", step="link")
         before = link.digest
@@ -174,7 +174,8 @@ def _declared_rules(lineage: _Lineage, declared: Mapping[str, Workflow]) -> dict
     done: list[workflow.Done] = []
     for link in lineage.links:
         if link.kind == STEP:
-            now = workflow.Done(_step_name(link), _callers(link.materials), _callers(link.subject))
+            used, made = ([one.ref() for one in found] for found in (link.materials, link.subject))
+            now = workflow.Done.of(_step_name(link), used, made)
             workflow.require_step(declared[name], done, now)
             done.append(now)
     workflow.require_done(declared[name], done)
@@ -247,7 +248,7 @@ def _artifacts(found: Sequence[Descriptor], statements: Mapping[str, int]) -> di
     """By name. `statements`: the places of the execution's statements, by their digests."""
     named: dict[str, dict[str, str]] = {}
     for one in found:
-        digest = f"sha256:{one.digest.sha256}"
+        digest = one.ref().digest
         name = one.name.removeprefix(ARTIFACT)
         if one.name in _BEFORE and digest in statements:
             name = _statement(statements[digest])
@@ -257,11 +258,6 @@ def _artifacts(found: Sequence[Descriptor], statements: Mapping[str, int]) -> di
             name = f"{name}/{one.digest.sha256[:16]}"  # several of one name, such as parents
         named[name] = {"sha256": one.digest.sha256}
     return named
-
-
-def _callers(found: Sequence[Descriptor]) -> dict[str, str]:
-    named = [one for one in found if one.name.startswith(ARTIFACT)]
-    return {one.name.removeprefix(ARTIFACT): f"sha256:{one.digest.sha256}" for one in named}
 
 
 def _name(link: _Link, at: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def _objection(condition: str, statement: bytes, opa: Opa) -> str | None:
     """Why the condition does not hold of a statement; None when it does."""
     with tempfile.TemporaryDirectory(prefix="placet-condition-") as scratch:
         capabilities = Path(scratch) / "capabilities.json"
-        capabilities.write_bytes(_capabilities(opa))
+        capabilities.write_bytes(_capabilities(opa.capabilities))
         answer = opa.run(
             [
                 "eval",
@@ -87,9 +88,10 @@ def _objection(condition: str, statement: bytes, opa: Opa) -> str | None:
     return None
 
 
-def _capabilities(opa: Opa) -> bytes:
-    """What a condition may call: what a policy may, without the clock and without writing."""
-    capabilities = json.loads(opa.capabilities)
+@lru_cache(maxsize=2)
+def _capabilities(of_policies: bytes) -> bytes:
+    """What a condition may call: what a policy may, without the clock and without writing. The same for each OPA."""
+    capabilities = json.loads(of_policies)
     capabilities["builtins"] = [
         one for one in capabilities["builtins"] if not one.get("nondeterministic") and one["name"] not in _WRITERS
     ]

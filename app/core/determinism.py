@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.builtin_forms import JUDGES, Operand, Scope, Term, dotted
+from app.core.builtin_forms import JUDGES, Operand, Scope, Term
 from app.core.compose import Library
 from app.core.errors import Denied
 from app.core.opa import FORBIDDEN_BUILTINS, Module, Opa
 from app.core.reason_codes import Reason
+from app.core.syntax_tree import dotted, imported
 
 #: What `print` becomes, and what OPA's own tests use: both write to OPA's output, between the records.
 _WRITERS = {"print", "internal.print", "internal.test_case"}
@@ -33,10 +34,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Located:
-    """A finding with its file, and what is said about it: `file:line: what`."""
+    """A finding with its file."""
 
     file: str
-    said: str
+    finding: Finding
+
+    @property
+    def said(self) -> str:
+        """What is said about it: `file:line: what`."""
+        where = self.file if self.finding.line is None else f"{self.file}:{self.finding.line}"
+        return f"{where}: {self.finding.what}"
 
 
 def check(
@@ -63,9 +70,7 @@ def all_findings(
             located = list(findings(opa.parse(module.file, sources[module.file]), allowed))
         except RecursionError:
             located = []
-        for one in located or [first]:
-            where = module.file if one.line is None else f"{module.file}:{one.line}"
-            yield Located(module.file, f"{where}: {one.what}")
+        yield from (Located(module.file, one) for one in located or [first])
 
 
 def check_library(library: Library, opa: Opa) -> None:
@@ -82,12 +87,7 @@ def _first(syntax: Mapping[str, Any], allowed: frozenset[str]) -> Finding | None
 
 def findings(syntax: Mapping[str, Any], allowed: frozenset[str] = frozenset()) -> Iterator[Finding]:
     """Everything in a module's syntax tree that is refused, but for calls of the builtins in `allowed`."""
-    imports = {}
-    for one in syntax.get("imports", []):
-        path = dotted(one["path"])
-        if path:
-            imports[str(one.get("alias") or path.rsplit(".", 1)[-1])] = path
-    for one in _findings(syntax.get("rules", []), (), imports, None):
+    for one in _findings(syntax.get("rules", []), (), imported(syntax), None):
         if one.builtin is None or one.builtin not in allowed:
             yield one
 

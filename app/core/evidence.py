@@ -61,6 +61,12 @@ class VerifiedStatement:
         """The bytes that were signed: the statement as its signer wrote it."""
         return base64.b64decode(strict_json.load_object(self.raw)["dsseEnvelope"]["payload"])
 
+    def require(self, predicate_type: str, step: str) -> None:
+        """Deny unless this is the statement of that type which the signature in question must carry."""
+        if self.predicate_type != predicate_type:
+            detail = f"the signature carries {self.predicate_type}, not {predicate_type}"
+            raise Denied(Reason.EVIDENCE_PREDICATE, detail, step=step, field="predicateType")
+
 
 class _AllowedSigners:
     """A sigstore-python policy: the certificate is of one of the listed identities. Remembers whose, and which entry.

@@ -8,14 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.core import proof_form, statements, strict_json
-from app.core.complaint import complaint, place
 from app.core.errors import Denied
 from app.core.link_form import MAX_STEPS
-from app.core.proof_form import MAX_PIECES, Proof, malformed
-from app.core.reason_codes import Reason
+from app.core.proof_form import MAX_PIECES, Proof, malformed, read_canonical
 from app.core.targets import Digest
 
 FORMAT = f"{statements.PLACET}/execution-proof/v1"
@@ -50,19 +48,7 @@ class ExecutionProof:
     @classmethod
     def read(cls, raw: bytes) -> ExecutionProof:
         """Read a proof file. Raises `Denied` with `proof.malformed`."""
-        if len(raw) > MAX_PROOF:
-            raise malformed(f"larger than {MAX_PROOF} bytes")
-        try:
-            document = strict_json.load_object(raw)
-            canonical = strict_json.canonical(document)
-        except ValueError as error:
-            raise malformed(str(error)) from error
-        if canonical != raw:
-            raise malformed("not RFC 8785 bytes")
-        try:
-            file = _File.model_validate(document)
-        except ValidationError as error:
-            raise Denied(Reason.PROOF_MALFORMED, complaint(error), step="proof", field=place(error)) from error
+        file = read_canonical(raw, _File, MAX_PROOF)
         decisions = tuple(_decision(one, file.releases, f"decisions.{at}") for at, one in enumerate(file.decisions))
         leaves = [one.leaf for one in decisions]
         if leaves != sorted(set(leaves)):

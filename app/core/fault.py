@@ -20,6 +20,11 @@ class Fault:
     #: The file, or the manifest's member.
     field: str | None = None
 
+    @classmethod
+    def of(cls, denied: Denied) -> Fault:
+        """The verifier's denial as a fault, where nothing more is known about what to do."""
+        return cls(denied.reason, denied.detail, f"docs/reasons.md explains {denied.reason}", denied.field)
+
     def denied(self, step: str | None = None) -> Denied:
         """The fault as the verifier's denial."""
         return Denied(self.reason, f"{self.message}; {self.remedy}", step=step, field=self.field)

@@ -38,6 +38,14 @@ def write_together(files: Mapping[Path, bytes], *, mode: int = 0o600) -> None:
             scratch.unlink(missing_ok=True)
 
 
+def write_tree(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by their paths below a directory that nobody reads yet: neither atomic nor flushed."""
+    for path, content in files.items():
+        target = directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+
 def _stage(path: Path, content: bytes, mode: int) -> Path:
     """The content on disk, in a file beside its place."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from app.core import archive
@@ -46,6 +47,12 @@ class GitFacts:
     remote: str
     #: Whether files differ from the commit.
     dirty: bool
+
+    @property
+    def resource(self) -> dict[str, Any]:
+        """The commit as an in-toto ResourceDescriptor."""
+        named = {"uri": f"git+{self.remote}@{self.commit}"} if self.remote else {"name": "git"}
+        return {**named, "digest": {"gitCommit": self.commit}}
 
     def as_dict(self) -> dict[str, str | bool]:
         """The facts as manifest and build notes have them."""

@@ -7,7 +7,6 @@ executions, also those of other systems. An edge goes from what there was to wha
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from app.core import statements, story, strict_json
@@ -67,19 +66,14 @@ def link_document(one: SignedLink) -> Document:
         "number": str(says.number),
         "previous": says.previous,
         "kind": says.kind,
-        "at": moment(says.at),
-        "signed_at": moment(one.signed_at),
+        "at": story.moment(says.at),
+        "signed_at": story.moment(one.signed_at),
         "log_index": str(one.log_index),
         "command": list(says.command) if isinstance(says, Link) else [],
         "subject": [statements.resource(*ref) for ref in says.subject],
         "materials": [statements.resource(*ref) for ref in says.materials],
         "byproducts": dict(says.byproducts),
     }
-
-
-def moment(at: datetime) -> str:
-    """A time in whole seconds, UTC."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 class _Graph:
@@ -121,7 +115,7 @@ class _Graph:
             self.name(ref.digest, ref.name)
             self.join(one.digest, ref.digest, "product" if position else "about")
         system, sidecar = one.place
-        more: Document = {"kind": says.kind, "number": str(says.number), "at": moment(says.at), "system": system,
+        more: Document = {"kind": says.kind, "number": str(says.number), "at": story.moment(says.at), "system": system,
                           "sidecar": sidecar, "log_index": str(one.log_index)}  # fmt: skip
         if (step := says.byproducts.get("step")) is not None:
             more["step"] = step

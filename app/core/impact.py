@@ -17,8 +17,9 @@ from typing import Any
 
 from app.core.bundle import digest_of
 from app.core.compose import Library
-from app.core.replay import Engine, Parts, Replay, Replayed, Unheld, Verdict
-from app.core.replay_record import Recorded, decision_id
+from app.core.replay import Engine, Parts, Replay, Replayed, Verdict
+from app.core.replay_compare import exact
+from app.core.replay_record import Recorded
 
 #: Groups of one report, and examples and characters of one text in a group. What is beyond shares a group.
 MAX_GROUPS, MAX_EXAMPLES, MAX_TEXT = 500, 5, 200
@@ -153,11 +154,8 @@ class Impact(Replay):
     def _read(self, raw: bytes) -> Recorded:
         return replace(super()._read(raw), policy=self.policy)
 
-    def _judge(self, raw: bytes, one: Recorded, answer: str | Exception | None, state: object) -> Replayed:
-        identifier, recorded = decision_id(raw), one.result.decode()
-        if isinstance(answer, Unheld):
-            why = "the outcome of verifying a token is not in it, and the decision asks for that"
-            return Replayed(identifier, Verdict.UNAVAILABLE, why)
+    def _judge(self, identifier: str | None, one: Recorded, answer: str | Exception | None, state: object) -> Replayed:
+        recorded = one.result.decode()
         given = None if isinstance(answer, Exception) else answer
         try:
             if _alike(recorded, given) or _change(recorded, given) is None:
@@ -191,7 +189,7 @@ def _effect(raw: bytes, replayed: Replayed) -> Effect:
         return Effect(replayed.decision_id)
     change = _change(replayed.recorded or "null", replayed.replayed)
     assert change is not None
-    before, after = _decision(replayed.recorded), _decision(replayed.replayed)
+    before, after = _decision(_document(replayed.recorded)), _decision(_document(replayed.replayed))
     missing = replayed.detail or "decision.undefined"
     denial = before if change is Change.ALLOWS else after
     asked = _asked(raw)
@@ -224,7 +222,8 @@ def _alike(recorded: str, given: str | None) -> bool:
 
 def _change(recorded: str, given: str | None) -> Change | None:
     """How an answer changes. That it names another policy is none."""
-    before, after = _decision(recorded), _decision(given)
+    old, new = _document(recorded), _document(given)
+    before, after = _decision(old), _decision(new)
     allowed, allows = before.get("allow") is True, after.get("allow") is True
     if allowed != allows:
         return Change.ALLOWS if allows else Change.DENIES
@@ -232,19 +231,21 @@ def _change(recorded: str, given: str | None) -> Change | None:
         return Change.REASONS
     if before.get("obligations") != after.get("obligations"):
         return Change.OBLIGATIONS
-    return None if _whole(recorded) == _whole(given) else Change.OTHER
+    return None if _whole(old) == _whole(new) else Change.OTHER
 
 
-def _decision(text: str | None) -> dict[str, Any]:
+def _document(text: str | None) -> Any:
+    return None if text is None else exact(text)
+
+
+def _decision(document: Any) -> dict[str, Any]:
     """The decision in an answer, of which an execution's start is a part; empty where there is none."""
-    document = _exact(text)
     found = document.get("decision", document) if isinstance(document, dict) else None
     return found if isinstance(found, dict) else {}
 
 
-def _whole(text: str | None) -> Any:
-    """An answer without what names the policy."""
-    document = _exact(text)
+def _whole(document: Any) -> Any:
+    """An answer without what names the policy, which is taken out of it."""
     if isinstance(document, dict):
         (document["decision"] if isinstance(document.get("decision"), dict) else document).pop("bundles", None)
     return document
@@ -253,15 +254,6 @@ def _whole(text: str | None) -> Any:
 def _codes(decision: dict[str, Any]) -> list[str]:
     reasons = decision.get("reasons")
     return [str(_at(one, "code")) for one in reasons] if isinstance(reasons, list) else []
-
-
-def _exact(text: str | None) -> Any:
-    """JSON in which numbers keep their text."""
-    return None if text is None else json.loads(text, parse_int=_number, parse_float=_number)
-
-
-def _number(text: str) -> tuple[str]:
-    return (text,)
 
 
 def _at(value: Any, *path: str) -> Any:

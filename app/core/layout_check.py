@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from app.core import layout_rules, statements
 from app.core.attestation_claims import claimed
@@ -16,7 +16,7 @@ from app.core.complaint import complaint
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement, verify_evidence
 from app.core.layout_form import Layout, PipelineStep
-from app.core.link_form import Word
+from app.core.link_form import Digests, Part, Word
 from app.core.reason_codes import Reason
 from app.core.trust import TrustConfig
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
@@ -25,36 +25,29 @@ from app.core.verification_policy import SignerIdentity, VerificationPolicy
 MAX_ARTIFACTS = 4096
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+class _Artifact(Part):
+    """Its digest is SHA-256 alone: what in-toto would compare by a weaker one, or by none, does not pass."""
 
-
-class _Digest(_Part):
-    """Only SHA-256: what in-toto would compare by a weaker digest, or by none, does not pass."""
-
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-class _Artifact(_Part):
     name: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,1024}$")]
-    digest: _Digest
+    digest: Digests
 
 
 _Artifacts = Annotated[list[_Artifact], Field(max_length=MAX_ARTIFACTS)]
 _Value = Annotated[str, StringConstraints(max_length=4096)] | int
+_Values = Annotated[dict[str, _Value], Field(max_length=64)]
 
 
-class _Predicate(_Part):
+class _Predicate(Part):
     """Link v0.3, https://github.com/in-toto/attestation/blob/main/spec/predicates/link.md. No floats anywhere."""
 
     name: Word
     command: Annotated[list[Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=1024)]
     materials: _Artifacts
-    byproducts: Annotated[dict[str, _Value], Field(max_length=64)] = {}
-    environment: Annotated[dict[str, _Value], Field(max_length=64)] = {}
+    byproducts: _Values = Field(default_factory=dict)
+    environment: _Values = Field(default_factory=dict)
 
 
-class _Products(_Part):
+class _Products(Part):
     subject: _Artifacts
 
 
@@ -107,13 +100,7 @@ def require_signed(
     if not signature:
         raise Denied(Reason.EVIDENCE_MISSING, "the layout is not signed; `placet layout sign` does it", step="layout")
     verified = verify_evidence(signature, subject=layout.digest, policy=policy, trust=trust, step="layout")
-    if verified.predicate_type != statements.LAYOUT:
-        raise Denied(
-            Reason.EVIDENCE_PREDICATE,
-            f"the signature carries {verified.predicate_type}, not {statements.LAYOUT}",
-            step="layout",
-            field="predicateType",
-        )
+    verified.require(statements.LAYOUT, "layout")
     return verified
 
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from app.core import statements, strict_json, strict_yaml
 from app.core.bundle import digest_of
@@ -27,7 +27,7 @@ from app.core.complaint import complaint
 from app.core.errors import UsageError
 from app.core.files import read_bounded
 from app.core.layout_rules import check_layout
-from app.core.link_form import Word
+from app.core.link_form import Part, Word
 
 #: Bytes of a layout, and of its signature with it. Thousands of steps would cost in-toto's rules seconds.
 MAX_LAYOUT = 256 * 1024
@@ -43,18 +43,14 @@ _Rule = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length
 _Rules = Annotated[list[_Rule], Field(min_length=1, max_length=MAX_RULES)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Functionary(_Part):
+class Functionary(Part):
     """Who may do a step: a certificate's identity, compared exactly, and the issuer that vouched for it."""
 
     identity: _Text
     issuer: _Text
 
 
-class PipelineStep(_Part):
+class PipelineStep(Part):
     """One step. `threshold` of its functionaries must have signed links that say the same."""
 
     name: Word
@@ -77,7 +73,7 @@ class PipelineStep(_Part):
         return self
 
 
-class Layout(_Part):
+class Layout(Part):
     """The steps of a pipeline in their order; the last one makes, or signs, the bundle."""
 
     layout: Word

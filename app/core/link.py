@@ -216,7 +216,7 @@ def _link(document: Mapping[str, Any]) -> Link:
         predicate.name,
         _refs(document["subject"]),
         tuple(predicate.command),
-        tuple(Ref(one.name, f"sha256:{one.digest.sha256}") for one in predicate.materials),
+        tuple(one.ref() for one in predicate.materials),
         predicate.byproducts,
     )
     link_checks.check(link.kind, link.subject, link.materials, link.command, _about(link), said)
@@ -262,5 +262,4 @@ def _place(environment: link_form.Environment) -> Place:
 def _refs(subject: Any) -> tuple[Ref, ...]:
     if not isinstance(subject, list) or not 1 <= len(subject) <= 1 + link_form.MAX_ARTIFACTS:
         raise malformed("not one subject with its products", "subject")
-    found = [_validated(link_form.Descriptor, one, f"subject.{at}") for at, one in enumerate(subject)]
-    return tuple(Ref(one.name, f"sha256:{one.digest.sha256}") for one in found)
+    return tuple(_validated(link_form.Descriptor, one, f"subject.{at}").ref() for at, one in enumerate(subject))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.core import statements
+from app.core.link_names import Ref
 from app.core.targets import Digest
 
 TRUST_CHANGE = f"{statements.PLACET}/trust-change/v1"
@@ -74,6 +75,10 @@ class Descriptor(Part):
 
     name: ResourceName
     digest: Digests
+
+    def ref(self) -> Ref:
+        """The same, with the digest as `sha256:…`."""
+        return Ref(self.name, f"sha256:{self.digest.sha256}")
 
 
 class Subject(Part):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -162,6 +162,14 @@ class HttpSource:
 def log_source(where: str) -> LogSource:
     """The log that an option names by its directory or its URL. Raises `UsageError`."""
     return HttpSource(where) if "://" in where else DirectorySource(Path(where))
+
+
+@contextmanager
+def opened(where: str) -> Iterator[LogSource]:
+    """The same, whose connections are closed in the end."""
+    source = log_source(where)
+    with source if isinstance(source, HttpSource) else nullcontext():
+        yield source
 
 
 def _require_bounded(length: int, limit: int, name: str) -> None:

@@ -126,7 +126,8 @@ class LogTiles:
 
     def _tile(self, level: int, number: int) -> list[bytes]:
         """The hashes of one tile, as many as it has in this tree. Raises `Denied`, `LogUnavailable`."""
-        raw, width, path = self._read(str(level), number, self.width(level, number), WIDTH * merkle.HASH)
+        width = self.width(level, number)
+        raw, path = self._read(str(level), number, width, WIDTH * merkle.HASH)
         found = merkle.hashes(raw)
         if len(raw) % merkle.HASH or len(found) not in (width, WIDTH):
             raise invalid(f"{path} has {len(raw)} bytes, not {width} hashes", path)
@@ -134,7 +135,8 @@ class LogTiles:
 
     def _bundle(self, number: int) -> list[bytes]:
         """The entries of one bundle, as many as it has in this tree. Raises `Denied`, `LogUnavailable`."""
-        raw, width, path = self._read("entries", number, self.width(0, number), _MAX_BUNDLE)
+        width = self.width(0, number)
+        raw, path = self._read("entries", number, width, _MAX_BUNDLE)
         entries, at = [], 0
         while at < len(raw):
             length = struct.unpack_from(">H", raw, at)[0] if at + 2 <= len(raw) else len(raw)
@@ -146,8 +148,8 @@ class LogTiles:
             raise invalid(f"{path} has {len(entries)} entries, not {width}", path)
         return entries[:width]
 
-    def _read(self, level: str, number: int, width: int, limit: int) -> tuple[bytes, int, str]:
-        """A tile's bytes. Of a partial one, the full one may have taken the place."""
+    def _read(self, level: str, number: int, width: int, limit: int) -> tuple[bytes, str]:
+        """A tile's bytes, and its name. Of a partial one, the full one may have taken the place."""
         if width == 0:
             raise ValueError(f"a tree of {self.size} entries has no tile {number} at {level}")
         full = tile_path(level, number)
@@ -155,7 +157,7 @@ class LogTiles:
         for name in names:
             raw = self._source.read(name, limit)
             if raw is not None:
-                return raw, width, name
+                return raw, name
         raise missing(f"{names[0]} is not there, although the log says that it has {self.size} entries")
 
     def _checked(self, size: int | None) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.errors import Denied, PlacetError
+from app.core.files import write_tree
 from app.core.reason_codes import Reason
 
 #: Seconds that one call of OPA may take: checking 10,000 rules takes about two on a busy core.
@@ -91,25 +92,33 @@ class Opa:
         return first.removeprefix("Version: ")
 
     @cached_property
+    def _current(self) -> Mapping[str, Any]:
+        """All that this OPA can do."""
+        found: dict[str, Any] = json.loads(self.run(["capabilities", "--current"]).stdout)
+        return found
+
+    @cached_property
+    def builtins(self) -> frozenset[str]:
+        """The names of all its builtins, also of those that a policy may not call."""
+        return frozenset(builtin["name"] for builtin in self._current["builtins"])
+
+    @cached_property
     def capabilities(self) -> bytes:
         """What a policy may call, as OPA's `--capabilities` takes it: this OPA's, without the forbidden builtins."""
         return self.capabilities_with(frozenset())
 
     def capabilities_with(self, allowed: frozenset[str]) -> bytes:
         """The same, with the builtins that a system allows by name."""
-        answer = self.run(["capabilities", "--current"])
-        capabilities = json.loads(answer.stdout)
-        capabilities["builtins"] = [
+        builtins = [
             builtin
-            for builtin in capabilities["builtins"]
+            for builtin in self._current["builtins"]
             if builtin["name"] in allowed
             or (
                 builtin["name"] not in FORBIDDEN_BUILTINS
                 and (not builtin.get("nondeterministic") or builtin["name"] in REPLAYED_BUILTINS)
             )
         ]
-        capabilities["allow_net"] = []
-        return json.dumps(capabilities).encode()
+        return json.dumps({**self._current, "builtins": builtins, "allow_net": []}).encode()
 
     def check(
         self,
@@ -129,7 +138,7 @@ class Opa:
             if capabilities is None:
                 limits.write_bytes(self.capabilities_with(allowed) if allowed else self.capabilities)
             policy = root / "policy"
-            _write(policy, modules)
+            write_tree(policy, modules)
             options = ["--strict"] if strict else []
             command = [
                 "check",
@@ -233,22 +242,22 @@ class Opa:
         return answer
 
 
-def _write(directory: Path, files: Mapping[str, bytes]) -> None:
-    for name, content in files.items():
-        target = directory / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-
-
-def _first_error(answer: subprocess.CompletedProcess[bytes], base: Path) -> str:
-    """OPA's first error as one line, `file:line:column: message`, with paths as the author knows them."""
+def errors_in(answer: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
+    """The errors that OPA told as JSON, on whichever stream; empty when it told none."""
     for stream in (answer.stderr, answer.stdout):
         try:
             errors = json.loads(stream)["errors"]
         except (ValueError, KeyError, TypeError):
             continue
         if errors:
-            return _error_line(errors[0], base)
+            return list(errors)
+    return []
+
+
+def _first_error(answer: subprocess.CompletedProcess[bytes], base: Path) -> str:
+    """OPA's first error as one line, `file:line:column: message`, with paths as the author knows them."""
+    if errors := errors_in(answer):
+        return _error_line(errors[0], base)
     text = (answer.stderr or answer.stdout).decode(errors="replace").strip() or f"exit code {answer.returncode}"
     return text.splitlines()[0][:500]
 

@@ -5,12 +5,12 @@ The verifier stops at the first fault, since a release with one does not run. An
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 from app.core import bundle_source, determinism, preflight
@@ -19,7 +19,8 @@ from app.core.bundle_manifest import Choices, completed
 from app.core.complaint import printable
 from app.core.errors import Denied, PlacetError
 from app.core.fault import Fault
-from app.core.opa import FORBIDDEN_BUILTINS, Opa
+from app.core.files import write_tree
+from app.core.opa import FORBIDDEN_BUILTINS, Opa, errors_in
 from app.core.policy_project import SETTINGS, Project
 from app.core.policy_remedy import remedy
 from app.core.reason_codes import Reason
@@ -78,12 +79,17 @@ def _opa_check(
     """What `opa check` says of some files; when one does not parse, of the others as well."""
     found = list(_said(project, opa, files, directory, options))
     broken = {one.file for one in found if one.kind == "syntax"}
-    rest = {path: content for path, content in files.items() if project.location(path) not in broken}
+    rest = _without(project, files, broken)
     if broken and len(rest) < len(files):
         again = _said(project, opa, rest, directory.with_name(f"{directory.name}-rest"), options)
         # What is missing now may stand in a file that does not parse.
         found += [one for one in again if not _dangling(one.message)]
     return found
+
+
+def _without(project: Project, files: Mapping[str, bytes], broken: set[str]) -> dict[str, bytes]:
+    """The files but for those that findings name."""
+    return {path: content for path, content in files.items() if project.location(path) not in broken}
 
 
 def _dangling(message: str) -> bool:
@@ -95,14 +101,13 @@ def _dangling(message: str) -> bool:
 def _said(
     project: Project, opa: Opa, files: Mapping[str, bytes], directory: Path, options: list[str]
 ) -> Iterator[Finding]:
-    for path, content in files.items():
-        _write(directory / path, content)
+    write_tree(directory, files)
     answer = opa.run(
         ["check", "--strict", "--max-errors", "0", "--format", "json", *options, str(directory)], accept_failure=True
     )
     if answer.returncode == 0 or not files:
         return
-    for error in _errors(answer.stderr, answer.stdout):
+    for error in errors_in(answer) or [{"message": _text(answer)}]:
         location = error.get("location") or {}
         file = str(location.get("file") or "").removeprefix(f"{directory}/")
         message = printable(str(error.get("message", "unknown error")).replace(f"{directory}/", ""))
@@ -117,28 +122,19 @@ def _said(
         )
 
 
-def _errors(*streams: bytes) -> list[dict[str, Any]]:
-    for stream in streams:
-        try:
-            errors = json.loads(stream)["errors"]
-        except (ValueError, KeyError, TypeError):
-            continue
-        if errors:
-            return list(errors)
-    text = b"\n".join(streams).decode(errors="replace").strip()
-    return [{"message": text[:1000] or "opa check failed and said nothing"}]
+def _text(answer: CompletedProcess[bytes]) -> str:
+    text = b"\n".join((answer.stderr, answer.stdout)).decode(errors="replace").strip()
+    return text[:1000] or "opa check failed and said nothing"
 
 
 def _formatted(project: Project, opa: Opa, scratch: Path, found: set[Finding]) -> Iterator[Finding]:
     every = {**project.modules, **project.tests}
-    broken = {one.file for one in found if one.kind == "syntax"}
-    sources = {path: content for path, content in every.items() if project.location(path) not in broken}
+    sources = _without(project, every, {one.file for one in found if one.kind == "syntax"})
     try:
         written = formatted(sources, opa, scratch / "formatted")
     except PlacetError:
         # It refuses some faults of the compiler's, too, and stops there.
-        broken = {one.file for one in found}
-        sources = {path: content for path, content in every.items() if project.location(path) not in broken}
+        sources = _without(project, every, {one.file for one in found})
         written = formatted(sources, opa, scratch / "formatted-rest")
     for path, wanted in written.items():
         if wanted != sources[path]:
@@ -158,8 +154,7 @@ def formatted(sources: Mapping[str, bytes], opa: Opa, scratch: Path) -> dict[str
     """The sources as `opa fmt` writes them. Raises `PlacetError` when one does not parse."""
     if not sources:
         return {}
-    for path, content in sources.items():
-        _write(scratch / path, content)
+    write_tree(scratch, sources)
     answer = opa.run(["fmt", "--write", str(scratch)], accept_failure=True)
     if answer.returncode != 0:
         said = answer.stderr.decode(errors="replace").replace(f"{scratch}/", "")
@@ -170,29 +165,25 @@ def formatted(sources: Mapping[str, bytes], opa: Opa, scratch: Path) -> dict[str
 
 
 def _deterministic(project: Project, opa: Opa, broken: set[str]) -> Iterator[Finding]:
-    sources = {path: content for path, content in project.modules.items() if project.location(path) not in broken}
+    sources = _without(project, project.modules, broken)
     if not sources:
         return
     try:
         modules = opa.inspect(sources)
     except Denied:
         return  # the compiler has named what does not parse
-    for module in modules:
-        if next(determinism.findings(module.syntax), None) is None:
-            continue
-        # Lines are only to be had from a parser that takes a process for each file.
-        for one in determinism.findings(opa.parse(module.file, sources[module.file])):
-            if any(one.what.startswith(f"{builtin} ") for builtin in FORBIDDEN_BUILTINS):
-                continue  # the compiler refuses it too, with the column
-            yield Finding(
-                project.location(module.file),
-                one.line or 1,
-                1,
-                "determinism",
-                printable(one.what),
-                "a decision depends on bundle, data, input and one clock reading alone: docs/determinism.md has the "
-                "form to write instead",
-            )
+    for one in determinism.all_findings(modules, sources, opa):
+        if one.finding.builtin in FORBIDDEN_BUILTINS:
+            continue  # the compiler refuses it too, with the column
+        yield Finding(
+            project.location(one.file),
+            one.finding.line or 1,
+            1,
+            "determinism",
+            printable(one.finding.what),
+            "a decision depends on bundle, data, input and one clock reading alone: docs/determinism.md has the "
+            "form to write instead",
+        )
 
 
 def _bundled(project: Project, opa: Opa) -> Iterator[Finding]:
@@ -229,21 +220,17 @@ def _faults(project: Project, opa: Opa) -> list[Fault]:
     try:
         source = bundle_source.read(str(project.directory), git=False)
     except Denied as denied:
-        return [_fault(denied)]
+        return [Fault.of(denied)]
     try:
-        packed = completed(source.files, [source], opa, Choices(), {}).files
+        whole = completed(source.files, [source], opa, Choices(), {})
     except Denied as denied:
         if denied.reason == Reason.MANIFEST_ENTRYPOINT:
             what = denied.detail.partition("; ")[0]
             return [Fault(denied.reason, what, f"name it in {SETTINGS}: entrypoint: app/authz/decision")]
         return [one for one in preflight.check(source.files, opa) if one.reason != Reason.MANIFEST_MISSING] or [
-            _fault(denied)
+            Fault.of(denied)
         ]
-    return preflight.check(packed, opa)
-
-
-def _fault(denied: Denied) -> Fault:
-    return Fault(denied.reason, denied.detail, f"docs/reasons.md explains {denied.reason}", denied.field)
+    return preflight.check(whole.files, opa, syntax=whole.modules)
 
 
 def _place(project: Project, fault: Fault) -> tuple[str, int]:
@@ -256,13 +243,3 @@ def _place(project: Project, fault: Fault) -> tuple[str, int]:
     if named and (project.directory / named).is_file():
         return project.location(named), 1
     return project.location(MANIFEST if (project.directory / MANIFEST).exists() else SETTINGS), 1
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
-def worst(findings: Iterable[Finding]) -> bool:
-    """Whether the policy is refused."""
-    return any(one.fatal for one in findings)

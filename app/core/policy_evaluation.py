@@ -17,6 +17,7 @@ from typing import Any
 from app.core import strict_json
 from app.core.compose import Library
 from app.core.errors import PlacetError, UsageError
+from app.core.files import write_tree
 from app.core.opa import Opa
 from app.core.policy_project import Project
 
@@ -66,9 +67,7 @@ def workbench(
         if _LIBRARY.search(query.encode()) or any(map(_LIBRARY.search, project.modules.values())):
             library = {path: raw for path, raw in Library.shipped().modules.items() if not _PLACET.search(raw)}
             parts |= {f"library/{path}": raw for path, raw in library.items()}
-        for path, raw in parts.items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_bytes(raw)
+        write_tree(root, parts)
         yield [word for name in sorted({path.split("/")[0] for path in parts}) for word in ("--data", str(root / name))]
 
 

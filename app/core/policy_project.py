@@ -23,7 +23,7 @@ from app.core import archive, strict_json, strict_yaml
 from app.core.bundle import MANIFEST
 from app.core.complaint import complaint
 from app.core.errors import UsageError
-from app.core.files import read_bounded
+from app.core.files import read_bounded, write_tree
 from app.core.roots import PATH
 
 SETTINGS = "placet.yaml"
@@ -90,10 +90,7 @@ class Project:
 
     def stage(self, directory: Path) -> Path:
         """Write what OPA loads below `directory`. Its neighbours, such as placet.yaml, would become data there."""
-        for path, content in self.files.items():
-            target = directory / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+        write_tree(directory, self.files)
         return directory
 
     def schema_options(self, directory: Path) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from app.core.syntax_tree import variables
 
 #: Variables of a failed test that are shown, and characters of each value.
 _MAX_VALUES = 12
@@ -23,7 +25,7 @@ def local_values(event: Mapping[str, Any], lines: Sequence[str]) -> list[str]:
     known = event.get("LocalMetadata") or {}
     held = {str(local["name"]): local for local in event.get("Locals") or []}
     said = []
-    for variable in dict.fromkeys(_variables(event.get("Node"))):
+    for variable in dict.fromkeys(variables(event.get("Node"))):
         if variable not in held:
             continue
         about = known.get(variable) or {}
@@ -39,17 +41,6 @@ def shown(value: Any) -> str:
     """A value as JSON, cut where it gets long."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MAX_VALUE else text[:_MAX_VALUE] + "…"
-
-
-def _variables(node: Any) -> Iterator[str]:
-    if isinstance(node, list):
-        for one in node:
-            yield from _variables(one)
-    elif isinstance(node, Mapping):
-        if node.get("type") == "var":
-            yield str(node["value"])
-        for below in node.values():
-            yield from _variables(below)
 
 
 def _part(location: Mapping[str, Any], lines: Sequence[str]) -> str:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from app.core import determinism, roots, stray, strict_json
-from app.core.builtin_forms import dotted
-from app.core.bundle import MANIFEST, build_bundle, read_directory
+from app.core.bundle import MANIFEST, build_bundle, is_policy, modules_of, read_directory
 from app.core.errors import Denied, UsageError
 from app.core.fault import Fault
 from app.core.opa import Module, Opa
 from app.core.reason_codes import Reason
+from app.core.syntax_tree import dotted, imported
 
 #: Names shown of those that one fault is about.
 _SHOWN = 10
@@ -32,41 +32,40 @@ def check(
     oldest: str | None = None,
     allowed: frozenset[str] = frozenset(),
     strict: bool = True,
+    syntax: Sequence[Module] | None = None,
 ) -> list[Fault]:
     """All faults of a directory, or of a bundle's files by path, that make the verifier refuse it. Empty when none.
 
     `oldest` is the version of the fleet's oldest OPA; `allowed` are builtins that the system allows by name;
-    `strict` is OPA's strict mode, which is for authors: the verifier has none.
+    `strict` is OPA's strict mode, which is for authors: the verifier has none. `syntax` is what `opa.inspect` gave for
+    these very modules, where somebody asked it already.
     """
     try:
         files = dict(read_directory(policy, leftovers=True) if isinstance(policy, Path) else policy)
     except Denied as denied:
-        return [_as_fault(denied)]
+        return [Fault.of(denied)]
     found = [
-        stray.fault(path, content)
-        for path, content in files.items()
-        if stray.is_leftover(path)
-        or not (path.endswith(".rego") or path == MANIFEST or path.rsplit("/", 1)[-1] == "data.json")
+        stray.fault(path, content) for path, content in files.items() if stray.is_leftover(path) or not is_policy(path)
     ]
     manifest = _manifest(files)
     named = manifest.get("roots") if manifest else None
-    if manifest is not None:
-        found += roots.faults(named)
-    modules = {path: content for path, content in files.items() if path.endswith(".rego")}
+    wrong = [] if manifest is None else list(roots.faults(named))
+    found += wrong
+    modules = modules_of(files)
     compiles = True
     try:
         opa.check(modules, strict=strict, allowed=allowed)
     except Denied as denied:
         compiles = False
-        found.append(_as_fault(denied))
+        found.append(Fault.of(denied))
     try:
-        syntax = opa.inspect(modules)
+        syntax = opa.inspect(modules) if syntax is None else syntax
     except Denied as denied:
         if compiles:  # else the compiler has said it, with the place
-            found.append(_as_fault(denied))
+            found.append(Fault.of(denied))
     else:
         found += unknown(syntax, opa, allowed)
-        sound = manifest is not None and not any(roots.faults(named))
+        sound = manifest is not None and not wrong
         found += policy_faults(
             syntax, modules, opa, roots_=named if sound else None, entrypoint=entrypoint(manifest), allowed=allowed
         )
@@ -76,7 +75,7 @@ def check(
         try:
             build_bundle(files)
         except Denied as denied:
-            found.append(_as_fault(denied))
+            found.append(Fault.of(denied))
     return list(dict.fromkeys(found))
 
 
@@ -141,10 +140,9 @@ def capabilities(modules: Sequence[Module], sources: Mapping[str, bytes], opa: O
     """What the modules use that OPA `oldest` lacks. Raises `UsageError` when this OPA does not know that version."""
     old = json.loads(known_capabilities(opa, oldest))
     has = {one["name"] for one in old["builtins"]}
-    now = {one["name"] for one in json.loads(opa.run(["capabilities", "--current"]).stdout)["builtins"]}
     lacking: dict[str, set[str]] = {}
     for module in modules:
-        for name in called(module.syntax) & (now - has):
+        for name in called(module.syntax) & (opa.builtins - has):
             lacking.setdefault(name, set()).add(module.file)
     if lacking:
         files = sorted(set().union(*lacking.values()))
@@ -208,9 +206,7 @@ def known_capabilities(opa: Opa, version: str) -> bytes:
 
 def called(syntax: Mapping[str, Any]) -> set[str]:
     """The names of what a module calls, or replaces by `with`, but for data, input and what it imports."""
-    other = {"data", "input"}
-    for one in syntax.get("imports", []):
-        other.add(str(one.get("alias") or (dotted(one["path"]) or "").rsplit(".", 1)[-1]))
+    other = {"data", "input", *imported(syntax)}
     found: set[str] = set()
     layer: list[Any] = [syntax.get("rules", [])]
     while layer:
@@ -232,10 +228,6 @@ def _manifest(files: Mapping[str, bytes]) -> dict[str, Any] | None:
         return strict_json.load_object(files[MANIFEST]) if MANIFEST in files else None
     except strict_json.StrictJSONError:
         return None  # what packs the bundle says where it is damaged
-
-
-def _as_fault(denied: Denied) -> Fault:
-    return Fault(denied.reason, denied.detail, f"docs/reasons.md explains {denied.reason}", denied.field)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -29,6 +29,7 @@ MAX_PIECES = 65
 
 _Text = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
 _Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+_Form = TypeVar("_Form", bound=BaseModel)
 _Decimal = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,17})$")]
 
 
@@ -80,19 +81,7 @@ class Proof:
     @classmethod
     def read(cls, raw: bytes) -> Proof:
         """Read a proof file. Raises `Denied` with `proof.malformed`."""
-        if len(raw) > MAX_PROOF:
-            raise malformed(f"larger than {MAX_PROOF} bytes")
-        try:
-            document = strict_json.load_object(raw)
-            canonical = strict_json.canonical(document)
-        except ValueError as error:
-            raise malformed(str(error)) from error
-        if canonical != raw:
-            raise malformed("not RFC 8785 bytes")
-        try:
-            file = _File.model_validate(document)
-        except ValidationError as error:
-            raise Denied(Reason.PROOF_MALFORMED, complaint(error), step="proof", field=place(error)) from error
+        file = read_canonical(raw, _File, MAX_PROOF)
         if (file.record is None) != (file.salt is None):
             raise malformed("an erased record leaves no salt, and no other does", "salt")
         if file.record is None and file.release is not None:
@@ -127,6 +116,23 @@ class Proof:
                 },
             }
         )
+
+
+def read_canonical(raw: bytes, form: type[_Form], limit: int) -> _Form:
+    """A file of this form: at most `limit` bytes, and the RFC 8785 ones. Raises `Denied` with `proof.malformed`."""
+    if len(raw) > limit:
+        raise malformed(f"larger than {limit} bytes")
+    try:
+        document = strict_json.load_object(raw)
+        canonical = strict_json.canonical(document)
+    except ValueError as error:
+        raise malformed(str(error)) from error
+    if canonical != raw:
+        raise malformed("not RFC 8785 bytes")
+    try:
+        return form.model_validate(document)
+    except ValidationError as error:
+        raise Denied(Reason.PROOF_MALFORMED, complaint(error), step="proof", field=place(error)) from error
 
 
 def malformed(detail: str, field: str | None = None) -> Denied:

@@ -19,9 +19,6 @@ from app.core.layout_check import MAX_ARTIFACTS, checked_link
 #: Bytes of a list of files.
 _MAX_LIST = 1024 * 1024
 
-#: Bytes of a statement: as base64 in a Sigstore bundle it must stay below what a verifier reads.
-MAX_LINK = 640 * 1024
-
 
 def patterns(given: Sequence[str], lists: Sequence[Path]) -> list[str]:
     """The patterns that were given, and those that stand in files, one a line. Raises `UsageError`."""
@@ -71,7 +68,7 @@ def link(
     statement = statements.link(
         name, command=command, materials=materials, products=products, byproducts={"return-value": 0}
     )
-    if len(statement) > MAX_LINK:
+    if len(statement) > statements.MAX_STATEMENT:
         raise UsageError(f"the step {name} names too many files for one link; name fewer")
     try:
         checked_link(strict_json.load_object(statement), name)

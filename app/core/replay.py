@@ -167,14 +167,23 @@ class Replay:
                 ]
                 for (state, chunk), answers in zip(questions, threads.map(ask, questions), strict=True):
                     for (position, one), answer in zip(chunk, answers, strict=True):
-                        found[position] = self._judge(raws[position], one, answer, state)
+                        found[position] = self._result(raws[position], one, answer, state)
         return [one for one in found if one is not None]
 
     def _read(self, raw: bytes) -> Recorded:
         return read(raw)
 
-    def _judge(self, raw: bytes, one: Recorded, answer: str | Exception | None, state: _State | None) -> Replayed:
-        return _judged(decision_id(raw), one, answer, state)
+    def _result(self, raw: bytes, one: Recorded, answer: str | Exception | None, state: _State | None) -> Replayed:
+        identifier = decision_id(raw)
+        if isinstance(answer, Unheld):
+            why = "the outcome of verifying a token is not in it, and the decision asks for that"
+            return Replayed(identifier, Verdict.UNAVAILABLE, why)
+        return self._judge(identifier, one, answer, state)
+
+    def _judge(
+        self, identifier: str | None, one: Recorded, answer: str | Exception | None, state: _State | None
+    ) -> Replayed:
+        return _judged(identifier, one, answer, state)
 
     def _checked(self, one: Recorded) -> _State | None:
         """The state of a record of which everything can be had. Raises `Unavailable`."""
@@ -254,9 +263,6 @@ def _chunks(items: _Chunk) -> Iterator[_Chunk]:
 
 def _judged(identifier: str | None, one: Recorded, answer: str | Exception | None, state: _State | None) -> Replayed:
     recorded = one.result.decode()
-    if isinstance(answer, Unheld):
-        why = "the outcome of verifying a token is not in it, and the decision asks for that"
-        return Replayed(identifier, Verdict.UNAVAILABLE, why)
     if isinstance(answer, str) and (answer == recorded or alike(answer, recorded)):
         return Replayed(identifier, Verdict.SAME)
     masked = state.masked if state is not None and one.masked else ()

@@ -38,7 +38,7 @@ def _hidden(rules: Sequence[Any]) -> Iterator[Path]:
 def alike(one: str, recorded: str, masked: Sequence[Path] | None = None) -> bool:
     """Whether two JSON texts have the same value, numbers with the same text; but for what is `masked` in the other."""
     try:
-        found, kept = _exact(one), _exact(recorded)
+        found, kept = exact(one), exact(recorded)
         return _fits(found, kept, masked) if masked is not None else bool(found == kept)
     except (ValueError, RecursionError):
         return False
@@ -47,7 +47,7 @@ def alike(one: str, recorded: str, masked: Sequence[Path] | None = None) -> bool
 def hides_outcome(recorded: str, masked: Sequence[Path]) -> bool:
     """Whether a whole decision is masked in the result of a start, as it is where a rule leads to too many values."""
     try:
-        result = _exact(recorded)
+        result = exact(recorded)
     except (ValueError, RecursionError):
         return False
     decision = result.get(_DECISION) if isinstance(result, dict) else None
@@ -82,7 +82,8 @@ def _is_mark(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(MARK)
 
 
-def _exact(text: str) -> Any:
+def exact(text: str) -> Any:
+    """JSON in which numbers keep their text."""
     return json.loads(text, parse_int=_number, parse_float=_number)
 
 

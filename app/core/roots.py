@@ -51,12 +51,16 @@ def faults(value: Any) -> Iterator[Fault]:
 
 def inferred(packages: Iterable[str], data: Mapping[str, Any]) -> list[str]:
     """The smallest trees that hold the packages, and what the data defines beside them. Empty when there is nothing."""
-    found = set(packages)
-    trees = {one for one in found if not any(one != other and under(one, other) for other in found)}
+    trees = _highest(set(packages))
     trees |= set(_beside(data, "", frozenset(trees)))
     if len(trees) > MAX_ROOTS:
         trees = {one.split("/", 1)[0] for one in trees}
-    return sorted(one for one in trees if not any(one != other and under(one, other) for other in trees))
+    return sorted(_highest(trees))
+
+
+def _highest(paths: set[str]) -> set[str]:
+    """Those that lie below no other."""
+    return {one for one in paths if not any(one != other and under(one, other) for other in paths)}
 
 
 def _beside(value: Mapping[str, Any], at: str, trees: frozenset[str]) -> Iterator[str]:

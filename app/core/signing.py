@@ -52,6 +52,8 @@ class SigningSession:
             identity = IdentityToken(token)
         except (IdentityError, ValueError) as error:
             raise UsageError(f"the identity token cannot be used: {_cause(error)}") from error
+        #: The Sigstore instance that it signs with.
+        self.trust = trust
         self.identity = identity.identity
         self.issuer = identity.federated_issuer
         try:

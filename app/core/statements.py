@@ -28,6 +28,9 @@ BUILDER = f"{PLACET}/builder/cli"
 #: A layout for a release pipeline: docs/evidence.md.
 LAYOUT = f"{PLACET}/layout/v1"
 
+#: Bytes of a statement: as base64 in a Sigstore bundle it must stay below what a verifier reads.
+MAX_STATEMENT = 640 * 1024
+
 Resource = dict[str, Any]
 
 

@@ -34,8 +34,8 @@ def summary(key: Key, links: Sequence[SignedLink]) -> Entry:
         "action": started.get("action"),
         "resource": started.get("resource"),
         "workflow": started.get("workflow") or None,
-        "started_at": _time(first.says.at) if started else None,
-        "ended_at": _time(last.says.at) if ended else None,
+        "started_at": moment(first.says.at) if started else None,
+        "ended_at": moment(last.says.at) if ended else None,
         "outcome": ended.get("outcome"),
         "reason": ended.get("reason"),
         "steps": str(sum(one.says.kind == "execution/step" for one in links)),
@@ -76,7 +76,7 @@ def signature(piece: Piece) -> Entry:
     return {
         "by": piece.signer and piece.signer.identity,
         "issuer": piece.signer and piece.signer.issuer,
-        "at": piece.signed_at and _time(piece.signed_at),
+        "at": piece.signed_at and moment(piece.signed_at),
         "predicate_type": piece.predicate_type,
         "commits": list(piece.commits),
         "result": piece.result,
@@ -107,7 +107,7 @@ def _link(one: SignedLink) -> Entry:
     says = one.says
     entry: Entry = {
         "what": says.kind,
-        "at": _time(says.at),
+        "at": moment(says.at),
         "digest": one.digest,
         "number": str(says.number),
         "log_index": str(one.log_index),
@@ -145,7 +145,8 @@ def _decision(one: Recorded, named_by: SignedLink | None) -> Entry:
     }
 
 
-def _time(at: datetime) -> str:
+def moment(at: datetime) -> str:
+    """A time in whole seconds, UTC."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 

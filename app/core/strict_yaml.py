@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import yaml
+
+#: Levels of nesting. PyYAML looks at every open bracket again for every token.
+_MAX_DEPTH = 200
 
 
 class StrictYAMLError(ValueError):
@@ -14,7 +18,7 @@ class StrictYAMLError(ValueError):
 def load(raw: bytes) -> Any:
     """Parse a YAML document. Raises `StrictYAMLError` with one line that says why not."""
     try:
-        return yaml.load(raw, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader, made stricter
+        return yaml.load(raw, Loader=_Strict)  # noqa: S506 - a SafeLoader, made stricter
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         # PyYAML has no error of its own for an impossible date, a wrong `!!int`, or too deep a nesting.
         raise StrictYAMLError(f"not YAML: {' '.join(str(error).split())[:300]}") from error
@@ -25,12 +29,26 @@ def dump(document: Any) -> str:
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """A SafeLoader that refuses a key that stands twice: the last one would win in silence."""
+class _Strict(yaml.SafeLoader):
+    """A SafeLoader that refuses a key that stands twice, of which the last would win in silence, and deep nesting."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+        if self.flow_level >= _MAX_DEPTH:
+            raise yaml.scanner.ScannerError(None, None, "nested too deeply", self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
+
+    def add_indent(self, column: int) -> bool:
+        if len(self.indents) >= _MAX_DEPTH:
+            raise yaml.scanner.ScannerError(None, None, "nested too deeply", self.get_mark())
+        return bool(super().add_indent(column))
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        seen: set[object] = set()
+        for node_of_key, _ in node.value:
+            key = self.construct_object(node_of_key, deep=True)
+            if not isinstance(key, Hashable):
+                break  # PyYAML itself refuses it
+            if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep)

@@ -85,13 +85,7 @@ def verify_release(
     if not signature:
         raise Denied(Reason.EVIDENCE_MISSING, "the bundle is not signed", step="signature", field="bundle")
     signed = verify_evidence(signature, subject=digest, policy=policy, trust=trust, step="signature")
-    if signed.predicate_type != statements.PROVENANCE:
-        raise Denied(
-            Reason.EVIDENCE_PREDICATE,
-            f"the signature carries {signed.predicate_type}, not {statements.PROVENANCE}",
-            step="signature",
-            field="predicateType",
-        )
+    signed.require(statements.PROVENANCE, "signature")
 
     # (3) Every attestation verifies in the same way; one that does not denies the release. Links of the steps of the
     #     policy's layout are the layout's to judge: others may do them, and they need not be about the bundle.

@@ -6,12 +6,13 @@ then holds for the whole: rules look back at earlier steps alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.core import layout_rules
 from app.core.errors import Denied
 from app.core.governance import LayoutStep, Workflow
+from app.core.link_names import ARTIFACT, Ref
 from app.core.reason_codes import Reason
 from app.core.warrant_scope import covers
 
@@ -23,6 +24,11 @@ class Done:
     name: str
     materials: Mapping[str, str]
     products: Mapping[str, str]
+
+    @classmethod
+    def of(cls, name: str, materials: Iterable[Ref], products: Iterable[Ref]) -> Done:
+        """Of what a journal names, those that the caller named, by its own names; the rest is the journal's."""
+        return cls(name, _artifacts(materials), _artifacts(products))
 
 
 def require_declared(workflows: Mapping[str, Workflow], named: str | None, action: str, kind: str, id: str) -> None:
@@ -74,6 +80,10 @@ def _require_rules(step: LayoutStep, noted: Sequence[Done]) -> None:
     for kind, rules in (("materials", step.expected_materials), ("products", step.expected_products)):
         if said := layout_rules.broken(step.name, kind, rules, so_far):
             raise _violated(f"{kind}: {said}", step.name)
+
+
+def _artifacts(refs: Iterable[Ref]) -> dict[str, str]:
+    return {one.name.removeprefix(ARTIFACT): one.digest for one in refs if one.name.startswith(ARTIFACT)}
 
 
 def _violated(detail: str, step: str | None = None) -> Denied:

@@ -54,9 +54,13 @@ class Batch:
         """The records of this batch, from the directory of record files."""
         return read_range(records / self.says.file, self.says.first_byte, self.says.last_byte)
 
+    def entries(self, records: Path) -> list[bytes]:
+        """The same, each without its newline."""
+        return self.raw(records)[:-1].split(b"\n")
+
     def check(self, records: Path) -> None:
         """Raise `PlacetError` when the records are no longer what this batch commits to."""
-        entries = self.raw(records)[:-1].split(b"\n")
+        entries = self.entries(records)
         try:
             whole = self.says.matches(entries, merkle.leaf_hashes(self.salts, entries))
         except ValueError:  # as many salts as there were entries, and now there are not as many
@@ -79,7 +83,7 @@ class Notes:
         self.instance = files.instance()
         self.directory = files.batches / self.instance
         self.records = files.records
-        self._instance_file = files.private / "instance"
+        self._instance_file = files.instance_file
         #: What was not acknowledged yet, oldest first.
         self.pending: list[Batch] = []
         #: The batch after which the next one follows; None before the first of the instance.

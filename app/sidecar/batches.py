@@ -15,7 +15,7 @@ from app.core.batch import BatchStatement
 from app.core.errors import PlacetError
 from app.sidecar import record_loss, record_origin
 from app.sidecar.batch_notes import Batch, Notes
-from app.sidecar.shipper import Lines, Progress, whole_lines
+from app.sidecar.shipper import Lines, Progress, delete, whole_lines
 
 #: Seconds that the first entry of a batch waits for others.
 WAIT = 1.0
@@ -90,7 +90,7 @@ class Cutter:
     def tell_pending(self) -> None:
         """Tell of what an earlier agent cut: nobody knows whether it came to that."""
         notes = self._notes
-        self._untold = [(batch, batch.raw(notes.records)[:-1].split(b"\n")) for batch in notes.pending]
+        self._untold = [(batch, batch.entries(notes.records)) for batch in notes.pending]
         if not notes.pending and notes.last:
             self._untold = [(notes.last, [])]
         self._tell()
@@ -110,10 +110,7 @@ class Cutter:
             passed = last is not None and path.name < last.says.file
             if path.name in waiting or not (passed or progress.acknowledged >= path.stat().st_size):
                 return
-            path.unlink()
-            progress.forget()
-            record_origin.forget(path)
-            record_loss.forget(path)
+            delete(path, progress)
 
     def _next(self, ended: bool) -> _Place | None:
         last = self._notes.last

@@ -6,9 +6,12 @@ import time
 from pathlib import Path
 
 from app.core import strict_json
-from app.core.errors import Denied
+from app.core.errors import Denied, PlacetError
 from app.core.files import write_atomically
 from app.core.reason_codes import Reason
+from app.sidecar.control_plane import NotAccepted
+from app.sidecar.doubts import Doubts
+from app.sidecar.failures import Failures
 
 #: Seconds until the next try when nobody answers, at first and at most; and after a refusal.
 RETRY, RETRY_MAX, BROKEN = 1.0, 15.0, 5.0
@@ -67,3 +70,61 @@ class Pause:
     def is_over(self) -> bool:
         """Whether to try."""
         return time.monotonic() >= self._until
+
+
+class Standing:
+    """How the control plane takes what one part of the agent sends: told, vouched for or doubted, and when to go on."""
+
+    def __init__(
+        self, path: Path, breaks: frozenset[Reason], concern: str, part: str, doubts: Doubts, failures: Failures
+    ) -> None:
+        """`path` keeps a break; `breaks` are the reasons of one. Doubts know it as `concern`, failures as `part`."""
+        self._break = Break(path)
+        self._breaks = breaks
+        self._pause = Pause()
+        self._concern, self._part = concern, part
+        self._doubts, self._failures = doubts, failures
+        #: What could not be done last, if it could not.
+        self.trouble: str | None = None
+
+    @property
+    def broken(self) -> Denied | None:
+        """The break that stands."""
+        return self._break.known
+
+    def may_try(self) -> bool:
+        """Whether to try now."""
+        return self._pause.is_over()
+
+    def vouch(self, against: Denied | None = None) -> None:
+        """Vouch, unless something else stands against it; not while a break stands, whoever answers meanwhile."""
+        if known := against or self._break.known:
+            self._doubts.doubt(self._concern, known.reason, known.detail)
+        else:
+            self._doubts.vouch(self._concern)
+
+    def heal(self) -> None:
+        """What was refused was taken after all."""
+        self._break.heal()
+
+    def went_well(self) -> None:
+        """Something was taken, and noted as taken."""
+        self._pause.end()
+        self.trouble = None
+        self._failures.forget(self._part)
+
+    def is_break(self, refusal: NotAccepted) -> bool:
+        """Whether a refusal breaks the lineage."""
+        return refusal.reason is not None and refusal.reason in self._breaks
+
+    def note_break(self, refusal: NotAccepted) -> None:
+        """Remember a refusal that `is_break`, and wait."""
+        assert refusal.reason is not None
+        self._break.note(Denied(refusal.reason, str(refusal)))
+        self.wait(refusal, BROKEN)
+
+    def wait(self, error: PlacetError, seconds: float | None = None) -> None:
+        """Tell what went wrong, and try later."""
+        self.trouble = str(error)
+        self._failures.tell(self._part, self.trouble)
+        self._pause.begin(seconds)

@@ -74,6 +74,11 @@ class SidecarFiles:
         return self.run / "edge.sock"
 
     @property
+    def instance_file(self) -> Path:
+        """What holds the instance id. Who deletes it goes on as a new instance."""
+        return self.private / "instance"
+
+    @property
     def execution_keys(self) -> Path:
         """The keys that sign execution tokens."""
         return self.private / "execution-keys.json"
@@ -136,7 +141,7 @@ class SidecarFiles:
 
     def instance(self) -> str:
         """This sidecar's instance id: made on the first start, and so new after a wiped disk."""
-        path = self.private / "instance"
+        path = self.instance_file
         if not path.exists():
             write_atomically(path, uuid.uuid4().hex.encode(), mode=0o600)
         instance = path.read_text(errors="replace").strip()

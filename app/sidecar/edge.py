@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -24,7 +24,7 @@ from app.sidecar import authzen
 from app.sidecar.answers import refused
 from app.sidecar.authzen_decisions import Decisions, Failed, Unauthenticated
 from app.sidecar.config import SidecarConfig
-from app.sidecar.edge_requests import Refused, Workers, read_object
+from app.sidecar.edge_requests import MAX_TOKEN, Handler, Refused, Workers, bearer, read_object
 from app.sidecar.edge_steps import StepRoutes
 from app.sidecar.executions import BadRequest, Executions, Outcome
 from app.sidecar.pki import SidecarCA
@@ -34,10 +34,6 @@ log = logging.getLogger("placet.sidecar")
 
 #: Connections at once, on each of the two sockets.
 _CONNECTIONS = 256
-#: Characters of a token that is looked at.
-_MAX_TOKEN = 16_384
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Edge:
@@ -108,7 +104,7 @@ class Edge:
     async def _renew(self, request: Request) -> Response:
         body = await read_object(request)
         token = body.get("token")
-        if set(body) != {"token"} or not isinstance(token, str) or len(token) > _MAX_TOKEN:
+        if set(body) != {"token"} or not isinstance(token, str) or len(token) > MAX_TOKEN:
             raise Refused(400, "send {token}: the execution's token, and nothing else")
         execution = request.path_params["execution"]
         return _answer(await self._workers.run(lambda: self._executions.renew(execution, token)))
@@ -200,10 +196,10 @@ def _identified(request: Request, answer: Response) -> Response:
 
 
 def _bearer(request: Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip() or len(token) > _MAX_TOKEN:
+    token = bearer(request)
+    if token is None:
         raise Unauthenticated("authenticate with your own workload token: Authorization: Bearer TOKEN")
-    return token.strip()
+    return token
 
 
 def _listen(port: int) -> socket.socket:

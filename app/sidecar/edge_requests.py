@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import anyio.to_thread
@@ -18,10 +18,14 @@ from app.core.reason_codes import Reason
 MAX_BODY = 96 * 1024
 #: Seconds for a request's body, and for the answer.
 BODY_TIMEOUT, TIMEOUT = 5.0, 15.0
+#: Characters of a token that is looked at.
+MAX_TOKEN = 16_384
 #: Requests that are worked on at once. Each may wait for OPA and for the control plane.
 CONCURRENT = 24
 
 _T = TypeVar("_T")
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Refused(Exception):
@@ -73,6 +77,14 @@ async def read_object(request: Request) -> dict[str, Any]:
         return strict_json.load_object(bytes(body))
     except strict_json.StrictJSONError as error:
         raise Refused(400, str(error)) from error
+
+
+def bearer(request: Request) -> str | None:
+    """The token of the header `Authorization: Bearer TOKEN`; None where there is none, or one too long to look at."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip() or len(token) > MAX_TOKEN:
+        return None
+    return token.strip()
 
 
 class Workers:

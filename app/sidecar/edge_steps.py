@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.core.reason_codes import Reason
-from app.sidecar.edge_requests import Refused, Workers, read_object
+from app.sidecar.edge_requests import Handler, Refused, Workers, bearer, read_object
 from app.sidecar.executions import NotAdmitted
 from app.sidecar.steps import Steps
-
-#: Characters of a token that is looked at.
-_MAX_TOKEN = 16_384
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class StepRoutes:
@@ -44,10 +39,10 @@ class StepRoutes:
 
     async def _find(self, request: Request) -> Response:
         execution, number = request.path_params["execution"], request.path_params["number"]
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip() or len(token) > _MAX_TOKEN:
+        token = bearer(request)
+        if token is None:
             raise Refused(401, "authenticate with the execution's token: Authorization: Bearer TOKEN")
-        noted = await self._workers.run(lambda: self._steps.find(execution, number, token.strip()))
+        noted = await self._workers.run(lambda: self._steps.find(execution, number, token))
         if noted is None:
             raise Refused(404, "the execution has no step of this number", Reason.REQUEST_MALFORMED)
         return JSONResponse({"step": {**noted.describe(execution), "digest": noted.digest}})

@@ -92,12 +92,12 @@ class ExecutionJournal:
         self._require_not_ended(execution)
         with self._journal.transaction() as database:
             row = _row(database, execution)
-        if row is not None and row.outcome is not None:
-            raise Denied(Reason.EXECUTION_ENDED, f"it was {row.outcome}")
+        if row is not None:
+            _require_running(row.outcome)
 
     def begin(self, execution: str, body: Mapping[str, Any], claims: Mapping[str, Any]) -> str | None:
         """The workflow of an execution that may start; nothing is kept. Raises `Denied`."""
-        workflow = self._workflows.begin(execution, body, claims) if self._workflows else None
+        workflow = self._workflows.begin(body) if self._workflows else None
         if workflow is None and body.get("workflow") is not None:
             raise Denied(Reason.WORKFLOW_REQUIRED, "no such workflow is declared")
         with self._journal.transaction() as database:
@@ -239,15 +239,12 @@ class ExecutionJournal:
         row = _row(database, execution)
         if row is None:
             raise Denied(Reason.LINEAGE_UNAVAILABLE, "the journal does not know that it started")
-        if row.outcome is not None:
-            raise Denied(Reason.EXECUTION_ENDED, f"it was {row.outcome}")
+        _require_running(row.outcome)
         return row
 
     def _require_not_ended(self, execution: str) -> None:
         """What was stopped while the journal could not be written is stopped all the same."""
-        outcome = self._ended.outcome(execution)
-        if outcome is not None:
-            raise Denied(Reason.EXECUTION_ENDED, f"it was {outcome}")
+        _require_running(self._ended.outcome(execution))
 
     def _stop_for(self, execution: str, sidecar: str, denied: Denied, row: _Row | None) -> None:
         if row is not None and denied.reason in {Reason.WORKFLOW_VIOLATED, Reason.WORKFLOW_REQUIRED}:
@@ -264,10 +261,14 @@ def _row(database: sqlite3.Connection, execution: str) -> _Row | None:
     return _Row(*row) if row else None
 
 
+def _require_running(outcome: str | None) -> None:
+    if outcome is not None:
+        raise Denied(Reason.EXECUTION_ENDED, f"it was {outcome}")
+
+
 def _require_same(row: _Row | None, claims: Mapping[str, Any], workflow: str | None) -> None:
     if row is None:
         return
-    if row.outcome is not None:
-        raise Denied(Reason.EXECUTION_ENDED, f"it was {row.outcome}")
+    _require_running(row.outcome)
     if (row.issuer, row.subject, row.workflow) != (claims["sub_iss"], claims["sub"], workflow):
         raise Denied(Reason.EXECUTION_CONFLICT, "another subject or workflow has this id")

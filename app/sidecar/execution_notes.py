@@ -30,10 +30,10 @@ class Done(NamedTuple):
 class Workflows(Protocol):
     """Judges executions by the workflows that their system declares. It keeps nothing: the journal does."""
 
-    def begin(self, execution: str, body: Mapping[str, Any], claims: Mapping[str, Any], /) -> str | None:
+    def begin(self, body: Mapping[str, Any], /) -> str | None:
         """The workflow of an execution that is about to start; None: it needs none. Raises `Denied`.
 
-        `body`: of the request, `{input, workflow?}`. `claims`: of the token.
+        `body`: of the request, `{input, workflow?}`.
         """
 
     def step(self, workflow: str, done: Sequence[Done], step: Done, /) -> None:

@@ -33,6 +33,8 @@ KEPT, EXECUTIONS_KEPT = 86_400, 7 * 86_400
 _PRUNE_EVERY = 60.0
 
 _LINKS = {START: f"link/{START}", STEP: f"link/{STEP}"}
+#: The longest names of the statements that one of each kind may name when it becomes final.
+_MAY_NAME = {STEP: (_LINKS[STEP],), END: (_LINKS[STEP],), START: (_LINKS[STEP], f"link/{ENFORCE}")}
 
 
 class Leaf(NamedTuple):
@@ -97,8 +99,7 @@ class Journal:
         Raises `Denied` with `link.malformed` for what could never be a statement, and with `lineage.unavailable`
         while too many wait; `room`: how many more may.
         """
-        links = {STEP: (_LINKS[STEP],), END: (_LINKS[STEP],), START: (_LINKS[STEP], f"link/{ENFORCE}")}
-        draft.check(self.instance, links.get(draft.kind, ()))
+        draft.check(self.instance, _MAY_NAME.get(draft.kind, ()))
         number, raw = next_number(database), draft.encode()
         full = number - self._first_waiting >= MAX_WAITING + room or (not room and self._bytes > MAX_WAITING_BYTES)
         if full:

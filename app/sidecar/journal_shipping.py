@@ -13,16 +13,16 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
 
-from app.core.bundle import digest_of
 from app.core.errors import Denied, PlacetError
 from app.core.link import Link, TrustChange
 from app.core.reason_codes import Reason
-from app.sidecar.breaks import BROKEN, Break, Pause
+from app.sidecar import archived_states
+from app.sidecar.breaks import Standing
 from app.sidecar.control_plane import NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.failures import Failures
 from app.sidecar.journal import Final, Journal
-from app.sidecar.statement_signer import Unsigned
+from app.sidecar.statement_signer import Unsigned, raise_failed
 
 CONCERN = "journal"
 #: Seconds that a vouch for it holds: until a break is known, as with batches.
@@ -80,18 +80,14 @@ class JournalShipping:
         self._journal = journal
         self._signer = signer
         self._plane = plane
-        self._doubts = doubts
         self._failures = failures
         self._states = states
         self._lock = threading.Lock()
-        self._break = Break(broken)
-        self._pause = Pause()
+        self._standing = Standing(broken, BREAKS, CONCERN, PART, doubts, failures)
         self._signing: dict[int, Future[bytes]] = {}
         self._acknowledged = 0
         #: Why this sidecar cannot write its journal, if it cannot.
         self.unwritten: Denied | None = None
-        #: What could not be done last, if it could not.
-        self.trouble: str | None = None
 
     def step(self) -> float:
         """Do what can be done now. Returns the seconds until the next time."""
@@ -102,12 +98,12 @@ class JournalShipping:
             try:
                 waiting = self._journal.waiting(AT_ONCE)
                 self._sign(waiting)
-                shipped = self._pause.is_over() and self._ship_first(waiting)
+                shipped = self._standing.may_try() and self._ship_first(waiting)
             except NotAccepted as refusal:
                 self._refused(refusal)
                 return _IDLE
             except PlacetError as error:
-                self._wait(error)
+                self._standing.wait(error)
                 return _IDLE
             return 0.0 if shipped else _IDLE
 
@@ -115,33 +111,25 @@ class JournalShipping:
         """Ship what is left when the agent ends, within so many seconds. Raises `PlacetError` for what is not."""
         deadline = time.monotonic() + seconds
         wait = self.step()
-        while (left := self._journal.counts()["waiting"]) and not self._break.known and time.monotonic() < deadline:
+        while (left := self._journal.counts()["waiting"]) and not self._standing.broken and time.monotonic() < deadline:
             time.sleep(min(wait, 0.05))
             wait = self.step()
         if left:
-            raise PlacetError(f"{left} statements are not shipped: {self.trouble or 'no time is left'}")
+            raise PlacetError(f"{left} statements are not shipped: {self._standing.trouble or 'no time is left'}")
 
     def describe(self) -> dict[str, Any]:
         """How the journal stands, for the local status."""
-        return {**self._journal.counts(), "acknowledged": self._acknowledged, "trouble": self.trouble}
+        return {**self._journal.counts(), "acknowledged": self._acknowledged, "trouble": self._standing.trouble}
 
     def vouch(self) -> None:
         """Not while a break stands, or while the journal cannot be written."""
-        against = self.unwritten or self._break.known
-        if against:
-            self._doubts.doubt(CONCERN, against.reason, against.detail)
-        else:
-            self._doubts.vouch(CONCERN)
+        self._standing.vouch(self.unwritten)
 
     def _sign(self, waiting: list[Final]) -> None:
         """Begin to sign what waits. Raises what went wrong with one that was being signed."""
-        failed = {number: future for number, future in self._signing.items() if future.done() and future.exception()}
-        for number in failed:
-            del self._signing[number]
-        for future in failed.values():
-            future.result()  # raises it
+        raise_failed(self._signing)
         for final in waiting:
-            if not self._pause.is_over():
+            if not self._standing.may_try():
                 return
             if final.number not in self._signing:
                 link = Link.read(final.statement)
@@ -159,36 +147,27 @@ class JournalShipping:
         held = self._plane.ship_link(future.result())
         if held <= number:
             raise NotAccepted(f"the control plane waits for statement {held}, and {number} was sent")
-        self._break.heal()
+        self._standing.heal()
         self._journal.acknowledge(number)
         del self._signing[number]
         self._acknowledged += 1
-        self._pause.end()
-        self.trouble = None
-        self._failures.forget(PART)
+        self._standing.went_well()
         self.vouch()
         return True
 
     def _ship_state(self, digest: str) -> None:
         """What a change is to is kept, so that one can see later what it was."""
-        path = self._states / f"{digest.removeprefix('sha256:')}.json"
-        document = path.read_bytes() if path.exists() else b""
-        if digest_of(document) == digest:
+        if (document := archived_states.read(self._states, digest)) is not None:
             self._plane.put_state(digest, document)
         else:
+            path = archived_states.path_of(self._states, digest)
             self._failures.tell("states", f"{path} is lost: nobody can look at this trust state any more")
 
     def _refused(self, refusal: NotAccepted) -> None:
-        if refusal.reason is None or refusal.reason not in BREAKS:
-            self._wait(refusal)
+        if not self._standing.is_break(refusal):
+            self._standing.wait(refusal)
             return
         if refusal.reason == Reason.LINK_INVALID and self._signing:
             self._signing.pop(min(self._signing), None)  # the same statement gets another signature
-        self._break.note(Denied(refusal.reason, str(refusal)))
-        self._wait(refusal, BROKEN)
+        self._standing.note_break(refusal)
         self.vouch()
-
-    def _wait(self, error: PlacetError, seconds: float | None = None) -> None:
-        self.trouble = str(error)
-        self._failures.tell(PART, self.trouble)
-        self._pause.begin(seconds)

@@ -52,7 +52,7 @@ class Lineage:
         """
         files = config.files
         instance = files.instance()
-        file = JournalFile(files.private / f"journal-{instance}.db", files.private / "instance")
+        file = JournalFile(files.private / f"journal-{instance}.db", files.instance_file)
         self.journal = Journal(file, instance)
         signer = StatementSigner(trust, plane.identity, wake)
         broken = files.private / f"journal-{instance}.break"

@@ -19,6 +19,7 @@ from app.core.bundle import digest_of
 from app.core.errors import Denied
 from app.core.link_names import ENFORCE, RENEWED, TRUST, WITHDRAWN, Ref, payload_digest
 from app.core.reason_codes import Reason
+from app.sidecar import archived_states
 from app.sidecar.doubts import Doubt
 from app.sidecar.journal import Journal
 from app.sidecar.journal_draft import Draft
@@ -160,7 +161,7 @@ class OwnLinks:
 
     def _archived(self, digest: str) -> dict[str, Any]:
         try:
-            document = json.loads((self._states / f"{digest.removeprefix('sha256:')}.json").read_bytes())
+            document = json.loads(archived_states.path_of(self._states, digest).read_bytes())
         except (OSError, ValueError):
             return {}
         return document if isinstance(document, dict) else {}

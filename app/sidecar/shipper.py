@@ -16,7 +16,7 @@ from app.core.batch import MAX_BYTES
 from app.core.batch_form import MAX_ENTRIES
 from app.core.errors import PlacetError
 from app.core.files import write_atomically
-from app.sidecar import record_origin
+from app.sidecar import record_loss, record_origin
 from app.sidecar.control_plane import ControlPlane
 
 
@@ -43,9 +43,7 @@ class Shipper:
                 self._send(path, progress, batch)
                 return True
             if complete:
-                path.unlink()
-                progress.forget()
-                record_origin.forget(path)
+                delete(path, progress)
         return False
 
     def acknowledged(self, path: Path) -> int:
@@ -95,6 +93,14 @@ class Progress:
     def _save(self) -> None:
         document = {"acknowledged": self.acknowledged, "intended": self.intended}
         write_atomically(self._note, strict_json.canonical(document), mode=0o600)
+
+
+def delete(path: Path, progress: Progress) -> None:
+    """Delete a record file that was acknowledged whole, with the notes beside it."""
+    path.unlink()
+    progress.forget()
+    record_origin.forget(path)
+    record_loss.forget(path)
 
 
 def tidy(directory: Path) -> None:

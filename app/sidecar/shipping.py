@@ -50,7 +50,7 @@ class PlainShipping:
     def __init__(self, shipper: Shipper, files: SidecarFiles, failures: Failures) -> None:
         self._shipper = shipper
         self._notes = files.batches / files.instance()
-        self._instance = files.private / "instance"
+        self._instance = files.instance_file
         self._failures = failures
         self.conflict: Conflict | None = None
 

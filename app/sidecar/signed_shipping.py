@@ -16,17 +16,17 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from app.core.bundle import digest_of
-from app.core.errors import Denied, PlacetError
+from app.core.errors import PlacetError
 from app.core.reason_codes import Reason
+from app.sidecar import archived_states
 from app.sidecar.batch_notes import Batch, Notes
 from app.sidecar.batches import Cutter
-from app.sidecar.breaks import BROKEN, Break, Pause
+from app.sidecar.breaks import Standing
 from app.sidecar.control_plane import Conflict, ControlPlane, NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.failures import Failures
 from app.sidecar.shipper import Progress
-from app.sidecar.statement_signer import StatementSigner
+from app.sidecar.statement_signer import StatementSigner, raise_failed
 
 CONCERN = "lineage"
 #: Seconds that a vouch for it holds: until a break is known. One shipment over a slow line may last for minutes, and
@@ -76,25 +76,21 @@ class SignedShipping:
         self._cutter = cutter
         self._signer = signer
         self._plane = plane
-        self._doubts = doubts
         self._freed = freed
         self._failures = failures
         self._signing: dict[str, Future[bytes]] = {}
         self._states_held: set[str] = set()
         self._lock = threading.Lock()
-        self._break = Break(notes.directory / BREAK)
-        self._pause = Pause()
+        self._standing = Standing(notes.directory / BREAK, BREAKS, CONCERN, PART, doubts, failures)
         self._acknowledged = 0
         #: Of the unsigned kind; here a conflict is a break.
         self.conflict: Conflict | None = None
-        #: What could not be done last, if it could not.
-        self.trouble: str | None = None
 
     def open(self) -> None:
         """Read what an earlier agent left. Raises `PlacetError` when that is damaged."""
         self._notes.load()
         self._cutter.tell_pending()
-        self._vouch()
+        self._standing.vouch()
 
     def step(self, *, ended: bool = False) -> float:
         """Do what can be done now. `ended`: no OPA writes any more. Returns the seconds until the next time."""
@@ -104,15 +100,15 @@ class SignedShipping:
     def _step(self, ended: bool) -> float:
         while len(self._notes.pending) < WINDOW and self._cutter.cut(ended=ended):
             pass
-        self._vouch()
+        self._standing.vouch()
         try:
             self._sign()
-            shipped = self._pause.is_over() and self._ship_first()
+            shipped = self._standing.may_try() and self._ship_first()
         except NotAccepted as refusal:
             self._refused(refusal)
             return _IDLE
         except PlacetError as error:
-            self._wait(error)
+            self._standing.wait(error)
             return _IDLE
         self._cutter.delete_finished(ended=ended)
         return 0.0 if shipped else _IDLE
@@ -125,12 +121,12 @@ class SignedShipping:
         with contextlib.ExitStack() as held:
             held.callback(self._lock.release)
             wait = self._step(ended=True)
-            while self._notes.pending and not self._break.known and time.monotonic() < deadline:
+            while self._notes.pending and not self._standing.broken and time.monotonic() < deadline:
                 time.sleep(min(wait, 0.05))
                 wait = self._step(ended=True)
         if self._notes.pending:
             raise PlacetError(
-                f"{len(self._notes.pending)} batches are not shipped: {self.trouble or 'no time is left'}"
+                f"{len(self._notes.pending)} batches are not shipped: {self._standing.trouble or 'no time is left'}"
             )
 
     def acknowledged(self, path: Path) -> int:
@@ -149,19 +145,15 @@ class SignedShipping:
             "in_flight": len(futures) - done,
             "signed": done,
             "waiting_since": pending[0].says.closed_at.isoformat() if pending else None,
-            "trouble": self.trouble,
+            "trouble": self._standing.trouble,
         }
 
     def _sign(self) -> None:
         """Begin to sign what waits. Raises what went wrong with a batch that was being signed."""
-        failed = {digest: future for digest, future in self._signing.items() if future.done() and future.exception()}
-        for digest in failed:
-            del self._signing[digest]
-        for future in failed.values():
-            future.result()  # raises it
+        raise_failed(self._signing)
         for batch in self._notes.pending:
             in_flight = sum(not future.done() for future in self._signing.values())
-            if in_flight >= AT_ONCE or not self._pause.is_over():
+            if in_flight >= AT_ONCE or not self._standing.may_try():
                 return
             if batch.digest not in self._signing:
                 self._signing[batch.digest] = self._signer.begin(batch.to_sign())
@@ -176,51 +168,35 @@ class SignedShipping:
             return False
         for state in batch.says.states:
             self._ship_state(state)
-            self._vouch()
+            self._standing.vouch()
         self._plane.ship_batch(batch.says, batch.raw(self._notes.records), batch.salts, future.result())
         self._taken(batch)
         return True
 
     def _taken(self, batch: Batch) -> None:
-        self._break.heal()
-        self._vouch()
+        self._standing.heal()
+        self._standing.vouch()
         self._notes.acknowledge(batch)
         del self._signing[batch.digest]
         self._acknowledged += 1
-        self._pause.end()
-        self.trouble = None
-        self._failures.forget(PART)
+        self._standing.went_well()
         self._freed(self._notes.records / batch.says.file, batch.says.last_byte)
 
     def _ship_state(self, digest: str) -> None:
         if digest in self._states_held:
             return
-        path = self._states / f"{digest.removeprefix('sha256:')}.json"
-        document = path.read_bytes() if path.exists() else b""
-        if digest_of(document) == digest:
+        if (document := archived_states.read(self._states, digest)) is not None:
             self._plane.put_state(digest, document)
         else:
+            path = archived_states.path_of(self._states, digest)
             self._failures.tell("states", f"{path} is lost: decisions under this trust state cannot be replayed")
         self._states_held.add(digest)
 
     def _refused(self, refusal: NotAccepted) -> None:
-        if refusal.reason is None or refusal.reason not in BREAKS:
-            self._wait(refusal)
+        if not self._standing.is_break(refusal):
+            self._standing.wait(refusal)
             return
         if refusal.reason == Reason.BATCH_INVALID:
             self._signing.pop(self._notes.pending[0].digest, None)  # the same statement gets another signature
-        self._break.note(Denied(refusal.reason, str(refusal)))
-        self._wait(refusal, BROKEN)
-        self._vouch()
-
-    def _wait(self, error: PlacetError, seconds: float | None = None) -> None:
-        self.trouble = str(error)
-        self._failures.tell(PART, self.trouble)
-        self._pause.begin(seconds)
-
-    def _vouch(self) -> None:
-        """Not while a break stands, whoever answers meanwhile."""
-        if known := self._break.known:
-            self._doubts.doubt(CONCERN, known.reason, known.detail)
-        else:
-            self._doubts.vouch(CONCERN)
+        self._standing.note_break(refusal)
+        self._standing.vouch()

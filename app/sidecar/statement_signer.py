@@ -12,12 +12,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from app.core.errors import Denied, PlacetError
 from app.core.evidence import verify_evidence
 from app.core.signing import SigningSession, Unanswered
 from app.core.trust import TrustConfig
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
+
+_Key = TypeVar("_Key")
 
 #: A certificate that ends sooner than this is not used any more: signing may take a while.
 RENEW_BEFORE = timedelta(seconds=60)
@@ -32,6 +35,15 @@ class Unsigned:
     statement: bytes
     subject: str
     sidecar: str
+
+
+def raise_failed(signing: dict[_Key, Future[bytes]]) -> None:
+    """Take those that could not be signed out of what is being signed, and raise what went wrong with the first."""
+    failed = {key: future for key, future in signing.items() if future.done() and future.exception()}
+    for key in failed:
+        del signing[key]
+    for future in failed.values():
+        future.result()  # raises it
 
 
 class StatementSigner:

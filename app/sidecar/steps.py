@@ -14,14 +14,12 @@ from app.core.link_form import Command, DecisionId, Descriptor, Facts, Word
 from app.core.link_names import ARTIFACT, PARENT, Ref
 from app.core.reason_codes import Reason
 from app.core.targets import Digest
+from app.sidecar.edge_requests import MAX_TOKEN
 from app.sidecar.execution_journal import ExecutionJournal
 from app.sidecar.execution_notes import Done, Noted, NotOfIt
 from app.sidecar.executions import BadRequest, Executions, NotAdmitted
 
-#: Characters of a token that is looked at.
-_MAX_TOKEN = 16_384
-
-Token = Annotated[str, StringConstraints(min_length=1, max_length=_MAX_TOKEN)]
+Token = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TOKEN)]
 _Artifacts = Annotated[list[Descriptor], Field(max_length=link_form.MAX_ARTIFACTS)]
 _Body = TypeVar("_Body", bound=BaseModel)
 
@@ -104,7 +102,7 @@ class Steps:
 
 
 def _refs(artifacts: Sequence[Descriptor]) -> tuple[Ref, ...]:
-    return tuple(sorted({Ref(ARTIFACT + one.name, f"sha256:{one.digest.sha256}") for one in artifacts}))
+    return tuple(sorted({Ref(ARTIFACT + one.name, one.ref().digest) for one in artifacts}))
 
 
 def _read(form: type[_Body], body: Any) -> _Body:

@@ -18,7 +18,7 @@ from app.core.files import write_atomically
 from app.core.governance import Revocation, SystemGovernance, audience_of
 from app.core.reason_codes import Reason
 from app.core.targets import PublishedState, QuarantinedName, TrustedIssuer
-from app.sidecar import ended_executions, trust_segments
+from app.sidecar import archived_states, ended_executions, trust_segments
 from app.sidecar.opa_api import MAX_REQUEST, encoded
 from app.sidecar.trust_keys import signers, usual_headers, vetted_keys
 
@@ -40,7 +40,7 @@ class TrustState:
 
     def archive(self, directory: Path) -> None:
         """Keep the state, by its digest."""
-        path = directory / f"{self.digest.removeprefix('sha256:')}.json"
+        path = archived_states.path_of(directory, self.digest)
         if not path.exists():
             write_atomically(path, _archived(self.trust), mode=0o600)
 

@@ -5,25 +5,14 @@ Nothing is kept here: what an execution did so far stands in the journal, so tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from app.core import workflow
 from app.core.errors import Denied
 from app.core.governance import Workflow
-from app.core.link_names import ARTIFACT, Ref
 from app.core.reason_codes import Reason
-
-
-class _Noted(Protocol):
-    """A step as the journal holds it, or will hold it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def materials(self) -> tuple[Ref, ...]: ...
-    @property
-    def products(self) -> tuple[Ref, ...]: ...
+from app.sidecar.execution_notes import Done
 
 
 class Workflows:
@@ -33,7 +22,7 @@ class Workflows:
         """`declared`: by name, as the governance in force has them; None while none is known."""
         self._declared = declared
 
-    def begin(self, execution: str, body: Mapping[str, Any], claims: Mapping[str, Any]) -> str | None:
+    def begin(self, body: Mapping[str, Any]) -> str | None:
         """The workflow that an execution follows which starts with this request, `{input, workflow?}`; or None.
 
         Raises `Denied` with `workflow.required` where another one, or one at all, is demanded.
@@ -48,13 +37,13 @@ class Workflows:
         workflow.require_declared(self._known(), named, action, kind, identifier)
         return named
 
-    def step(self, name: str, done: Sequence[_Noted], now: _Noted) -> None:
+    def step(self, name: str, done: Sequence[Done], now: Done) -> None:
         """Raises `Denied` with `workflow.violated` unless `now` may follow `done` in the workflow."""
-        workflow.require_step(self._followed(name), [_done(one) for one in done], _done(now))
+        workflow.require_step(self._followed(name), [workflow.Done.of(*one) for one in done], workflow.Done.of(*now))
 
-    def end(self, name: str, done: Sequence[_Noted]) -> None:
+    def end(self, name: str, done: Sequence[Done]) -> None:
         """Raises `Denied` with `workflow.violated` unless the workflow is done."""
-        workflow.require_done(self._followed(name), [_done(one) for one in done])
+        workflow.require_done(self._followed(name), [workflow.Done.of(*one) for one in done])
 
     def _followed(self, name: str) -> Workflow:
         found = self._known().get(name)
@@ -67,15 +56,6 @@ class Workflows:
         if declared is None:
             raise Denied(Reason.LEASE_MISSING, "the system's governance is not known yet", step="workflow")
         return declared
-
-
-def _done(noted: _Noted) -> workflow.Done:
-    return workflow.Done(noted.name, _artifacts(noted.materials), _artifacts(noted.products))
-
-
-def _artifacts(refs: Iterable[Ref]) -> dict[str, str]:
-    """Those that the caller named, by its own names; the rest is the journal's."""
-    return {one.name.removeprefix(ARTIFACT): one.digest for one in refs if one.name.startswith(ARTIFACT)}
 
 
 def _text(document: Any, *path: str) -> str:

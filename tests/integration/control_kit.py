@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import httpx
 from tuf.ngclient import Updater
+
+from app.local.ports import free_port
 
 PLACET = str(Path(sys.executable).with_name("placet"))
 REPOSITORY = Path(__file__).parents[2]
@@ -28,13 +29,6 @@ def placet(*arguments, expect=0, stdin=None, **environment):
     )
     assert done.returncode == expect, (arguments, done.returncode, done.stdout, done.stderr)
     return done
-
-
-def free_port():
-    """A port of loopback that nobody uses at this moment."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 class ControlPlane:
@@ -74,6 +68,15 @@ class ControlPlane:
         """Its API, as the administrator."""
         headers = {"Authorization": f"Bearer {self.token_file.read_text().strip()}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+
+    def take(self, system, records, states):
+        """Store records and archived trust states, as a sidecar named `one` sends them."""
+        body = b"".join(raw + b"\n" for raw in records)
+        place = {"instance": "i-1", "file": "f-1", "first": 0, "last": len(body)}
+        with self.api() as api:
+            api.post(f"/api/v1/systems/{system}/sidecars/one/records", params=place, content=body).raise_for_status()
+            for digest, raw in states.items():
+                api.put(f"/api/v1/systems/{system}/states/{digest}", content=raw).raise_for_status()
 
     def target(self, cache, path):
         """A TUF target, verified by python-tuf's own client; parsed."""

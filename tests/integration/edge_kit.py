@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from app.core.verification_policy import VerificationPolicy
-from app.local.demo.parts import free_port
+from app.local.ports import free_port
 from app.local.tools import installed
 from app.sidecar.authzen_decisions import Decisions
 from app.sidecar.config import SidecarConfig, SidecarFiles

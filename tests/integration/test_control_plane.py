@@ -24,6 +24,7 @@ from tuf.api.metadata import Metadata
 from tuf.ngclient import Updater
 
 from app.core.targets import ISSUED_AT
+from app.local.ports import free_port
 
 pytestmark = pytest.mark.stack
 
@@ -51,9 +52,7 @@ class Server:
 
     def __init__(self, directory, trust_config, opa):
         self.directory, self._trust_config, self._opa = directory, trust_config, opa
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.token_file = directory / "admin.token"
         self.process = None

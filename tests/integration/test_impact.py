@@ -152,13 +152,7 @@ def plane(made: Made, sigstore: LocalSigstore, tmp_path_factory: pytest.TempPath
             control_kit.placet("bundle", "sign", bundles[name], *signer)
             channel = ["--channel", "prod" if name == "old" else "dev"]
             running.run("bundle", "publish", bundles[name], "--system", "payments", *channel, *signer)
-        body = b"".join(raw + b"\n" for raw in made.records)
-        place = {"instance": "i-1", "file": "f-1", "first": 0, "last": len(body)}
-        with running.api() as api:
-            url = "/api/v1/systems/payments/sidecars/one/records"
-            api.post(url, params=place, content=body).raise_for_status()
-            for digest, raw in made.kept.states.items():
-                api.put(f"/api/v1/systems/payments/states/{digest}", content=raw).raise_for_status()
+        running.take("payments", made.records, made.kept.states)
         yield Plane(running, bundles, signer)
     finally:
         running.stop()

@@ -372,13 +372,7 @@ def plane(made: Made, sigstore: LocalSigstore, tmp_path_factory: pytest.TempPath
         allowed = ["--certificate-identity", "dev@example.org", "--certificate-oidc-issuer", sigstore.issuer_url]
         running.run("system", "create", "payments", *allowed)
         running.run("bundle", "publish", bundle, "--system", "payments", "--channel", "prod", *signer)
-        body = b"".join(raw + b"\n" for raw in [*made.records[:250], *made.asked.values()])
-        place = {"instance": "i-1", "file": "f-1", "first": 0, "last": len(body)}
-        with running.api() as api:
-            url = "/api/v1/systems/payments/sidecars/one/records"
-            api.post(url, params=place, content=body).raise_for_status()
-            for digest, raw in made.kept.states.items():
-                api.put(f"/api/v1/systems/payments/states/{digest}", content=raw).raise_for_status()
+        running.take("payments", [*made.records[:250], *made.asked.values()], made.kept.states)
         yield running
     finally:
         running.stop()

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from app.local.demo.impostor import Impostor
 from app.local.demo.load import Caller, Load
-from app.local.demo.parts import free_port
+from app.local.ports import free_port
 from app.local.sample_service import Governed, create_app
 from app.sidecar.pki import SidecarCA
 from bench import stand

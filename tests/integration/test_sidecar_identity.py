@@ -22,11 +22,12 @@ from app.core.evidence import verify_evidence
 from app.core.signing import SigningSession
 from app.core.trust import TrustConfig
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
+from app.local.ports import free_port
 from app.local.sigstore import LocalSigstore
 from app.sidecar import joining
 from app.sidecar.config import SidecarFiles
 
-from .control_kit import PLACET, REPOSITORY, ControlPlane, free_port, placet
+from .control_kit import PLACET, REPOSITORY, ControlPlane, placet
 from .proof_stand import SpiffeIssuer
 
 pytestmark = pytest.mark.stack

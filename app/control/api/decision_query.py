@@ -17,6 +17,9 @@ from app.control.tokens import Access, Scope
 
 Reader = Annotated[Access, by(Scope.DECISION_READ, everywhere=True)]
 
+#: Names of fields that questions name otherwise.
+PARAMETERS = {"subject_id": "subject", "subject_issuer": "issuer", "resource_id": "resource"}
+
 _Short = Annotated[str | None, Query(max_length=63)]
 _Long = Annotated[str | None, Query(max_length=512)]
 

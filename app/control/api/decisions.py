@@ -10,12 +10,11 @@ from fastapi.responses import StreamingResponse
 
 from app.control import decisions, proofs, search, summary
 from app.control.api import tail_events
-from app.control.api.access import PlaneOf, by
+from app.control.api.access import PlaneOf
 from app.control.api.decision_query import FilterOf, Reader
 from app.control.decision_list import listed, rfc3339
 from app.control.decisions import Whole
 from app.control.store import Batch
-from app.control.tokens import Access, Scope
 from app.core import strict_json
 
 router = APIRouter(prefix="/api/v1/decisions", tags=["decisions"])
@@ -70,17 +69,13 @@ async def follow(
 
 
 @router.get("/{decision_id}/proof")
-def get_proof(
-    plane: PlaneOf, decision_id: str, access: Annotated[Access, by(Scope.DECISION_READ, everywhere=True)]
-) -> Response:
+def get_proof(plane: PlaneOf, decision_id: str, access: Reader) -> Response:
     """The decision's proof file, for `placet proof verify`; 404 proof.missing when its record came unsigned."""
     return Response(proofs.export(plane, decision_id, access.system), media_type="application/json")
 
 
 @router.get("/{decision_id}")
-def get_decision(
-    plane: PlaneOf, decision_id: str, access: Annotated[Access, by(Scope.DECISION_READ, everywhere=True)]
-) -> Response:
+def get_decision(plane: PlaneOf, decision_id: str, access: Reader) -> Response:
     """One decision with its record: `record` as OPA wrote it, null when parsers might disagree; `raw` its text."""
     with plane.store.read() as session:
         found = decisions.whole(session, plane.objects, decision_id, access.system)

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 
 from app.control import execution_lineage, execution_proofs, pages
-from app.control.api.access import PlaneOf, by
-from app.control.api.decision_query import only_system
+from app.control.api.access import PlaneOf
+from app.control.api.decision_query import Reader, only_system
 from app.control.api.forms import Name
 from app.control.execution_lineage import Started, Wanted
-from app.control.tokens import Access, Scope
 from app.core import graph
 from app.core.execution_evidence import MAX_DEPTH
 
@@ -19,7 +18,6 @@ router = APIRouter(prefix="/api/v1/executions", tags=["lineage"])
 
 ExecutionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 Instance = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Reader = Annotated[Access, by(Scope.DECISION_READ, everywhere=True)]
 
 
 def show(started: Started) -> dict[str, Any]:

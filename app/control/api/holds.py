@@ -12,7 +12,7 @@ from app.control import holds
 from app.control.api.access import PlaneOf, by
 from app.control.api.decision_query import only_system
 from app.control.api.forms import Body, Name, Text
-from app.control.problems import Invalid
+from app.control.decision_filter import nanoseconds
 from app.control.store import Hold
 from app.control.tokens import Access, Scope
 
@@ -105,10 +105,4 @@ def release_hold(
 
 def _nanoseconds(at: datetime | None, *, last: bool = False) -> int | None:
     """Nanoseconds since 1970: of the moment's first one, or of its last."""
-    if at is None:
-        return None
-    try:
-        microseconds = int(at.timestamp() * 1_000_000)
-    except (OverflowError, ValueError) as error:
-        raise Invalid("no such time") from error
-    return microseconds * 1000 + (999 if last else 0)
+    return None if at is None else min(nanoseconds(at) + (999 if last else 0), 2**63 - 1)

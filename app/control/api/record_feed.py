@@ -8,9 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.control import record_feed
-from app.control.api.access import PlaneOf, by
-from app.control.api.decision_query import FilterOf
-from app.control.tokens import Access, Scope
+from app.control.api.access import PlaneOf
+from app.control.api.decision_query import FilterOf, Reader
 
 router = APIRouter(prefix="/api/v1/decisions", tags=["decisions"])
 
@@ -23,7 +22,7 @@ def read_records(
     request: Request,
     plane: PlaneOf,
     wanted: FilterOf,
-    _: Annotated[Access, by(Scope.DECISION_READ, everywhere=True)],
+    _: Reader,
     limit: Annotated[int, Query(ge=1, le=record_feed.MAX_RECORDS)] = record_feed.MAX_RECORDS,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:

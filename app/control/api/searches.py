@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from app.control import saved_searches
 from app.control.api.access import PlaneOf, by
-from app.control.api.decision_query import Reader, filter_of, only_system
+from app.control.api.decision_query import PARAMETERS, Reader, filter_of, only_system
 from app.control.api.forms import Body, Name
 from app.control.problems import Forbidden
 from app.control.store import SavedSearch
@@ -44,8 +44,8 @@ class SavedFilter(Body):
 
     def document(self) -> dict[str, Any]:
         """As `Filter.document` names it."""
-        names = {"subject": "subject_id", "issuer": "subject_issuer", "resource": "resource_id"}
-        return {names.get(name, name): value for name, value in self.model_dump().items() if value}
+        fields = {name: field for field, name in PARAMETERS.items()}
+        return {fields.get(name, name): value for name, value in self.model_dump().items() if value}
 
 
 class NewSearch(Body):
@@ -56,11 +56,10 @@ class NewSearch(Body):
 
 def show(search: SavedSearch) -> dict[str, Any]:
     """A saved search as the API lists it."""
-    names = {"subject_id": "subject", "subject_issuer": "issuer", "resource_id": "resource"}
     return {
         "name": search.name,
         "system": search.system or None,
-        "filter": {names.get(name, name): value for name, value in search.filter.items()},
+        "filter": {PARAMETERS.get(name, name): value for name, value in search.filter.items()},
         "saved_by": search.saved_by,
         "saved_at": search.saved_at.isoformat(),
     }

@@ -75,14 +75,17 @@ class Checker:
             contents.findings += _nothing_signed(row)
             contents.claims = Claims.of_place(row)
         entries, intact = contents.records()
-        wrong = self._tree(contents, statement, entries, intact) if is_signed(row) else (set() if intact else None)
+        erased = Erased.of(self.tables, row["id"])
+        wrong: set[int] | None = set() if intact else None
+        if is_signed(row):
+            wrong = self._tree(contents, statement, entries, intact, erased)
         if entries is not None and intact and not wrong and wrong is not None and None not in entries:
             contents.received(entries)
         elif entries is not None and None in entries and row["sha256"] != "":
             detail = "it would tell whether a guess at what was erased is right"
             contents.findings.append(changed("batch", row["id"], "sha256", "", row["sha256"], detail))
         if entries is not None and not is_signed(row):
-            contents.findings += Erased.of(self.tables, row["id"]).entries(entries, None)
+            contents.findings += erased.entries(entries, None)
         claims = contents.claims
         late = list(_received(row))
         received = None if late else row["received_at"]
@@ -98,7 +101,7 @@ class Checker:
                 if row["last"] != result.claims.last:
                     result.findings.append(changed("batch", row["id"], "last", result.claims.last, row["last"]))
             if intact or wrong is not None:
-                self._decisions(task, result, entries, wrong or set())
+                self._decisions(task, result, entries, wrong or set(), erased)
         return result
 
     def _evidence(self, contents: Contents) -> BatchStatement | None:
@@ -129,7 +132,12 @@ class Checker:
         return statement
 
     def _tree(
-        self, contents: Contents, statement: BatchStatement | None, entries: Entries | None, intact: bool
+        self,
+        contents: Contents,
+        statement: BatchStatement | None,
+        entries: Entries | None,
+        intact: bool,
+        erased: Erased,
     ) -> set[int] | None:
         """Records, salts and leaf hashes against the root, and the statement's counts against the records.
 
@@ -141,7 +149,7 @@ class Checker:
             wrong = contents.damage(entries, salts, intact and salts_intact)
             return set() if intact and not salts_intact else wrong  # where salts are at fault, records are not
         contents.leaves_of(leaves)
-        contents.findings += Erased.of(self.tables, contents.row["id"]).entries(entries, salts)
+        contents.findings += erased.entries(entries, salts)
         whole = [entry for entry in entries if entry is not None]
         if statement is not None and len(whole) == len(entries) and (detail := _denied(statement, whole, leaves)):
             contents.findings.append(
@@ -149,13 +157,12 @@ class Checker:
             )
         return set()
 
-    def _decisions(self, task: Task, result: Checked, entries: Entries, wrong: set[int]) -> None:
+    def _decisions(self, task: Task, result: Checked, entries: Entries, wrong: set[int], erased: Erased) -> None:
         """Compare the decision rows, but those of the entries `wrong`."""
         places = rows.places(task.row["object"], entries)
         due, others = rows.derive(result.claims.system, result.claims.sidecar, entries, places)
         limit = len(entries) + _MORE
         stored = self.tables.decisions(result.row, task.first, task.last, limit) if task.count else []
-        erased = Erased.of(self.tables, result.row)
         stored, away = erased.part(stored, entries, places)
         result.findings += erased.rows(away, result.claims.system, result.claims.sidecar)
         others += sum(entry is None for entry in entries) - len(away)

@@ -13,7 +13,7 @@ from app.control.fsck.finding import Finding, changed
 from app.control.fsck.tables import Row
 from app.control.objects import Objects
 from app.control.problems import NotFound
-from app.control.raw_records import Entries
+from app.control.raw_records import Entries, received_digest
 from app.core import merkle, record_frames
 from app.core.record_frames import PLAIN
 
@@ -61,7 +61,7 @@ class Contents:
 
     def received(self, entries: Entries) -> None:
         """Compare the digest of what was received with these entries, of which none is erased."""
-        digest = _received(entries)
+        digest = received_digest(entries)
         if self.row["sha256"] != digest:
             self._changed("sha256", digest, self.row["sha256"])
 
@@ -165,7 +165,7 @@ class Contents:
     def _fits(self, entries: Entries) -> bool:
         if None in entries:
             return self.claims.entries in (None, len(entries))
-        return bool(_received(entries) == self.row["sha256"])
+        return bool(received_digest(entries) == self.row["sha256"])
 
     def _misplaced(self, place: re.Match[str]) -> None:
         """The object is whole and lies where its key says: what of the row says otherwise?"""
@@ -196,10 +196,6 @@ class Contents:
         self.findings.append(
             Finding("changed", detail, "batch", self.row["id"], column, str(self.row[column]))
         )  # fmt: skip
-
-
-def _received(entries: Entries) -> str:
-    return _digest(b"".join(b"%s\n" % (entry or b"") for entry in entries))
 
 
 def _is_key(key: Any) -> bool:

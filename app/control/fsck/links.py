@@ -9,14 +9,14 @@ from hashlib import sha256
 from typing import Any
 
 from app.control import links
-from app.control.batch_checks import payload_of
 from app.control.fsck.batch import CLOCKS
 from app.control.fsck.claims import Signers
 from app.control.fsck.finding import Finding, changed
 from app.control.fsck.tables import INSTANT, Row, Tables, instant, reading
-from app.control.links import Signed, Statement
+from app.control.links import Statement
 from app.control.objects import Objects
 from app.control.problems import NotFound
+from app.control.sidecar_statement import Signed, payload_of
 from app.control.store import Store
 from app.core.errors import Denied
 from app.core.governance import sidecar_id

@@ -6,11 +6,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from operator import itemgetter
 from typing import Any
 
-from app.control import record_lines, records
+from app.control import raw_records, record_lines, records
 from app.control.fsck.finding import Finding, changed
 from app.control.fsck.tables import columns_of
 from app.control.raw_records import Entries
@@ -55,7 +54,7 @@ class Rows:
 def places(key: Any, entries: Entries) -> Sequence[int]:
     """The position of each entry, as decision rows have it: see `app.control.raw_records`."""
     if isinstance(key, str) and key.endswith(PLAIN):
-        return list(accumulate((len(entry or b"") + 1 for entry in entries), initial=0))[:-1]
+        return [begin for begin, _ in raw_records.begins(entries)]
     return range(len(entries))
 
 

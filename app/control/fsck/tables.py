@@ -80,7 +80,7 @@ class Tables:
     def spans(self) -> Iterator[tuple[int, int, int, int]]:
         """Of each batch that decision rows name: its id, how many there are, and the first and last id of theirs.
 
-        There is no index on that column. One look at the whole table is less than one for each batch.
+        One look at the whole table is less than one for each batch.
         """
         query = text("SELECT batch, COUNT(*), MIN(id), MAX(id) FROM decision GROUP BY batch")
         for row in self._connection.execution_options(stream_results=True).execute(query):

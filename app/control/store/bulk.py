@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from sqlalchemy import Table
@@ -13,6 +13,11 @@ from sqlmodel import Session
 from app.control.problems import Unavailable
 
 _AT_ONCE = 1000
+
+#: Values of one `IN`: each is a parameter of the statement, and no database takes as many as one likes.
+IN_AT_ONCE = 500
+
+_Value = TypeVar("_Value", int, str)
 
 
 def add_rows(session: Session, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -35,3 +40,10 @@ def add_rows(session: Session, table: Table, names: Sequence[str], rows: Iterabl
     except psycopg.OperationalError as error:
         # Past SQLAlchemy, which would know an outage by its own classes.
         raise Unavailable(f"the database does not answer: {str(error).strip().splitlines()[0][:200]}") from error
+
+
+def chunks(values: Iterable[_Value], size: int = IN_AT_ONCE) -> Iterator[list[_Value]]:
+    """The values in their order, each once, in lists of `size` at most."""
+    rest = iter(sorted(set(values)))
+    while some := list(islice(rest, size)):
+        yield some

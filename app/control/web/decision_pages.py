@@ -13,7 +13,7 @@ from starlette.responses import Response
 from app.control import decision_filter, decisions, proofs, record_lines, saved_searches, search, systems
 from app.control.api import decision_query
 from app.control.api.access import PlaneOf
-from app.control.api.decision_query import Reader, wanted_by
+from app.control.api.decision_query import PARAMETERS, Reader, wanted_by
 from app.control.decision_filter import Filter
 from app.control.decisions import Whole
 from app.control.problems import Invalid, NotFound
@@ -25,8 +25,6 @@ from app.control.web.rendering import is_live, render
 router = APIRouter(prefix="/decisions")
 
 _PAGE = 50
-#: Names of fields that questions name otherwise.
-_PARAMETERS = {"subject_id": "subject", "subject_issuer": "issuer", "resource_id": "resource"}
 _MORE = ("subject_id", "subject_issuer", "action", "resource_type", "resource_id", "reason", "sidecar", "policy")
 
 
@@ -55,7 +53,7 @@ class FilterForm:
 
     def address(self, cursor: str | None = None) -> str:
         """The address of this list, without its empty fields."""
-        fields = {_PARAMETERS.get(name, name): value for name, value in self.asked.items()}
+        fields = {PARAMETERS.get(name, name): value for name, value in self.asked.items()}
         fields |= {"saved": self.saved} if self.saved else {}
         fields |= {"follow": "on"} if self.follow and not cursor else {}
         fields |= {"cursor": cursor} if cursor else {}

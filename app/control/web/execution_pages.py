@@ -10,17 +10,16 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from app.control import execution_lineage, execution_proofs, systems
-from app.control.api.access import PlaneOf, by
-from app.control.api.decision_query import only_system
+from app.control.api.access import PlaneOf
+from app.control.api.decision_query import Reader, only_system
 from app.control.execution_lineage import Wanted
 from app.control.problems import Conflict, NotFound
-from app.control.tokens import Access, Scope
+from app.control.tokens import Access
 from app.control.web.rendering import render
 
 router = APIRouter(prefix="/executions")
 
 _PAGE = 50
-Reader = Annotated[Access, by(Scope.DECISION_READ, everywhere=True)]
 Execution = Annotated[str, Path(max_length=128)]
 Place = Annotated[str, Query(max_length=128)]
 

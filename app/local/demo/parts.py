@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -104,12 +103,6 @@ class Sidecar:
     def codes(self) -> list[str]:
         """The reason codes in that status."""
         return [reason["code"] for reason in self.status().get("reasons", [])]
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def answers(url: str) -> bool:

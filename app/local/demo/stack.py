@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 
 from app.core.shipped import shipped
-from app.local.demo.parts import NotSo, Part, Sidecar, answers, eventually, free_port, is_opa
+from app.local.demo.parts import NotSo, Part, Sidecar, answers, eventually, is_opa
+from app.local.ports import free_port
 from app.local.sigstore import LocalSigstore
 
 SYSTEM, CHANNEL = "payments", "prod"

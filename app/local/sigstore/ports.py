@@ -10,8 +10,7 @@ from pathlib import Path
 from app.core import strict_json
 from app.core.errors import PlacetError, UsageError
 from app.core.files import write_atomically
-
-LOOPBACK = "127.0.0.1"
+from app.local.ports import LOOPBACK, free_ports
 
 _FILE = "ports.json"
 
@@ -37,7 +36,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Ports:
-        """Ports that nobody uses at this moment."""
+        """Ports that nobody uses."""
         return cls(*free_ports(len(dataclasses.fields(cls))))
 
     @classmethod
@@ -73,15 +72,3 @@ def bind(port: int, service: str) -> socket.socket:
         option = f"--{service.replace('_', '-')}-port"
         raise PlacetError(f"port {port} cannot be used ({error.strerror}); choose another with {option}") from error
     return listener
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses at this moment, all different: the sockets are open together before any is closed."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.core.files import write_atomically
+from app.local.ports import LOOPBACK
 from app.local.sigstore.issuer import SIGSTORE_AUDIENCE
 from app.local.sigstore.keys import Keys
-from app.local.sigstore.ports import LOOPBACK
 from app.local.sigstore.trust_config import REKOR_ORIGIN
 
 #: The path below which the CT log takes submissions; part of its URL.

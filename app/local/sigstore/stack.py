@@ -19,9 +19,10 @@ from app.core.file_lock import AlreadyLocked, file_lock
 from app.core.files import write_atomically
 from app.local import tools
 from app.local.children import Children
+from app.local.ports import LOOPBACK, free_ports
 from app.local.sigstore import keys, services
 from app.local.sigstore.issuer import DEFAULT_TTL, SIGSTORE_AUDIENCE, Issuer, IssuerServer
-from app.local.sigstore.ports import LOOPBACK, Ports, bind, free_ports
+from app.local.sigstore.ports import Ports, bind
 from app.local.sigstore.tile_server import PREFIX, TileServer
 from app.local.sigstore.trust_config import trust_config
 

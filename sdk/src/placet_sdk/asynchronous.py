@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
-from urllib.parse import quote
 
 from placet_sdk import governed, tracing
 from placet_sdk.address import Address
@@ -17,7 +16,7 @@ from placet_sdk.channel import AsyncChannel
 from placet_sdk.client import DECISION, TIMEOUT
 from placet_sdk.decision import Decision
 from placet_sdk.errors import ConfigurationError, Denied, Doubt
-from placet_sdk.execution import EDGE_TIMEOUT, EXECUTIONS, AsyncExecution
+from placet_sdk.execution import EDGE_TIMEOUT, EXECUTIONS, AsyncExecution, path_of
 from placet_sdk.grants import read_renewal, read_start
 from placet_sdk.identity import OWN, AsyncIdentitySource, Own, resolve_async
 from placet_sdk.proof import ProofKey
@@ -190,7 +189,7 @@ class AsyncPlacet:
     async def renew(self, grant: Grant, timeout: float | None = None) -> Grant:
         """A new grant of an execution, with a token that lasts longer. Raises Denied."""
         edge = self.edge
-        path, seconds = f"{EXECUTIONS}/{quote(grant.id, safe='')}/renew", EDGE_TIMEOUT if timeout is None else timeout
+        path, seconds = path_of(grant.id, "renew"), EDGE_TIMEOUT if timeout is None else timeout
         try:
             body = encode({"token": grant.member()["token"]})
             found = read_renewal(*await edge.post(path, body, seconds), grant.id)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
-from urllib.parse import quote
 
 from placet_sdk import governed, tracing
 from placet_sdk.address import Address
@@ -16,7 +15,7 @@ from placet_sdk.answer import read_response
 from placet_sdk.channel import Channel
 from placet_sdk.decision import Decision
 from placet_sdk.errors import ConfigurationError, Denied, Doubt
-from placet_sdk.execution import EDGE_TIMEOUT, EXECUTIONS, Execution
+from placet_sdk.execution import EDGE_TIMEOUT, EXECUTIONS, Execution, path_of
 from placet_sdk.grants import read_renewal, read_start
 from placet_sdk.identity import OWN, IdentitySource, Own, resolve
 from placet_sdk.proof import ProofKey
@@ -201,7 +200,7 @@ class Placet:
     def renew(self, grant: Grant, timeout: float | None = None) -> Grant:
         """A new grant of an execution, with a token that lasts longer. Raises Denied."""
         edge = self.edge
-        path, seconds = f"{EXECUTIONS}/{quote(grant.id, safe='')}/renew", EDGE_TIMEOUT if timeout is None else timeout
+        path, seconds = path_of(grant.id, "renew"), EDGE_TIMEOUT if timeout is None else timeout
         try:
             body = encode({"token": grant.member()["token"]})
             found = read_renewal(*edge.post(path, body, seconds), grant.id)

@@ -109,7 +109,7 @@ class Execution(_Run):
             )
             sent = steps.body(self.member()["token"], step=member)
             self.noted = True
-            noted = steps.read_step(*self._client.edge.post(_path(self.id, "steps"), sent, timeout), self.id, name)
+            noted = steps.read_step(*self._client.edge.post(path_of(self.id, "steps"), sent, timeout), self.id, name)
         except Doubt as doubt:
             raise _denied(doubt) from doubt
         return Step(**vars(noted), run=self)
@@ -117,7 +117,7 @@ class Execution(_Run):
     def look(self, step: Noted, timeout: float) -> str | None:
         """The digest of a step of it; None until it has one. Raises Denied."""
         try:
-            path = _path(self.id, f"steps/{step.number}")
+            path = path_of(self.id, f"steps/{step.number}")
             return steps.read_digest(*self._client.edge.get(path, self.token, timeout), step)
         except Doubt as doubt:
             raise _denied(doubt) from doubt
@@ -129,7 +129,7 @@ class Execution(_Run):
         """
         edge = self._client.edge
         try:
-            steps.read_end(*edge.post(_path(self.id, "end"), self.ending(outcome), timeout))
+            steps.read_end(*edge.post(path_of(self.id, "end"), self.ending(outcome), timeout))
         except Doubt as doubt:
             raise _denied(doubt) from doubt
         self.ended = True
@@ -207,7 +207,7 @@ class AsyncExecution(_Run):
             member = steps.step_member(name, command, used, made, decisions, parents, facts)
             sent = steps.body(self.member()["token"], step=member)
             self.noted = True
-            answer = await self._client.edge.post(_path(self.id, "steps"), sent, timeout)
+            answer = await self._client.edge.post(path_of(self.id, "steps"), sent, timeout)
             noted = steps.read_step(*answer, self.id, name)
         except Doubt as doubt:
             raise _denied(doubt) from doubt
@@ -216,7 +216,7 @@ class AsyncExecution(_Run):
     async def look(self, step: Noted, timeout: float) -> str | None:
         """As `Execution.look`."""
         try:
-            path = _path(self.id, f"steps/{step.number}")
+            path = path_of(self.id, f"steps/{step.number}")
             return steps.read_digest(*await self._client.edge.get(path, self.token, timeout), step)
         except Doubt as doubt:
             raise _denied(doubt) from doubt
@@ -225,7 +225,7 @@ class AsyncExecution(_Run):
         """As `Execution.end`."""
         edge = self._client.edge
         try:
-            steps.read_end(*await edge.post(_path(self.id, "end"), self.ending(outcome), timeout))
+            steps.read_end(*await edge.post(path_of(self.id, "end"), self.ending(outcome), timeout))
         except Doubt as doubt:
             raise _denied(doubt) from doubt
         self.ended = True
@@ -241,7 +241,8 @@ class AsyncExecution(_Run):
                 raise
 
 
-def _path(id: str, below: str) -> str:
+def path_of(id: str, below: str) -> str:
+    """Of an execution at the sidecar's edge."""
     return f"{EXECUTIONS}/{quote(id, safe='')}/{below}"
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from placet_sdk import codes
-from placet_sdk.answer import check_status, parse, read_result
+from placet_sdk.answer import check_status, parse
 from placet_sdk.decision import Decision
 from placet_sdk.errors import ConfigurationError, Denied, Doubt
+from placet_sdk.grants import FORBIDDEN, OK, UNAVAILABLE, busy, malformed, read_denial, read_object
 from placet_sdk.strict_json import decode, encode
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ Outcome = Literal["completed", "failed"]
 #: Seconds to wait for a step's digest.
 DIGEST_TIMEOUT = 10.0
 
-_OK = 200
-_FORBIDDEN = 403
-_UNAVAILABLE = 503
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _CODE = re.compile(r"[a-z0-9_-]+\.[a-z0-9_-]+")
@@ -161,12 +159,12 @@ def read_digest(status: int, raw: bytes, noted: Noted) -> str | None:
     """The edge's answer to `GET /v1/executions/{id}/steps/{number}`: the digest, None until there is one. Raises."""
     found, step = _noted(_answer(status, raw).get("step"), noted.execution, noted.name)
     if found != Noted(noted.execution, noted.number, noted.name, noted.steps):
-        raise _malformed("the answer is about another step")
+        raise malformed("the answer is about another step")
     digest = step.get("digest")
     if digest is None:
         return None
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise _malformed("the step's digest is none")
+        raise malformed("the step's digest is none")
     return digest
 
 
@@ -177,27 +175,23 @@ def read_end(status: int, raw: bytes) -> None:
 
 def _noted(step: Any, execution: str, name: str) -> tuple[Noted, dict[str, Any]]:
     if not isinstance(step, dict):
-        raise _malformed("there is no step in the answer")
+        raise malformed("there is no step in the answer")
     number, steps = step.get("number"), step.get("steps")
     if not all(isinstance(one, str) and _NUMBER.fullmatch(one) for one in (number, steps)):
-        raise _malformed("the step has no numbers")
+        raise malformed("the step has no numbers")
     if (step.get("execution"), step.get("name")) != (execution, name):
-        raise _malformed("the answer is about another step")
+        raise malformed("the answer is about another step")
     return Noted(execution, str(number), name, int(str(steps))), step
 
 
 def _answer(status: int, raw: bytes) -> dict[str, Any]:
     """The answer of status 200; everything else is raised with the reason that came with it."""
-    if status == _OK:
-        answer = parse(raw)
-        if not isinstance(answer, dict):
-            raise _malformed("the answer is no object")
-        return answer
-    if status == _FORBIDDEN:
+    if status == OK:
+        return read_object(raw)
+    if status == FORBIDDEN:
         answer = parse(raw)
         if isinstance(answer, dict) and "decision" in answer:
-            decision = read_result(answer["decision"], None)
-            raise _malformed("an allow with a status that denies") if decision.allow else Denied(decision)
+            raise Denied(read_denial(answer["decision"], None))
     raise _problem(status, raw)
 
 
@@ -211,13 +205,13 @@ def _problem(status: int, raw: bytes) -> Doubt:
         reason, detail = document.get("reason"), document.get("detail")
         if isinstance(reason, str) and _CODE.fullmatch(reason) and isinstance(detail, str):
             return Doubt(reason, detail[:300])
-    if status == _UNAVAILABLE:
-        return Doubt(codes.SIDECAR_UNREACHABLE, "the sidecar's edge is busy, or had no answer in time")
+    if status == UNAVAILABLE:
+        return busy()
     try:
         check_status(status)
     except Doubt as doubt:
         return doubt
-    return _malformed(f"status {status}")
+    return malformed(f"status {status}")
 
 
 def _left(deadline: float, timeout: float) -> float:
@@ -225,7 +219,3 @@ def _left(deadline: float, timeout: float) -> float:
     if left <= 0:
         raise Denied(Decision.deny(codes.SIDECAR_UNREACHABLE, f"the step was not final within {timeout:g} s"))
     return left
-
-
-def _malformed(detail: str) -> Doubt:
-    return Doubt(codes.DECISION_MALFORMED, detail)

@@ -100,6 +100,18 @@ def plane(installed):
     opened.close()
 
 
+@pytest.fixture
+def signed_plane(installed):
+    """One with a lineage log: it takes records in signed batches alone."""
+    from .batch_kit import verify_batch_plain  # which stands on this module
+
+    opened = Plane.open(
+        Settings.load(installed.directory), verify_plain, verify_statement_plain, verify_batch=verify_batch_plain
+    )
+    yield opened
+    opened.close()
+
+
 @dataclass
 class Api:
     """The API as a client with one token sees it."""

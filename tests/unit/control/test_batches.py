@@ -20,7 +20,6 @@ from sqlmodel import select
 from app.control import batches, lineage, raw_records, records
 from app.control.batch_checks import MAX_BODY, Offer
 from app.control.enrolment import evict
-from app.control.plane import Plane
 from app.control.settings import Settings
 from app.control.store import Batch, Decision, LineageBreak
 from app.control.tokens import Access, Scope
@@ -31,19 +30,15 @@ from app.core.proof_form import Proof
 from app.core.reason_codes import Reason
 
 from .batch_kit import Chain, give_release, plain_evidence, request, sidecar_id, verify_batch_plain
-from .conftest import record, verify_plain, verify_statement_plain
+from .conftest import record
 from .test_records import POISON
 
 BREAKS = "/api/v1/lineage/breaks"
 
 
 @pytest.fixture
-def plane(installed):
-    opened = Plane.open(
-        Settings.load(installed.directory), verify_plain, verify_statement_plain, verify_batch=verify_batch_plain
-    )
-    yield opened
-    opened.close()
+def plane(signed_plane):
+    return signed_plane
 
 
 @pytest.fixture(autouse=True)

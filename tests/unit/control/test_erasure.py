@@ -9,16 +9,14 @@ import pytest
 from sqlmodel import select
 
 from app.control import erasing, erasing_worker, raw_records, retention
-from app.control.plane import Plane
-from app.control.settings import Settings
 from app.control.store import Batch, Decision, ErasedBatch, Erasure, Hold, LineageBreak, batch_words
 from app.control.store.columns import now
 from app.core import merkle, record_frames, word_filter
 from app.core.proof_form import Proof
 from app.core.record_words import Wanted
 
-from .batch_kit import Chain, give_release, verify_batch_plain
-from .conftest import record, verify_plain, verify_statement_plain
+from .batch_kit import Chain, give_release
+from .conftest import record
 
 ISSUER = "https://tokens.example.org"
 SECRET = "Ann-4111"
@@ -26,12 +24,8 @@ ROUND = erasing_worker.Erasing._round
 
 
 @pytest.fixture
-def plane(installed):
-    opened = Plane.open(
-        Settings.load(installed.directory), verify_plain, verify_statement_plain, verify_batch=verify_batch_plain
-    )
-    yield opened
-    opened.close()
+def plane(signed_plane):
+    return signed_plane
 
 
 @pytest.fixture(autouse=True)
@@ -349,7 +343,7 @@ def test_one_batch_that_cannot_be_rewritten_keeps_no_other_from_it(api, plane, f
         patch.setattr(erasing, "step", broken)
         thread.start()
         time.sleep(0.1)
-    assert thread._thread.is_alive()
+    assert thread._rounds._thread.is_alive()
     thread.stop()
 
 

@@ -17,14 +17,13 @@ from app.control import (
     lineage_rows,
     raw_records,
 )
-from app.control.batch_checks import payload_of
 from app.control.execution_lineage import Wanted
 from app.control.fsck.claims import Signers
 from app.control.lineage_archive import ArchiveEvidence
 from app.control.links import object_key
 from app.control.objects import Objects
-from app.control.plane import DEFAULT_IDENTITY_ISSUER, Plane
-from app.control.settings import Settings
+from app.control.plane import DEFAULT_IDENTITY_ISSUER
+from app.control.sidecar_statement import payload_of
 from app.control.store import Batch, Decision, Link, LinkResource
 from app.core import execution_evidence, graph, merkle, record_frames
 from app.core.errors import Denied
@@ -32,7 +31,7 @@ from app.core.graph_dot import dot
 from app.core.link_names import Ref, decision_ref, payload_digest
 
 from .batch_kit import DOMAIN, Chain, give_release, plain_evidence, verify_batch_plain
-from .conftest import record, verify_plain, verify_statement_plain
+from .conftest import record, verify_statement_plain
 from .link_kit import EXECUTION, POLICY, STATE, Journal, digest
 from .test_web import logged_in, page
 
@@ -41,12 +40,8 @@ OTHER = "execution-of-billing"
 
 
 @pytest.fixture
-def plane(installed):
-    opened = Plane.open(
-        Settings.load(installed.directory), verify_plain, verify_statement_plain, verify_batch=verify_batch_plain
-    )
-    yield opened
-    opened.close()
+def plane(signed_plane):
+    return signed_plane
 
 
 def inside(decision_id, execution=EXECUTION, at="2026-01-31T12:00:04.5Z", **more):

@@ -9,12 +9,10 @@ from sqlmodel import select
 from app.control import judgement, lineage, states
 from app.control.fsck import leftovers
 from app.control.fsck.tables import reading
-from app.control.plane import Plane
-from app.control.settings import Settings
 from app.control.store import Batch, LineageBreak, Store, TrustState
 
-from .batch_kit import AT, OPA, Chain, verify_batch_plain
-from .conftest import record, verify_plain, verify_statement_plain
+from .batch_kit import AT, OPA, Chain
+from .conftest import record
 from .test_identity_issuer import bound_to
 from .test_sidecars import STATUS
 from .test_web import logged_in, page
@@ -24,12 +22,8 @@ OTHER_OPA = "sha256:" + "5" * 64
 
 
 @pytest.fixture
-def plane(installed):
-    opened = Plane.open(
-        Settings.load(installed.directory), verify_plain, verify_statement_plain, verify_batch=verify_batch_plain
-    )
-    yield opened
-    opened.close()
+def plane(signed_plane):
+    return signed_plane
 
 
 @pytest.fixture

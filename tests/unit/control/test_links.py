@@ -13,14 +13,11 @@ from sqlmodel import select
 
 from app.control import links
 from app.control.enrolment import evict
-from app.control.plane import Plane
-from app.control.settings import Settings
 from app.control.store import Approval, LineageBreak, Link, LinkResource, Warrant
 from app.control.tokens import Access, Scope
 from app.core.link_names import Ref, payload_digest
 
-from .batch_kit import plain_evidence, sidecar_id, verify_batch_plain
-from .conftest import verify_plain, verify_statement_plain
+from .batch_kit import plain_evidence, sidecar_id
 from .link_kit import AT, EXECUTION, Journal, digest
 
 BREAKS = "/api/v1/lineage/breaks"
@@ -28,12 +25,8 @@ OTHER = "execution-of-somebody-else"
 
 
 @pytest.fixture
-def plane(installed):
-    opened = Plane.open(
-        Settings.load(installed.directory), verify_plain, verify_statement_plain, verify_batch=verify_batch_plain
-    )
-    yield opened
-    opened.close()
+def plane(signed_plane):
+    return signed_plane
 
 
 @pytest.fixture(autouse=True)

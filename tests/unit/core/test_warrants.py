@@ -216,10 +216,10 @@ def test_deep_and_large_tokens_cost_nothing():
     deep = f"{head}.{segment(b'[' * 5000)}.AAAA"
     large = f"{head}.{'A' * 2_000_000}.AAAA"
     for text in (deep, large, "." * 100_000):
-        began = time.monotonic()
+        began = time.thread_time()
         with pytest.raises(Denied):
             read(text)
-        assert time.monotonic() - began < 0.5
+        assert time.thread_time() - began < 5  # a hundred times what it takes
 
 
 # ---- requests and approvals -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from app.core.errors import PlacetError
 from app.core.reason_codes import Reason
 from app.core.verification_policy import VerificationPolicy
-from app.local.demo.parts import free_port
+from app.local.ports import free_port
 from app.sidecar import edge_requests
 from app.sidecar.answers import refused
 from app.sidecar.authzen_decisions import Decisions

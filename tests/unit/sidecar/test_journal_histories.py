@@ -94,7 +94,7 @@ class Histories(RuleBasedStateMachine):
         def unanswered():
             raise NotAccepted("nobody answers")
 
-        self.agent.shipping._pause.end()
+        self.agent.shipping._standing._pause.end()
         self.plane.before = unanswered if fails == "before" else lambda: None
         self.plane.after = unanswered if fails == "after" else lambda: None
         self.signer.fail = unanswered if fails == "signer" else lambda: None

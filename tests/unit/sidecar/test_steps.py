@@ -30,7 +30,7 @@ class Judge:
         self.order = order
         self.refused = None
 
-    def begin(self, execution, body, claims):
+    def begin(self, body):
         if self.refused:
             raise self.refused
         return body.get("workflow")

@@ -53,11 +53,11 @@ def reason(call, *args):
 
 
 def test_a_start(workflows):
-    assert workflows.begin("e", body(workflow="pay"), {}) == "pay"
-    assert workflows.begin("e", body("read", workflow="pay"), {}) == "pay"
-    assert workflows.begin("e", body("read"), {}) is None
-    assert reason(workflows.begin, "e", body(), {}) == "workflow.required"
-    assert reason(workflows.begin, "e", body("read", workflow="other"), {}) == "workflow.required"
+    assert workflows.begin(body(workflow="pay")) == "pay"
+    assert workflows.begin(body("read", workflow="pay")) == "pay"
+    assert workflows.begin(body("read")) is None
+    assert reason(workflows.begin, body()) == "workflow.required"
+    assert reason(workflows.begin, body("read", workflow="other")) == "workflow.required"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_start(workflows):
     ids=str,
 )
 def test_a_start_of_another_form(workflows, broken):
-    assert reason(workflows.begin, "e", broken, {}) == "request.malformed"
+    assert reason(workflows.begin, broken) == "request.malformed"
 
 
 def test_steps(workflows):
@@ -90,5 +90,5 @@ def test_what_is_not_declared_any_more_goes_no_further():
 
 def test_without_governance_nothing_is_known():
     workflows = Workflows(lambda: None)
-    assert reason(workflows.begin, "e", body("read"), {}) == "lease.missing"
+    assert reason(workflows.begin, body("read")) == "lease.missing"
     assert reason(workflows.step, "pay", [], CHECK) == "lease.missing"

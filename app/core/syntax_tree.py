@@ -1,0 +1,39 @@
+"""OPA's syntax trees of Rego, as its parser gives them: what a part of one names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def dotted(term: Any) -> str | None:
+    """A reference or variable as dotted text, or None when it holds more than constant names."""
+    if not isinstance(term, Mapping):
+        return None
+    if term.get("type") == "var":
+        return str(term["value"])
+    if term.get("type") != "ref" or any(part["type"] != "string" for part in term["value"][1:]):
+        return None
+    return ".".join(str(part["value"]) for part in term["value"])
+
+
+def imported(module: Mapping[str, Any]) -> dict[str, str]:
+    """What each name that a module imports stands for."""
+    found = {}
+    for one in module.get("imports", []):
+        path = dotted(one["path"])
+        if path:
+            found[str(one.get("alias") or path.rsplit(".", 1)[-1])] = path
+    return found
+
+
+def variables(node: Any) -> Iterator[str]:
+    """The names of all variables in a tree, each as often as it stands there."""
+    if isinstance(node, list):
+        for one in node:
+            yield from variables(one)
+    elif isinstance(node, Mapping):
+        if node.get("type") == "var":
+            yield str(node["value"])
+        for below in node.values():
+            yield from variables(below)
