@@ -79,7 +79,8 @@ class Control:
             return objects + sum(path.stat().st_size for path in self.directory.glob("*.db*"))
         import psycopg
 
-        query = "SELECT pg_total_relation_size('decision') + pg_total_relation_size('batch')"
+        parts = "SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('decision')"
+        query = f"SELECT ({parts}) + pg_total_relation_size('batch')"
         with psycopg.connect(url.replace("postgresql+psycopg", "postgresql")) as connection:
             found = connection.execute(query).fetchone()
         return objects + float(found[0] if found else 0)

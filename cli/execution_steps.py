@@ -70,6 +70,10 @@ def step(
         list[str] | None, typer.Option(help="sha256:… of a step that it goes on from, of any execution. Repeatable.")
     ] = None,
     fact: Annotated[list[str] | None, typer.Option(help="NAME=TEXT: what else is to be kept. Repeatable.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Your own name for this very step: sent again with the same, it is noted once."),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until the statement is final, and print its digest.")
     ] = False,
@@ -86,6 +90,8 @@ def step(
     facts, run = _pairs(fact, "--fact", "TEXT"), list(command or [])
     used, made = (_pairs(given, option, _NAMED) for given, option in ((material, "--material"), (product, "--product")))
     _check(execution, name, run, facts, [*used, *made])
+    if key is not None:
+        _require_word(key, "--key has up to 64 letters, digits, -, _ and dots")
     options.token(token, "the execution's token")  # before anything runs
     with edges.connect(edge, ca, socket) as sidecar:
         materials = _artifacts(used)
@@ -99,6 +105,7 @@ def step(
             "parents": parent or [],
             "facts": {**facts, "exit_code": str(code)} if run else facts,
         }
+        given |= {"key": key} if key is not None else {}
         told = {"name": name, **{member: value for member, value in given.items() if value}}
         # Read again: a renewal may have put a newer token there while the command ran.
         held = options.token(token, "the execution's token")
@@ -143,7 +150,7 @@ def _check(execution: str, name: str, command: Sequence[str], facts: dict[str, s
     if command and command[0].startswith("-"):
         raise UsageError(f"there is no option {command[0]}; a command stands after --")
     _require(TypeAdapter(link_form.ExecutionId), execution, "EXECUTION has 16 to 64 letters, digits, - and _")
-    _require(TypeAdapter(link_form.Word), name, "--name has up to 64 letters, digits, -, _ and dots")
+    _require_word(name, "--name has up to 64 letters, digits, -, _ and dots")
     _require(TypeAdapter(link_form.Command), list(command), "a command has up to 64 words of up to 4096 characters")
     told = facts | ({"exit_code": ""} if command else {})
     if command and "exit_code" in facts:
@@ -152,6 +159,14 @@ def _check(execution: str, name: str, command: Sequence[str], facts: dict[str, s
     for one in artifacts:
         complaint = f"the name {one!r} is too long, or holds what a terminal would obey"
         _require(TypeAdapter(link_form.ResourceName), f"artifact/{one}", complaint)
+
+
+def _require_word(value: str, complaint: str) -> None:
+    from pydantic import TypeAdapter
+
+    from app.core import link_form
+
+    _require(TypeAdapter(link_form.Word), value, complaint)
 
 
 def _require(form: TypeAdapter[Any], value: Any, complaint: str) -> None:

@@ -65,6 +65,7 @@ from app.control.objects import is_private
 from app.control.plane import Plane
 from app.control.problems import Unavailable
 from app.control.store import is_outage
+from app.control.weeks import Weeks
 from app.core.errors import PlacetError
 
 log = logging.getLogger("placet.control")
@@ -89,9 +90,12 @@ def create_app(plane: Plane, *, freshness_interval: float = DEFAULT_INTERVAL, se
         forwarding.start()
         erasing = Erasing(plane)
         erasing.start()
+        weeks = Weeks(plane)
+        weeks.start()
         try:
             yield
         finally:
+            await run_in_threadpool(weeks.stop)
             await run_in_threadpool(erasing.stop)
             await run_in_threadpool(forwarding.stop)
             await run_in_threadpool(refreshing.stop)

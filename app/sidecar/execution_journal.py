@@ -22,7 +22,7 @@ from app.core.reason_codes import Reason
 from app.sidecar import journal_leaves
 from app.sidecar.answers import Start
 from app.sidecar.ended_executions import NAMED, EndedExecutions, Owner
-from app.sidecar.execution_notes import Asked, Done, Noted, NotOfIt, Workflows
+from app.sidecar.execution_notes import Asked, Done, Key, Noted, NotOfIt, Workflows
 from app.sidecar.journal import Journal
 from app.sidecar.journal_draft import Draft, Position
 
@@ -123,8 +123,16 @@ class ExecutionJournal:
                 raise Denied(Reason.REQUEST_MALFORMED, denied.detail) from denied
             raise
 
-    def step(self, execution: str, sidecar: str, step: Done, command: Sequence[str], more: Mapping[str, Any]) -> Noted:
-        """Note a step. `more`: `decisions`, `parents` (both of the request) and `facts`.
+    def step(
+        self,
+        execution: str,
+        sidecar: str,
+        step: Done,
+        command: Sequence[str],
+        more: Mapping[str, Any],
+        key: Key | None = None,
+    ) -> Noted:
+        """Note a step, or tell what was noted under its key. `more`: `decisions`, `parents` (of the request), `facts`.
 
         Raises `NotOfIt`, and `Denied`: with `workflow.…`, which stops the execution.
         """
@@ -132,6 +140,8 @@ class ExecutionJournal:
         try:
             with self._journal.transaction() as database:
                 row = self._open(database, execution)
+                if key is not None and (noted := self._noted_before(database, execution, key)):
+                    return noted
                 if self._is_full(database, execution, row):
                     raise Denied(Reason.LINK_MALFORMED, f"an execution has {_MOST}")
                 for decision in more["decisions"]:
@@ -158,6 +168,8 @@ class ExecutionJournal:
                 )  # fmt: skip
                 number = self._journal.add(database, draft)
                 database.execute("UPDATE execution SET steps = ? WHERE id = ?", (steps, execution))
+                if key is not None:
+                    database.execute("INSERT INTO step_key VALUES (?, ?, ?, ?)", (execution, *key, number))
         except Denied as denied:
             self._stop_for(execution, sidecar, denied, row)
             raise
@@ -199,7 +211,21 @@ class ExecutionJournal:
 
     def find(self, execution: str, number: int) -> Noted | None:
         """A step of an execution."""
-        found = self._journal.found(execution, number)
+        with self._journal.transaction() as database:
+            return self._found(database, execution, number)
+
+    def _noted_before(self, database: sqlite3.Connection, execution: str, key: Key) -> Noted | None:
+        """The step that was noted under a key. Raises `NotOfIt` when that said something else."""
+        query = "SELECT asked, number FROM step_key WHERE execution = ? AND key = ?"
+        row = database.execute(query, (execution, key.name)).fetchone()
+        if row is None:
+            return None
+        if row[0] != key.asked:
+            raise NotOfIt(f"the key {key.name} is that of another step of this execution")
+        return self._found(database, execution, row[1])
+
+    def _found(self, database: sqlite3.Connection, execution: str, number: int) -> Noted | None:
+        found = self._journal.found(database, execution, number)
         if found is None or found[0].kind != STEP:
             return None
         said = found[0].byproducts

@@ -27,6 +27,13 @@ class Done(NamedTuple):
     products: tuple[Ref, ...]
 
 
+class Key(NamedTuple):
+    """A caller's own name for a step, and the digest of all that it says of it."""
+
+    name: str
+    asked: str
+
+
 class Workflows(Protocol):
     """Judges executions by the workflows that their system declares. It keeps nothing: the journal does."""
 

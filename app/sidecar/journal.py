@@ -185,12 +185,11 @@ class Journal:
         query = "SELECT coalesce(sum(length(draft)), 0) FROM statement WHERE execution = ?"
         return int(database.execute(query, (execution,)).fetchone()[0])
 
-    def found(self, execution: str, number: int) -> tuple[Draft, str | None] | None:
+    def found(self, database: sqlite3.Connection, execution: str, number: int) -> tuple[Draft, str | None] | None:
         """A statement of an execution, and its digest once it is final."""
-        with self._file.transaction() as database:
-            row = database.execute(
-                "SELECT draft, digest FROM statement WHERE number = ? AND execution = ?", (number, execution)
-            ).fetchone()
+        row = database.execute(
+            "SELECT draft, digest FROM statement WHERE number = ? AND execution = ?", (number, execution)
+        ).fetchone()
         return (self._decoded(row[0]), row[1]) if row else None
 
     def prune(self) -> None:
@@ -214,6 +213,7 @@ class Journal:
                 "AND (execution IS NULL OR execution IN (SELECT id FROM execution WHERE subject = ''))",
                 (now - KEPT, self._first_waiting - 1, ENFORCE),
             )
+            database.execute("DELETE FROM step_key WHERE execution IN (SELECT id FROM execution WHERE subject = '')")
             self._bytes = waiting_bytes(database)  # what was rolled back was counted too
         self._pruned = time.monotonic()
 

@@ -16,10 +16,20 @@ from pathlib import Path
 from app.core.errors import Denied, PlacetError
 from app.core.reason_codes import Reason
 
-_VERSION = 1
+_VERSION = 2
 #: Seconds that the journal waits for itself; nobody else writes it.
 _TIMEOUT = 5.0
 
+#: What came with version 2: steps by their callers' own names for them, and the digest of what was asked.
+_KEYS = """
+CREATE TABLE step_key (
+    execution TEXT NOT NULL,
+    key TEXT NOT NULL,
+    asked TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (execution, key)
+) STRICT, WITHOUT ROWID;
+"""
 _SCHEMA = """
 CREATE TABLE statement (
     number INTEGER PRIMARY KEY,
@@ -57,6 +67,8 @@ CREATE TABLE leaf (
 ) STRICT;
 CREATE INDEX leaf_cut ON leaf (cut_at);
 """
+#: What brings a file of each version to this one.
+_MISSING = {0: _SCHEMA + _KEYS, 1: _KEYS}
 
 
 class JournalFile:
@@ -119,8 +131,8 @@ class JournalFile:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=FULL")
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+        if version in _MISSING:
+            database.executescript(f"BEGIN; {_MISSING[version]} PRAGMA user_version={_VERSION}; COMMIT;")
         elif version != _VERSION:
             raise self.damaged(f"it is of version {version}, not {_VERSION}")
         found = database.execute("PRAGMA quick_check(1)").fetchone()[0]

@@ -8,15 +8,17 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from app.core import link_form
+from app.core.bundle import digest_of
 from app.core.complaint import complaint
 from app.core.errors import Denied
 from app.core.link_form import Command, DecisionId, Descriptor, Facts, Word
 from app.core.link_names import ARTIFACT, PARENT, Ref
 from app.core.reason_codes import Reason
+from app.core.strict_json import canonical
 from app.core.targets import Digest
 from app.sidecar.edge_requests import MAX_TOKEN
 from app.sidecar.execution_journal import ExecutionJournal
-from app.sidecar.execution_notes import Done, Noted, NotOfIt
+from app.sidecar.execution_notes import Done, Key, Noted, NotOfIt
 from app.sidecar.executions import BadRequest, Executions, NotAdmitted
 
 Token = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TOKEN)]
@@ -35,6 +37,8 @@ class _Step(link_form.Part):
     #: Digests of earlier statements of whichever execution or sidecar.
     parents: Annotated[list[Digest], Field(max_length=link_form.MAX_PARENTS)] = Field(default_factory=list)
     facts: Facts = Field(default_factory=dict)
+    #: The caller's own name for this very step: sent again, it is the same step.
+    key: Word | None = None
 
 
 class _StepBody(link_form.Part):
@@ -64,8 +68,9 @@ class Steps:
         done = Done(step.name, _refs(step.materials), _refs(step.products))
         parents = tuple(Ref(PARENT, one) for one in sorted(set(step.parents)))
         more = {"decisions": sorted(set(step.decisions)), "parents": parents, "facts": step.facts}
+        key = None if step.key is None else Key(step.key, digest_of(canonical(step.model_dump())))
         try:
-            return journal.step(execution, admitted.trust["execution"]["issuer"], done, step.command, more)
+            return journal.step(execution, admitted.trust["execution"]["issuer"], done, step.command, more, key)
         except NotOfIt as error:
             raise BadRequest(str(error)) from error
         except Denied as denied:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -96,20 +97,28 @@ class Execution(_Run):
         decisions: Sequence[str | Decision] = (),
         parents: Sequence[str] = (),
         facts: Mapping[str, str] | None = None,
+        key: str | None = None,
         timeout: float = EDGE_TIMEOUT,
     ) -> Step:
         """Note a step: what went in, what came out, which decisions allowed it. It is on disk when this returns.
 
-        `parents`: digests of other executions' steps. `facts`: whatever else is to be kept, in words. Raises Denied:
-        `workflow.violated` stops the execution. After `sidecar.unreachable` it may have been noted or not.
+        `parents`: digests of other executions' steps. `facts`: whatever else is to be kept, in words. `key`: your own
+        name for this very step, by default a new one; the same step with the same key is noted once, however often it
+        is sent. Raises Denied: `workflow.violated` stops the execution. After `sidecar.unreachable` it may have been
+        noted or not, although it was sent twice.
         """
+        deadline, path = time.monotonic() + timeout, path_of(self.id, "steps")
         try:
             member = steps.step_member(
-                name, command, steps.digests(materials), steps.digests(products), decisions, parents, facts
+                name, command, steps.digests(materials), steps.digests(products), decisions, parents, facts, key
             )
             sent = steps.body(self.member()["token"], step=member)
             self.noted = True
-            noted = steps.read_step(*self._client.edge.post(path_of(self.id, "steps"), sent, timeout), self.id, name)
+            try:
+                answer = self._client.edge.post(path, sent, timeout)
+            except Doubt as doubt:
+                answer = self._client.edge.post(path, sent, steps.once_more(doubt, deadline))
+            noted = steps.read_step(*answer, self.id, name)
         except Doubt as doubt:
             raise _denied(doubt) from doubt
         return Step(**vars(noted), run=self)
@@ -199,15 +208,20 @@ class AsyncExecution(_Run):
         decisions: Sequence[str | Decision] = (),
         parents: Sequence[str] = (),
         facts: Mapping[str, str] | None = None,
+        key: str | None = None,
         timeout: float = EDGE_TIMEOUT,
     ) -> AsyncStep:
         """As `Execution.step`. Files are read in a thread."""
+        deadline, path = time.monotonic() + timeout, path_of(self.id, "steps")
         try:
             used, made = [await asyncio.to_thread(steps.digests, one) for one in (materials, products)]
-            member = steps.step_member(name, command, used, made, decisions, parents, facts)
+            member = steps.step_member(name, command, used, made, decisions, parents, facts, key)
             sent = steps.body(self.member()["token"], step=member)
             self.noted = True
-            answer = await self._client.edge.post(path_of(self.id, "steps"), sent, timeout)
+            try:
+                answer = await self._client.edge.post(path, sent, timeout)
+            except Doubt as doubt:
+                answer = await self._client.edge.post(path, sent, steps.once_more(doubt, deadline))
             noted = steps.read_step(*answer, self.id, name)
         except Doubt as doubt:
             raise _denied(doubt) from doubt

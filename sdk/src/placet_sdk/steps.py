@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import os
 import re
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,8 +120,9 @@ def step_member(
     decisions: Sequence[str | Decision],
     parents: Sequence[str],
     facts: Mapping[str, str] | None,
+    key: str | None,
 ) -> dict[str, Any]:
-    """The `step` member of the request; what is empty is left out. Raises Doubt."""
+    """The `step` member of the request; what is empty is left out, and a key is made. Raises Doubt."""
     if any(isinstance(given, str) for given in (command, decisions, parents)):
         raise Doubt(codes.REQUEST_MALFORMED, "command, decisions and parents are lists")
     members = {
@@ -130,6 +132,7 @@ def step_member(
         "decisions": [_decision(one) for one in decisions],
         "parents": list(parents),
         "facts": dict(facts or {}),
+        "key": secrets.token_hex(16) if key is None else key,
     }
     return {"name": name, **{member: value for member, value in members.items() if value}}
 
@@ -147,6 +150,14 @@ def body(token: str, **members: Any) -> bytes:
         return encode({"token": token, **members})
     except ValueError as error:
         raise Doubt(codes.REQUEST_MALFORMED, str(error)) from error
+
+
+def once_more(doubt: Doubt, deadline: float) -> float:
+    """Seconds for sending a step again, with its key, when it was not answered; otherwise raises `doubt`."""
+    left = deadline - time.monotonic()
+    if doubt.code != codes.SIDECAR_UNREACHABLE or left <= 0:
+        raise doubt
+    return left
 
 
 def read_step(status: int, raw: bytes, execution: str, name: str) -> Noted:

@@ -84,8 +84,11 @@ def test_a_step(client, sidecar, tmp_path):
     run(client, work, id="e-7")
     _, first, second, *looks, end = sidecar.received
     assert first.path == second.path == "/v1/executions/e-7/steps"
-    assert json.loads(first.body) == {"token": TOKEN, "step": {"name": "build"}}
-    assert json.loads(second.body)["step"] == {
+    sent = [json.loads(one.body) for one in (first, second)]
+    keys = {one["step"].pop("key") for one in sent}
+    assert len(keys) == 2, "each step has its own, unless it is given"
+    assert sent[0] == {"token": TOKEN, "step": {"name": "build"}}
+    assert sent[1]["step"] == {
         "name": "build",
         "command": ["make", "all"],
         "materials": [
@@ -100,6 +103,35 @@ def test_a_step(client, sidecar, tmp_path):
     assert {one.path for one in looks} == {"/v1/executions/e-7/steps/8"}
     assert [one.headers["authorization"] for one in looks] == [f"Bearer {TOKEN}"] * 3
     assert end.path == "/v1/executions/e-7/end"
+
+
+@pytest.mark.parametrize("key", [None, "nightly.7"])
+def test_a_step_that_is_not_answered_is_sent_once_more_under_its_key(client, sidecar, key):
+    edge = Edge()
+
+    def behaviour(connection, received):
+        if received.path.endswith("/steps") and edge.steps == 0:
+            edge.answer(received)
+            sidecar.hang_up(connection, received)
+        else:
+            edge(connection, received)
+
+    sidecar.behaviour = behaviour
+
+    def work(execution, wait):
+        assert wait(execution.step("build", key=key)).steps == 2  # this edge keeps no keys, and noted both
+
+    run(client, work)
+    first, second = (json.loads(one.body) for one in sidecar.received if one.path.endswith("/steps"))
+    assert first == second
+    assert key is None or first["step"]["key"] == key
+
+
+def test_a_step_that_is_never_answered_was_sent_twice(client, sidecar):
+    edge = Edge()
+    sidecar.behaviour = lambda *asked: (sidecar.hang_up if "/steps" in asked[1].path else edge)(*asked)
+    refused(client, "sidecar.unreachable")
+    assert sum(one.path.endswith("/steps") for one in sidecar.received) == 2
 
 
 def refused(client, code, *args, message=None, **step):

@@ -1,7 +1,9 @@
 """Steps and ends as callers ask for them: a journal on disk, and an OPA that answers what a test says."""
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -128,6 +130,71 @@ def test_what_is_noted(world):
     assert [one.name for one in step.products] == ["artifact/out"]
     assert step.byproducts["unresolved"] == ["d-8", "d-9"]
     assert end.byproducts["steps"] == "1"
+
+
+KEYED = {"key": "k-1", "materials": [USED], "products": [MADE], "decisions": ["d-9"], "facts": {"exit": "0"}}
+
+
+def test_a_step_that_is_sent_again_under_its_key_is_the_same_step(world):
+    token = world.token()
+    first = world.step(token, **KEYED)
+    assert world.step(token, **KEYED) == first
+    assert world.step(token).steps == 2
+    world.agent.kill()
+    world.open()
+    assert world.step(token, **KEYED) == first
+    world.agent.drain()
+    again = world.step(token, **KEYED)
+    assert (again.number, again.steps) == (first.number, first.steps) and again.digest is not None
+    world.agent.drain()
+    assert [one.kind for one in world.plane.links] == [START, STEP, STEP]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "test"}, {"materials": [MADE]}, {"products": []}, {"decisions": []}, {"facts": {}}, {"command": ["x"]},
+     {"parents": ["sha256:" + "c" * 64]}],
+)  # fmt: skip
+def test_another_step_under_a_key_is_refused(world, change):
+    token = world.token()
+    world.step(token, **KEYED)
+    with pytest.raises(BadRequest, match="the key k-1 is that of another step"):
+        world.step(token, **KEYED | change)
+    assert world.step(token, **KEYED | {"key": "k-2"}).steps == 2
+
+
+def test_a_key_is_its_executions_own(world):
+    one, two = world.token(), world.token(execution=OTHER)
+    assert world.step(one, key="k").number == 2
+    assert world.step(two, execution=OTHER, key="k").number == 3
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 65, 7, "k\n"])
+def test_a_key_has_the_form_of_a_name(world, key):
+    with pytest.raises(BadRequest):
+        world.step(world.token(), key=key)
+
+
+def test_a_repeated_step_is_no_violation(tmp_path):
+    world = World(tmp_path, Judge(["fetch", "build"]))
+    token = world.token(workflow="release")
+    for _ in range(2):
+        world.step(token, name="fetch", key="1")
+    world.step(token, name="build", key="2")
+    world.end(token)
+    assert world.agent.stops == 0
+
+
+def test_a_journal_of_before_there_were_keys_is_gone_on_with(world):
+    token = world.token()
+    world.step(token)
+    world.agent.kill()
+    [file] = (world.directory / "private").rglob("*.db")
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript("DROP TABLE step_key; PRAGMA user_version=1;")
+    world.open()
+    first = world.step(token, key="k")
+    assert world.step(token, key="k") == first and first.steps == 2
 
 
 def test_a_steps_digest_is_told_once_it_is_known(world):
