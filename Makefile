@@ -94,6 +94,10 @@ soak: tools ## Repeat the kill and fault tests at length; writes docs/soak.md.
 bench: tools ## Measure against the rivals, side by side; writes docs/benchmarks.md.
 	@$(BIN)/python bench/_report.py $(ARGS)
 
+.PHONY: corpora
+corpora: tools ## Build and run real projects of Rego and compare with OPA; ARGS names checkouts.
+	@$(BIN)/python tests/corpora.py $(ARGS)
+
 # ---- what developers run ---------------------------------------------------------------------------------
 
 .PHONY: lint

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from app.core.errors import UsageError
-from app.core.files import read_bounded, write_together
+from app.core.files import read_bounded
 from cli import bundle_attest, bundle_build, bundle_countersign, bundle_look, client, signing
 from cli.output import Output, OutputOption, emit, messages, say
 from cli.pinned_opa import OpaOption, pinned_opa
@@ -65,14 +65,18 @@ def sign(
         signature = session.sign(unsigned.provenance)
         attestations = [session.sign(one) for one in unsigned.links(signature)]
     path = attestations_of(bundle)
-    kept, left_out = attestation_file.kept(
-        attestation_file.read(path),
-        lambda one, _: unsigned.digest in one.subjects and one.step not in unsigned.steps,
-    )
+    left_out = 0
+
+    def with_links(existing: list[bytes]) -> list[bytes]:
+        nonlocal left_out
+        kept, left_out = attestation_file.kept(
+            existing, lambda one, _: unsigned.digest in one.subjects and one.step not in unsigned.steps
+        )
+        return [*attestations, *kept, *links]
+
+    attestation_file.change(path, with_links, beside={beside(bundle, ".sigstore.json"): signature})
     if left_out:
         say(f"replaced in {path.name}: {left_out} attestations, of another bundle or of the steps signed now")
-    lines = attestation_file.file_of([*attestations, *kept, *links])
-    write_together({path: lines, beside(bundle, ".sigstore.json"): signature}, mode=0o644)
     emit(
         {
             "digest": unsigned.digest,
@@ -103,12 +107,15 @@ def verify(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Verify a bundle and its evidence as the control plane and the sidecars do. Exit code 3 when it is denied."""
+    from app.core import condition_check
     from app.core.errors import Denied
     from app.core.verification import split_attestations, verify_release
     from app.core.verification_policy import VerificationPolicy
 
     files = release_files(bundle)
     rules = VerificationPolicy.of(certificate_identity, certificate_oidc_issuer, policy)
+    checker = pinned_opa(opa)
+    condition_check.require(rules, checker, policy)
     try:
         release = verify_release(
             files["bundle"],
@@ -116,7 +123,7 @@ def verify(
             split_attestations(files["attestations"]),
             policy=rules,
             trust=signing.trust(trust_config, staging),
-            opa=pinned_opa(opa),
+            opa=checker,
         )
     except Denied as denied:
         if output is Output.JSON:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.core.files import read_bounded, write_together
+from app.core.files import read_bounded
 from cli import signing
 from cli.output import Output, OutputOption, emit, messages, say
 from cli.pinned_opa import OpaOption, pinned_opa
@@ -32,6 +32,9 @@ def attest(
         float,
         typer.Option(min=0, max=100, metavar="PERCENT", help="Sign nothing when the tests reach less of the policy."),
     ] = 0,
+    v0_compatible: Annotated[
+        bool, typer.Option("--v0-compatible", help="The tests are older Rego (v0): convert them to today's.")
+    ] = False,
     opa: OpaOption = None,
     trust_config: signing.TrustConfigOption = None,
     staging: signing.StagingOption = False,
@@ -43,21 +46,27 @@ def attest(
     The tests run over the files that the bundle holds, not over those that lie beside the tests. When one fails, or
     there is none, nothing is signed. The statement is added to BUNDLE.attestations.jsonl, in place of your last one.
     """
-    from app.core import archive, attestation, attestation_file
+    from app.core import archive, attestation, attestation_file, older_rego
 
     raw = read_bounded(bundle, archive.MAX_COMPRESSED, "the bundle")
+    found, chosen = read_tests(tests), pinned_opa(opa)
     with messages.status("testing"):
-        tested = attestation.attest(raw, bundle.name, read_tests(tests), pinned_opa(opa), threshold=threshold)
+        found = older_rego.convert(found, chosen) if v0_compatible else found
+        tested = attestation.attest(raw, bundle.name, found, chosen, threshold=threshold)
     session = signing.session(trust_config, staging, identity_token)
     path = attestations_of(bundle)
     with messages.status("signing"):
         signed = session.sign(tested.statement)
-    # Read now: meanwhile another command may have added something.
-    existing = attestation_file.read(path)
-    kept, left_out = attestation_file.kept(existing, lambda one, raw: not replaced(one, raw, tested.digest, signed))
+    left_out = 0
+
+    def with_result(existing: list[bytes]) -> list[bytes]:
+        nonlocal left_out
+        kept, left_out = attestation_file.kept(existing, lambda one, raw: not replaced(one, raw, tested.digest, signed))
+        return [*kept, signed]
+
+    attestation_file.change(path, with_result)
     if left_out:
         say(f"left out of {path.name}: {left_out} attestations, of another bundle or an earlier test result of yours")
-    write_together({path: attestation_file.file_of([*kept, signed])}, mode=0o644)
     emit(_summary(tested) | {"identity": session.identity, "issuer": session.issuer}, output)
 
 

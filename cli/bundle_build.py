@@ -49,6 +49,9 @@ def build(
     git: Annotated[
         bool, typer.Option("--git/--no-git", help="Whether the manifest says what git knows about the directory.")
     ] = True,
+    v0_compatible: Annotated[
+        bool, typer.Option("--v0-compatible", help="All of it is older Rego (v0): convert it to today's.")
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict/--no-strict", help="Whether unused imports and variables are refused.")
     ] = True,
@@ -64,7 +67,7 @@ def build(
 
     chosen = pinned_opa(opa)
     _known_builtins(allow_builtin or [], chosen)
-    choices = Choices(tuple(root or []), entrypoint, oldest_opa, frozenset(allow_builtin or []), strict)
+    choices = Choices(tuple(root or []), entrypoint, oldest_opa, frozenset(allow_builtin or []), strict, v0_compatible)
     if any(one.startswith(("git+", "oci://")) for one in sources):
         with messages.status("fetching"):
             given = [bundle_source.read(one, ignore=ignore or [], git=git) for one in sources]
@@ -83,6 +86,8 @@ def build(
     if built.left_out:
         more = f" and {len(built.left_out) - 5} more" if len(built.left_out) > 5 else ""
         say(f"left out: {', '.join(built.left_out[:5])}{more}")
+    if built.converted:
+        say(f"converted from Rego v0: {len(built.converted)} modules")
     emit({"bundle": str(path), "digest": built.digest, "bytes": len(built.bundle), **built.inferred}, output)
 
 

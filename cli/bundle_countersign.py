@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.core.files import write_together
+from app.core.errors import UsageError
 from cli import signing
 from cli.output import Output, OutputOption, emit, messages
 from cli.pinned_opa import OpaOption, pinned_opa
@@ -40,12 +41,14 @@ def countersign(
 
     All of the policy must hold, but for the number of signers. The signature is added to BUNDLE.attestations.jsonl.
     """
-    from app.core import attestation_file
-    from app.core.errors import UsageError
+    from app.core import attestation_file, condition_check
+    from app.core.evidence import claimed_signer
     from app.core.verification import split_attestations, verify_release
     from app.core.verification_policy import VerificationPolicy
 
     rules = VerificationPolicy.of(certificate_identity, certificate_oidc_issuer, policy)
+    checker = pinned_opa(opa)
+    condition_check.require(rules, checker, policy)
     rules = rules.model_copy(update={"minimum_signers": 1})
     files = release_files(bundle)
     session = signing.session(trust_config, staging, identity_token)
@@ -56,15 +59,32 @@ def countersign(
             split_attestations(files["attestations"]),
             policy=rules,
             trust=session.trust,
-            opa=pinned_opa(opa),
+            opa=checker,
         )
-    if session.identity in {one.identity for one in release.signers}:
-        raise UsageError(f"{session.identity} has signed {bundle.name} already; somebody else must countersign it")
+    names = {one.identity for one in release.signers}
+
+    def with_signature(existing: list[bytes]) -> list[bytes]:
+        signed_by = [claimed_signer(one, "attestation").identity for one in existing if _is_signature(one)]
+        _require_another(session.identity, [*names, *signed_by], bundle)
+        return [*existing, signed]
+
+    _require_another(session.identity, names, bundle)
     with messages.status("signing"):
         signed = session.sign(release.signature.payload)
-    path = attestations_of(bundle)
-    # Read now: meanwhile another command may have added something.
-    kept, _ = attestation_file.kept(attestation_file.read(path), lambda *_: True)
-    write_together({path: attestation_file.file_of([*kept, signed])}, mode=0o644)
+    attestation_file.change(attestations_of(bundle), with_signature)
     signers = [*(one.identity for one in release.signers), session.identity]
     emit({"digest": release.digest, "identity": session.identity, "issuer": session.issuer, "signers": signers}, output)
+
+
+def _is_signature(attestation: bytes) -> bool:
+    from app.core import statements
+    from app.core.attestation_claims import claimed
+
+    return claimed(attestation).predicate_type == statements.PROVENANCE
+
+
+def _require_another(identity: str, names: Iterable[str], bundle: Path) -> None:
+    from app.core.signer_pattern import person
+
+    if person(identity) in map(person, names):
+        raise UsageError(f"{identity} has signed {bundle.name} already; somebody else must countersign it")

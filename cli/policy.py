@@ -64,6 +64,11 @@ def check(
         raise typer.Exit(1)
 
 
+def _shown(line: str) -> str:
+    """A line of a file with its white space, of which a terminal obeys nothing."""
+    return "".join(one if one.isprintable() or one in "\t\n" else one.encode("unicode_escape").decode() for one in line)
+
+
 def _many(count: int, what: str) -> str:
     return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
 
@@ -99,7 +104,7 @@ def fmt(
             name = project.location(path)
             was, becomes = sources[path].decode(errors="replace"), content.decode(errors="replace")
             lines = difflib.unified_diff(was.splitlines(True), becomes.splitlines(True), name, f"{name} (formatted)")
-            sys.stdout.writelines(lines)
+            sys.stdout.writelines(map(_shown, lines))
         else:
             sys.stdout.write(project.location(path) + "\n")
     if changed and only_check:

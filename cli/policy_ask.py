@@ -124,7 +124,7 @@ def _show(rule: Rule, depth: int) -> None:
     margin = "  " * depth
     mark = "+" if rule.values else "-"
     status = rule.status if len(rule.status) <= _MAX_SHOWN else rule.status[:_MAX_SHOWN] + "…"
-    words = [f"{margin}{mark} {rule.name}", f"{rule.file}:{rule.line}", printable(status)]
+    words = [f"{margin}{mark} {printable(rule.name)}", printable(f"{rule.file}:{rule.line}"), printable(status)]
     if rule.default:
         words.append("(its default)")
     if rule.times > 1:

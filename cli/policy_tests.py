@@ -81,10 +81,10 @@ def show(report: TestReport) -> None:
         sys.stdout.write("\n".join(told(one)) + "\n")
     for one in report.results:
         if one.outcome == "skipped":
-            sys.stdout.write(f"{one.file}:{one.line}: {one.name} is skipped (todo_)\n")
+            sys.stdout.write(printable(f"{one.file}:{one.line}: {one.name} is skipped (todo_)") + "\n")
     if report.coverage is not None:
         for place in report.coverage.missing[:_MAX_MISSING]:
-            sys.stdout.write(f"{place}: no test reaches this\n")
+            sys.stdout.write(printable(f"{place}: no test reaches this") + "\n")
         if len(report.coverage.missing) > _MAX_MISSING:
             sys.stdout.write(f"and {len(report.coverage.missing) - _MAX_MISSING} more\n")
     sys.stdout.flush()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.core.errors import PlacetError
+from app.core.errors import PlacetError, UsageError
 from cli.output import Output, OutputOption, json_text, say
 from cli.pinned_opa import OpaOption, pinned_opa
 from cli.policy_options import DirectoryArgument
@@ -33,6 +33,8 @@ def watch(
     """
     from app.core.policy_watching import changed, stamps
 
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is not a directory; `placet policy new NAME` makes a policy to start from")
     engine = pinned_opa(opa)
     seen = stamps(directory)
     passed = _again(directory, engine, set(), output)

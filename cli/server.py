@@ -17,7 +17,7 @@ from cli.output import Output, OutputOption, emit, messages
 from cli.server_directory import DirectoryOption, directory_of
 
 if TYPE_CHECKING:
-    from app.control.plane import StatementVerifier, Verifier
+    from app.control.plane import PolicyCheck, StatementVerifier, Verifier
 
 app = typer.Typer()
 
@@ -177,8 +177,8 @@ def run(
         if issuer is None:
             # Nobody reaches a wildcard by its name, so a control plane that listens so must be told its own.
             issuer = "" if host in _WILDCARDS else address
-        verifiers = _verifiers(trust_config, staging, opa)
-        plane = Plane.open(settings, *verifiers, outbound, verify_batch, identity_issuer=issuer)
+        verify, verify_statement, check_policy = _verifiers(trust_config, staging, opa)
+        plane = Plane.open(settings, verify, verify_statement, outbound, verify_batch, issuer, check_policy)
         application = create_app(plane, freshness_interval=freshness_interval, secure_cookies=secure)
         config = uvicorn.Config(
             application,
@@ -236,10 +236,16 @@ def _bind(host: str, port: int) -> socket.socket:
         raise PlacetError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
 
 
-def _verifiers(trust_config: Path | None, staging: bool, opa: Path | None) -> tuple[Verifier, StatementVerifier]:
-    """Of releases and of single statements, with the Sigstore instance that is trusted and the OPA for policies."""
+def _verifiers(
+    trust_config: Path | None, staging: bool, opa: Path | None
+) -> tuple[Verifier, StatementVerifier, PolicyCheck]:
+    """Of releases and of single statements, with the Sigstore instance that is trusted and the OPA for policies.
+
+    And of the verification policies themselves.
+    """
     from collections.abc import Sequence
 
+    from app.core import condition_check
     from app.core.evidence import VerifiedStatement, verify_evidence
     from app.core.opa import Opa
     from app.core.trust import TrustConfig
@@ -259,7 +265,10 @@ def _verifiers(trust_config: Path | None, staging: bool, opa: Path | None) -> tu
     def verify_statement(raw: bytes, *, subject: str, policy: VerificationPolicy, step: str) -> VerifiedStatement:
         return verify_evidence(raw, subject=subject, policy=policy, trust=trust, step=step)
 
-    return verify, verify_statement
+    def check_policy(policy: VerificationPolicy) -> None:
+        condition_check.require(policy, checker)
+
+    return verify, verify_statement, check_policy
 
 
 def _batch_verifier(trust_config: Path | None) -> StatementVerifier | None:

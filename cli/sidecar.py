@@ -102,6 +102,7 @@ def run(
     from tuf.api.exceptions import RepositoryError
     from tuf.api.metadata import Metadata, Root
 
+    from app.core import condition_check
     from app.core.opa import Opa
     from app.core.trust import TrustConfig
     from app.core.verification_policy import VerificationPolicy
@@ -149,6 +150,7 @@ def run(
     token = _token(config, token_file, join_token)
     trust = TrustConfig.choose(trust_config, staging=staging)
     binary = Opa(opa or tools.installed("opa"))
+    condition_check.require(rules, binary, policy)
     config.files.prepare()
     descriptors.allow_all()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")

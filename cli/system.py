@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from app.core.errors import UsageError
+from app.core.errors import PlacetError, UsageError
 from cli import client
 from cli.impact_options import share
 from cli.output import Output, OutputOption, emit
+from cli.pinned_opa import pinned_opa
 from cli.warrant_options import duration
 
 app = typer.Typer()
@@ -198,11 +199,19 @@ def _merged(there: dict[str, Any], demand: dict[str, Any]) -> dict[str, Any]:
 
 def _policy(file: Path, given: dict[str, Any]) -> dict[str, Any]:
     """The verification policy in a file, as the API takes it."""
+    from app.core import condition_check
     from app.core.verification_policy import VerificationPolicy
 
     if any(given.values()):
         raise UsageError("give --policy, or the options that name signers and predicates, not both")
-    return VerificationPolicy.load(file).model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    rules = VerificationPolicy.load(file)
+    try:
+        opa = pinned_opa(None)
+    except PlacetError:  # on an administrator's machine there need be none: the control plane checks it, too
+        pass
+    else:
+        condition_check.require(rules, opa, file)
+    return rules.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
 
 
 def _pairs(identities: list[str], issuers: list[str]) -> list[dict[str, str]]:

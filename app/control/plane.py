@@ -21,7 +21,7 @@ from app.control.repository import Published, Repository
 from app.control.settings import Settings
 from app.control.signing_keys import OnlineKeys
 from app.control.store import Store, TufMetadata, migrations
-from app.core.errors import Denied, PlacetError
+from app.core.errors import Denied, PlacetError, UsageError
 from app.core.evidence import VerifiedStatement
 from app.core.reason_codes import Reason
 from app.core.targets import DOMAIN
@@ -35,6 +35,10 @@ DEFAULT_IDENTITY_ISSUER = "http://127.0.0.1:8470"
 Verifier = Callable[[bytes, bytes, Sequence[bytes], VerificationPolicy], VerifiedRelease]
 
 
+#: Refuses a verification policy that could never be evaluated; raises `UsageError`.
+PolicyCheck = Callable[[VerificationPolicy], None]
+
+
 class StatementVerifier(Protocol):
     """Verifies one Sigstore bundle about what has the digest `subject`; raises `Denied` (`app.core.evidence`)."""
 
@@ -45,6 +49,12 @@ class StatementVerifier(Protocol):
 def verify_nothing(raw: bytes, *, subject: str, policy: VerificationPolicy, step: str) -> VerifiedStatement:
     """For a control plane that was given no Sigstore instance: it takes no signed statement."""
     raise Denied(Reason.EVIDENCE_INVALID, "this control plane trusts no Sigstore instance", step=step)
+
+
+def without_conditions(policy: VerificationPolicy) -> None:
+    """For a control plane that was given no OPA: it takes no condition, since it cannot tell whether it compiles."""
+    if any(one.condition is not None for one in policy.requirements):
+        raise UsageError("this control plane has no OPA to compile conditions with")
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,7 @@ class Plane:
     verify_batch: StatementVerifier | None = None
     #: The URL by which it issues identities to its sidecars; empty: it issues none.
     identity_issuer: str = DEFAULT_IDENTITY_ISSUER
+    check_policy: PolicyCheck = without_conditions
     metrics: Metrics = field(default_factory=Metrics)
 
     @classmethod
@@ -75,6 +86,7 @@ class Plane:
         outbound: Outbound = Outbound(),  # noqa: B008 - frozen
         verify_batch: StatementVerifier | None = None,
         identity_issuer: str = DEFAULT_IDENTITY_ISSUER,
+        check_policy: PolicyCheck = without_conditions,
     ) -> Plane:
         """Open what `placet server init` made. Fails in one line when the database is not this directory's."""
         store = Store(settings.database_url)
@@ -87,7 +99,7 @@ class Plane:
         keyring = Keyring(KeyStore(settings.keys))
         return cls(
             settings, store, objects, Repository(keys), verify, keyring, verify_statement, outbound, verify_batch,
-            identity_issuer,
+            identity_issuer, check_policy,
         )  # fmt: skip
 
     @contextmanager

@@ -14,6 +14,7 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from itertools import accumulate
+from typing import Any
 
 from app.core import stray
 from app.core.errors import Denied
@@ -30,6 +31,10 @@ MAX_NAME = 100
 MAX_DIRECTORY = 140
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._@+=, -]+")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._@+=, -]")
+#: Bytes of an extension header in somebody else's archive.
+MAX_EXTENSION = 64 * 1024
+_DIGITS = re.compile(rb"[0-9]{64}")
 _END = bytes(2 * tarfile.BLOCKSIZE)
 #: Headers that change the next one: its path, its size, its type. Readers disagree about them.
 _EXTENSIONS = {
@@ -112,6 +117,11 @@ def check_path(path: str) -> None:
         )
 
 
+def plain_segment(segment: str) -> str:
+    """The segment of a path with `_` for what `check_path` would not let pass."""
+    return _NOT_PLAIN.sub("_", segment).strip() or "_"
+
+
 class _PlainMember(tarfile.TarInfo):
     """A member whose header stands for itself."""
 
@@ -125,6 +135,41 @@ class _PlainMember(tarfile.TarInfo):
             )
         member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
         return member
+
+
+class ForeignMember(tarfile.TarInfo):
+    """A member of an archive that somebody else's tool made: extension headers may say what they are for, and no more.
+
+    A sparse file is a few bytes that are read as terabytes of zeros.
+    """
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise _sparse()
+        if self.type in _EXTENSIONS:
+            if self.size > MAX_EXTENSION:
+                raise Denied(Reason.ARCHIVE_TOO_LARGE, f"an extension header of the tar has over {MAX_EXTENSION} bytes")
+            assert tar.fileobj is not None
+            said = _peeked(tar.fileobj, self.size)
+            if b"GNU.sparse" in said:
+                raise _sparse()
+            if _DIGITS.search(said):  # tarfile takes the square of their number in time
+                raise Denied(Reason.ARCHIVE_MALFORMED, "an extension header of the tar holds an endless number")
+        member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        if len(member.name) > MAX_EXTENSION // 16:
+            raise Denied(Reason.ARCHIVE_PATH, f"{member.name[:MAX_NAME]!r}… is too long", field=member.name[:MAX_NAME])
+        return member
+
+
+def _sparse() -> Denied:
+    return Denied(Reason.ARCHIVE_SPECIAL, "the tar holds a sparse file; pack it without --sparse")
+
+
+def _peeked(file: Any, size: int) -> bytes:
+    at = file.tell()
+    content: bytes = file.read(size)
+    file.seek(at)
+    return content
 
 
 def _checked_path(member: tarfile.TarInfo) -> str:

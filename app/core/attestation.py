@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.core import statements
+from app.core import preflight, statements
 from app.core.bundle import Bundle, digest_of, parse_bundle
 from app.core.errors import PlacetError, UsageError
 from app.core.opa import Opa
@@ -73,13 +73,22 @@ def _check_tests(bundle: Bundle, tests: Mapping[str, bytes], opa: Opa) -> None:
     """Tests may stand in the policy's package, but must not add to its rules: they would test another policy."""
     if clash := sorted(set(tests) & (set(bundle.modules) | set(bundle.data))):
         raise UsageError(f"{clash[0]} is a file of the bundle, too; give the tests another name")
-    policy = {rule for module in opa.inspect(bundle.modules) for rule in module.rules}
+    modules = opa.inspect(bundle.modules)
+    policy = {rule for module in modules for rule in module.rules}
+    called = {
+        f"{module.package}/{name.split('.', 1)[0]}" for module in modules for name in preflight.called(module.syntax)
+    }
     for module in opa.inspect(tests):
         for rule in module.rules:
             if any(under(rule, one) or under(one, rule) for one in policy):
                 raise UsageError(
                     f"{module.file} adds to the rule {rule.replace('/', '.')} of the policy that it tests; "
                     "use `with` in the test instead"
+                )
+            if hidden := next((one for one in called if under(rule, one)), None):
+                raise UsageError(
+                    f"{module.file}: the rule {hidden.replace('/', '.')} would hide what the policy that it tests "
+                    "calls so; give it another name"
                 )
 
 

@@ -7,20 +7,21 @@ they become evidence when somebody signs them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from app.core import bundle_source, preflight, statements, strict_json
+from app.core import bundle_source, older_rego, preflight, statements, strict_json
 from app.core.bundle import build_bundle, digest_of, modules_of, parse_bundle
 from app.core.bundle_manifest import Choices, completed
 from app.core.bundle_source import Source
 from app.core.ci_run import Run
 from app.core.errors import Denied, UsageError
 from app.core.fault import Fault
-from app.core.git_source import GitFacts
+from app.core.git_facts import GitFacts
 from app.core.opa import Opa
 from app.core.reason_codes import Reason
 from app.core.verification import check_policy
@@ -39,6 +40,8 @@ class Built:
     inferred: Mapping[str, Any]
     #: Files of the input that are not in the bundle.
     left_out: tuple[str, ...]
+    #: Modules that came as older Rego (v0).
+    converted: tuple[str, ...] = ()
 
 
 class Refused(Denied):
@@ -90,42 +93,51 @@ def build(
     choices = choices or Choices()
     # Read once: what is packed is what the notes name, whoever writes there meanwhile.
     sources = [bundle_source.read(str(source))] if isinstance(source, Path) else list(source)
+    sources = [older_rego.converted(one, opa, every=choices.older) for one in sources]
+    converted = tuple(sorted({path for one in sources for path in one.originals}))
     files = bundle_source.merged(sources)
     git = sources[0].git if len(sources) == 1 else None
     facts = {
         "tool": f"placet {version('placet')}",
         "opa": opa.version,
         **({"git": git.as_dict()} if git else {}),
+        **({"converted": "from Rego v0"} if converted else {}),
     }
     strict = choices.strict and not any(one.wrapped for one in sources)  # of a bundle, its author is not here
     packed = files
-    try:
-        whole = completed(files, sources, opa, choices, facts)
-        packed = dict(whole.files)
-        if choices.oldest_opa is not None:
-            for fault in preflight.capabilities(whole.modules, modules_of(packed), opa, choices.oldest_opa):
-                raise fault.denied("rego")
-        raw = build_bundle(packed)
-        bundle = parse_bundle(raw)
-        check_policy(bundle, opa, strict=strict, allowed=choices.allowed_builtins, modules=whole.modules)
-    except Denied as denied:
-        # The first fault is known; whoever builds wants to hear of all of them.
-        faults = preflight.check(
-            packed, opa, oldest=choices.oldest_opa, allowed=choices.allowed_builtins, strict=strict
-        )
-        raise Refused(denied, faults) from denied
+    syntax = None
+    with ThreadPoolExecutor(1) as pool:
+        # It takes as long as all the rest, and depends on nothing of it.
+        compiling = pool.submit(opa.check, modules_of(files), strict=strict, allowed=choices.allowed_builtins)
+        try:
+            whole = completed(files, sources, opa, choices, facts)
+            packed, syntax = dict(whole.files), whole.modules
+            if choices.oldest_opa is not None:
+                for fault in preflight.capabilities(whole.modules, modules_of(packed), opa, choices.oldest_opa):
+                    raise fault.denied("rego")
+            raw = build_bundle(packed)
+            bundle = parse_bundle(raw)
+            allowed = choices.allowed_builtins
+            check_policy(bundle, opa, strict=strict, allowed=allowed, modules=whole.modules, compiling=compiling)
+        except Denied as denied:
+            # The first fault is known; whoever builds wants to hear of all of them.
+            faults = preflight.check(
+                packed, opa, oldest=choices.oldest_opa, allowed=choices.allowed_builtins, strict=strict, syntax=syntax
+            )
+            raise Refused(denied, faults) from denied
+    came = bundle_source.merged([replace(one, files={**one.files, **one.originals}) for one in sources])
     notes = {
         "type": _NOTES,
         "bundle": bundle.digest,
-        "sources": [statements.resource(name, digest_of(files[name])) for name in sorted(files)],
+        "sources": [statements.resource(name, digest_of(came[name])) for name in sorted(came)],
         "opa": {"version": opa.version, "digest": opa.digest},
         "started": started,
         "finished": _now(),
-        "inputs": [dict(one.resource) for one in sources if one.resource],
+        "inputs": [dict(one) for source in sources for one in (source.resource, *source.submodules) if one],
         **({"git": git.as_dict()} if git else {}),
     }
     left_out = tuple(sorted({path for one in sources for path in one.left_out}))
-    return Built(raw, strict_json.canonical(notes), bundle.digest, whole.inferred, left_out)
+    return Built(raw, strict_json.canonical(notes), bundle.digest, whole.inferred, left_out, converted)
 
 
 def release_statements(raw: bytes, notes: bytes | None, name: str, *, run: Run | None = None) -> ReleaseStatements:

@@ -18,6 +18,9 @@ Term = Mapping[str, Any]
 #: What each variable that a body declares is assigned, or None where that cannot be told.
 Scope = Mapping[str, Term | None]
 
+#: The one reading of the clock, which the governance library makes.
+CLOCK = "data.placet.clock.now"
+
 #: A shift by more bits than this makes numbers that no policy needs; one by very many stops OPA.
 MAX_SHIFT = 1024
 
@@ -40,7 +43,7 @@ class Operand:
 
     term: Term
     scopes: tuple[Scope, ...]
-    #: Paths by the names that the module's imports give them.
+    #: Paths by the names that the module's imports, and the rules of its package, give them.
     imports: Mapping[str, str]
 
     def resolved(self) -> Operand | None:
@@ -94,10 +97,12 @@ class Operand:
             return False
         kind, value = found.term["type"], found.term["value"]
         if kind == "ref":
-            return found.path() == "data.placet.clock.now"
+            return found.path() == CLOCK
         if kind != "call":
             return bool(kind == "number")
         called = dotted(value[0])
+        if called is None or called.split(".", 1)[0] in self.imports:  # a function of that name hides the builtin
+            return False
         if called == "min":  # the least of several is no array if one of them is a number: numbers come before arrays
             items = replace(found, term=value[1]).items()
             return any(item.never_array() for item in items or [])

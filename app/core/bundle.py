@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,11 +94,18 @@ def parse_bundle(raw: bytes) -> Bundle:
     return Bundle(digest_of(raw), manifest, modules, data)
 
 
-def read_directory(directory: Path, *, leave_out: Sequence[str] = (), leftovers: bool = False) -> dict[str, bytes]:
+def read_directory(
+    directory: Path,
+    *,
+    leave_out: Sequence[str] = (),
+    leftovers: bool = False,
+    placed: Callable[[str], str] = str,
+) -> dict[str, bytes]:
     """The files of a policy that somebody wrote, by path, without those that a pattern of `leave_out` names.
 
     Hidden directories hold other tools' files, and are not entered. With `leftovers`, what editors left is named with
-    the rest, empty, for whoever tells all faults at once. Raises `Denied` or `UsageError`.
+    the rest, empty, for whoever tells all faults at once. `placed` gives a file the path that it is to have. Raises
+    `Denied` or `UsageError`.
     """
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a directory")
@@ -110,7 +117,10 @@ def read_directory(directory: Path, *, leave_out: Sequence[str] = (), leftovers:
         if leftovers and stray.is_leftover(name):
             files[name] = b""
             continue
+        name = placed(name)
         archive.check_path(name)
+        if name in files:
+            raise Denied(Reason.ARCHIVE_DUPLICATE, f"{path} would be {name!r} too; rename it", field=name)
         if path.is_symlink():
             raise Denied(Reason.ARCHIVE_LINK, f"{path} is a link; put the file itself there", field=name)
         if not path.is_file():

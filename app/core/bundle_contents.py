@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
-from app.core import bundle_source, preflight, strict_json
+from app.core import bundle_source, older_rego, preflight, strict_json
 from app.core.bundle import MANIFEST, digest_of, modules_of
 from app.core.errors import Denied
 from app.core.evidence import claimed_signer
@@ -19,6 +21,9 @@ from app.core.syntax_tree import imported, variables
 
 #: Characters of a value that a difference shows.
 _SHOWN = 200
+
+#: A member's name that needs no quotes in a path.
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Contents:
             "bytes": self.size,
             "manifest": self.manifest,
             "modules": [
-                {"file": one.file, "package": one.package.replace("/", "."), "rules": _names(one)}
+                {"file": one.file, "package": one.package.replace("/", "."), "rules": list(dict.fromkeys(_names(one)))}
                 for one in self.modules
             ],
             "data": [{"file": path, "bytes": size} for path, size in sorted(self.data_files.items())],
@@ -58,7 +63,8 @@ class Contents:
 def read(raw: bytes, signature: bytes, attestations: Sequence[bytes], opa: Opa) -> Contents:
     """Take a bundle apart, whoever built it. Raises `Denied` when it is no archive or its Rego does not parse."""
     files = bundle_source.unpack(raw)
-    modules = opa.inspect(modules_of(files))
+    today = older_rego.converted(bundle_source.Source("", files), opa)  # as `build` would take it
+    modules = opa.inspect(modules_of(today.files))
     manifest = None
     values: dict[str, str] = {}
     data_files: dict[str, int] = {}
@@ -74,7 +80,7 @@ def read(raw: bytes, signature: bytes, attestations: Sequence[bytes], opa: Opa) 
             manifest = document
         else:
             data_files[path] = len(content)
-            values.update(_leaves(document, path.rsplit("/", 1)[0].replace("/", ".") if "/" in path else ""))
+            values.update(_leaves(document, reduce(_below, path.split("/")[:-1], "")))
     evidence = tuple(_claims(one) for one in [signature, *attestations] if one)
     faults = tuple(one.as_dict() for one in preflight.check(files, opa, strict=False))
     return Contents(digest_of(raw), len(raw), manifest, tuple(modules), values, data_files, evidence, faults)
@@ -167,12 +173,17 @@ def _builtins(modules: Sequence[Module]) -> set[str]:
 def _leaves(value: Any, at: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict) and value:
         for name, below in value.items():
-            yield from _leaves(below, f"{at}.{name}" if at else name)
+            yield from _leaves(below, _below(at, name))
     elif isinstance(value, list) and value:
         for number, below in enumerate(value):
             yield from _leaves(below, f"{at}[{number}]")
     else:
         yield at, _text(value)
+
+
+def _below(at: str, name: str) -> str:
+    """The path of a member, which no other member has: `a["b.c"]` is not `a.b.c`, and `a["b[0]"]` no item."""
+    return f"{at}[{_text(name)}]" if not _PLAIN.fullmatch(name) else f"{at}.{name}" if at else name
 
 
 def _claims(raw: bytes) -> dict[str, str]:

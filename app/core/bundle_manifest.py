@@ -34,6 +34,8 @@ class Choices:
     allowed_builtins: frozenset[str] = frozenset()
     #: OPA's strict mode: what is unused is refused too.
     strict: bool = True
+    #: Whether all of it is older Rego (v0). What a bundle says of its own modules needs no telling.
+    older: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,16 +97,8 @@ def _given(files: Mapping[str, bytes], wrapped: bool) -> dict[str, Any]:
         raise Denied(Reason.MANIFEST_MALFORMED, f"{error}; write it as a string", field=MANIFEST) from error
     if not manifest.get("revision", True):
         del manifest["revision"]  # `opa build` writes an empty one
-    if wrapped:
-        versions = manifest.pop("file_rego_versions", None) or {}
-        if manifest.get("rego_version", 1) != 1 or set(versions.values()) - {1}:
-            raise Denied(
-                Reason.MANIFEST_MALFORMED,
-                "the bundle is of older Rego (v0); convert its source with `opa fmt --write --v0-v1`, and build that",
-                field="rego_version",
-            )
-        if not manifest.get("wasm", True):
-            del manifest["wasm"]
+    if wrapped and not manifest.get("wasm", True):
+        del manifest["wasm"]
     return manifest
 
 
@@ -113,7 +107,12 @@ def _inspected(modules: Mapping[str, bytes], opa: Opa) -> list[Module]:
     try:
         return opa.inspect(modules)
     except Denied:
-        opa.check(modules)
+        try:
+            opa.check(modules)
+        except Denied as denied:
+            if "keyword is required" in denied.detail:
+                denied.detail += "; older Rego (v0) is converted by `placet bundle build --v0-compatible`"
+            raise
         raise
 
 

@@ -10,14 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.core import archive, git_source, oci, statements, strict_json, strict_yaml
+from app.core import archive, git_facts, git_source, oci, statements, stray, strict_json, strict_yaml
 from app.core.bundle import IGNORED_BY_BUILD, MANIFEST, digest_of, named_by, read_directory
 from app.core.errors import Denied, UsageError
-from app.core.git_source import GitFacts
+from app.core.git_facts import GitFacts
 from app.core.reason_codes import Reason
 
 #: What a project has beside its policy, and OPA never loads from a bundle.
-_BESIDE = ("*.md", "LICENSE*", "NOTICE*", "Makefile", "*.sh", "*.go", "*.py", "*.txt", "*.toml", "*.lock")
+_BESIDE = (
+    *("*.md", "LICENSE*", "NOTICE*", "Makefile", "*.sh", "*.go", "*.py", "*.txt", "*.toml", "*.lock"),
+    # In a work tree or a submodule .git is a file.
+    *(".git", ".gitattributes", ".gitkeep", ".gitmodules", ".editorconfig", ".gitlab-ci.yml", ".regal.yaml"),
+    # What a build, a signature and a report of tests leave there: the next build is the same.
+    *("*.tar.gz", "*.build.json", "*.sigstore.json", "*.attestations.jsonl", "*.xml"),
+)
 
 #: Values of one YAML document, each alias counted where it stands.
 _MAX_VALUES = 1_000_000
@@ -34,8 +40,12 @@ class Source:
     git: GitFacts | None = None
     #: The input as an in-toto ResourceDescriptor, when it has a digest of its own.
     resource: Mapping[str, Any] | None = None
+    #: The submodules that it has, as ResourceDescriptors.
+    submodules: Sequence[Mapping[str, Any]] = ()
     #: Whether it is a bundle already, of which roots "" means that nobody chose any.
     wrapped: bool = False
+    #: Modules of older Rego (v0) as they came, by path, where `files` has them converted.
+    originals: Mapping[str, bytes] = field(default_factory=dict)
     #: Where it lies, if it is a directory: its placet.yaml is there.
     directory: Path | None = field(default=None, compare=False)
 
@@ -43,9 +53,10 @@ class Source:
 def read(source: str, *, ignore: Sequence[str] = (), git: bool = True) -> Source:
     """Read one input. Raises `UsageError`, `Denied` or `PlacetError`."""
     if source.startswith("git+"):
-        files, commit = git_source.fetch(source)
-        taken, left = _taken(files, ignore)
-        return Source(source, taken, left, commit, commit.resource)
+        fetched = git_source.fetch(source)
+        taken, left = _taken(fetched.files, ignore)
+        beside = [{**one.resource, "name": path} for path, one in fetched.submodules.items()]
+        return Source(fetched.name, taken, left, fetched.facts, fetched.facts.resource, submodules=beside)
     if source.startswith("oci:"):
         raw, digest = oci.read(source)
         return _bundle(source, raw, {"uri": source, "digest": {"sha256": digest.removeprefix("sha256:")}})
@@ -56,8 +67,8 @@ def read(source: str, *, ignore: Sequence[str] = (), git: bool = True) -> Source
         return _bundle(source, raw, dict(statements.resource(path.name, digest_of(raw))))
     if not path.is_dir():
         raise UsageError(f"{source} is no directory, no bundle and no address such as git+https://HOST/PATH@COMMIT")
-    facts = git_source.facts(path) if git else None
-    taken, left = _taken(read_directory(path, leave_out=(*ignore, *_BESIDE), leftovers=True), ())
+    facts = git_facts.facts(path) if git else None
+    taken, left = _taken(read_directory(path, leave_out=(*ignore, *_BESIDE), leftovers=True, placed=module_path), ())
     return Source(source, taken, left, facts, directory=path)
 
 
@@ -123,7 +134,8 @@ def unpack(raw: bytes) -> dict[str, bytes]:
     """
     files: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive.decompressed(raw)), mode="r:", errorlevel=2) as tar:
+        unpacked = io.BytesIO(archive.decompressed(raw))
+        with tarfile.open(fileobj=unpacked, mode="r:", errorlevel=2, tarinfo=archive.ForeignMember) as tar:
             for count, member in enumerate(tar):
                 if count >= archive.MAX_MEMBERS:
                     raise Denied(Reason.ARCHIVE_TOO_LARGE, f"more than {archive.MAX_MEMBERS} entries")
@@ -132,7 +144,7 @@ def unpack(raw: bytes) -> dict[str, bytes]:
                 path = member.name.removeprefix("./").lstrip("/")
                 if not member.isreg():
                     raise Denied(Reason.ARCHIVE_LINK, f"{path!r} is a link or a special file", field=path)
-                path = _shortened(path) if path.endswith(".rego") else path
+                path = module_path(path)
                 archive.check_path(path)
                 if path in files:
                     raise Denied(Reason.ARCHIVE_DUPLICATE, f"{path!r} stands twice", field=path)
@@ -144,8 +156,15 @@ def unpack(raw: bytes) -> dict[str, bytes]:
     return files
 
 
-def _shortened(path: str) -> str:
-    """A module's path, without directories of the machine that built it when it is longer than a bundle's may be."""
+def module_path(path: str) -> str:
+    """A path that a bundle may have, for a module that lies elsewhere; any other file's as it is.
+
+    Where a module lies means nothing, its package says where it belongs. So it may come without directories of the
+    machine that built it, and from `CIS 1 / a.rego`.
+    """
+    if not path.endswith(".rego") or stray.is_leftover(path) or ".." in path.split("/"):
+        return path
+    path = "/".join(archive.plain_segment(segment) for segment in path.split("/"))
     while len(path.rpartition("/")[0]) >= archive.MAX_DIRECTORY and "/" in path:
         path = path.partition("/")[2]
     return path

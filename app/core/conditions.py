@@ -8,12 +8,10 @@ statement as `input` and nothing else, neither data nor a clock, so that it says
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+from app.core import condition_check
 from app.core.complaint import printable
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement
@@ -26,8 +24,6 @@ TIMEOUT = 5
 
 #: Characters of a condition that a denial shows.
 _SHOWN = 120
-
-_WRITERS = {"print", "internal.print", "trace"}
 
 
 def check(required: Sequence[RequiredPredicate], found: Mapping[str, VerifiedStatement], opa: Opa) -> None:
@@ -55,23 +51,9 @@ def check(required: Sequence[RequiredPredicate], found: Mapping[str, VerifiedSta
 
 def _objection(condition: str, statement: bytes, opa: Opa) -> str | None:
     """Why the condition does not hold of a statement; None when it does."""
-    with tempfile.TemporaryDirectory(prefix="placet-condition-") as scratch:
-        capabilities = Path(scratch) / "capabilities.json"
-        capabilities.write_bytes(_capabilities(opa.capabilities))
-        answer = opa.run(
-            [
-                "eval",
-                "--format=json",
-                "--stdin-input",
-                "--strict-builtin-errors",
-                f"--timeout={TIMEOUT}s",
-                f"--capabilities={capabilities}",
-                "--",  # a condition may begin with a minus
-                condition,
-            ],
-            stdin=statement,
-            accept_failure=True,
-        )
+    if unfit := condition_check.fault(condition, opa):
+        return f"the condition fails: {unfit}"
+    answer = condition_check.ask(condition, opa, statement, f"{TIMEOUT}s")
     try:
         document = json.loads(answer.stdout)
         if answer.returncode != 0 or "errors" in document:
@@ -86,16 +68,6 @@ def _objection(condition: str, statement: bytes, opa: Opa) -> str | None:
         if value is not True:
             return f"the condition gives {_shown(json.dumps(value))}, not true: {_shown(text)}"
     return None
-
-
-@lru_cache(maxsize=2)
-def _capabilities(of_policies: bytes) -> bytes:
-    """What a condition may call: what a policy may, without the clock and without writing. The same for each OPA."""
-    capabilities = json.loads(of_policies)
-    capabilities["builtins"] = [
-        one for one in capabilities["builtins"] if not one.get("nondeterministic") and one["name"] not in _WRITERS
-    ]
-    return json.dumps(capabilities).encode()
 
 
 def _error(document: Mapping[str, Any]) -> str:

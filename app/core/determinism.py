@@ -11,15 +11,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.builtin_forms import JUDGES, Operand, Scope, Term
+from app.core.builtin_forms import CLOCK, JUDGES, Operand, Scope, Term
 from app.core.compose import Library
 from app.core.errors import Denied
 from app.core.opa import FORBIDDEN_BUILTINS, Module, Opa
 from app.core.reason_codes import Reason
-from app.core.syntax_tree import dotted, imported
+from app.core.syntax_tree import dotted, imported, named, package
 
 #: What `print` becomes, and what OPA's own tests use: both write to OPA's output, between the records.
 _WRITERS = {"print", "internal.print", "internal.test_case"}
+
+#: Calls that `findings` looks at.
+_JUDGED = FORBIDDEN_BUILTINS | _WRITERS | JUDGES.keys()
+
+#: Objects and lists around each other, beyond which a module is looked at by `findings`, which says what is too deep.
+_MAX_DEPTH = 500
 
 
 @dataclass(frozen=True)
@@ -61,14 +67,17 @@ def all_findings(
     modules: Iterable[Module], sources: Mapping[str, bytes], opa: Opa, allowed: frozenset[str] = frozenset()
 ) -> Iterator[Located]:
     """Everything that is refused in the modules."""
+    modules = list(modules)
+    rules = named(module.syntax for module in modules)
     for module in modules:
-        first = _first(module.syntax, allowed)
+        own = rules[package(module.syntax)]
+        first = _first(module.syntax, allowed, own) if _suspicious(module.syntax) else None
         if first is None:
             continue
         # Lines are only to be had from a parser that takes a process for each file.
         try:
-            located = list(findings(opa.parse(module.file, sources[module.file]), allowed))
-        except RecursionError:
+            located = list(findings(opa.parse(module.file, sources[module.file]), allowed, own))
+        except (RecursionError, Denied):  # it parsed without lines: with them it is too deep, or too large
             located = []
         yield from (Located(module.file, one) for one in located or [first])
 
@@ -78,16 +87,44 @@ def check_library(library: Library, opa: Opa) -> None:
     check(opa.inspect(library.modules), library.modules, opa)
 
 
-def _first(syntax: Mapping[str, Any], allowed: frozenset[str]) -> Finding | None:
+def _suspicious(syntax: Mapping[str, Any]) -> bool:
+    """Whether there can be findings in a module: it says `with`, or calls what is judged, or is nested too deeply.
+
+    Most modules have nothing of the kind, and this is a tenth of the work of `findings`.
+    """
+    layer: list[Any] = [syntax.get("rules", [])]
+    for _ in range(_MAX_DEPTH):
+        below: list[Any] = []
+        for node in layer:
+            if type(node) is list:
+                below += node
+            elif type(node) is dict:
+                terms = node.get("value") if node.get("type") == "call" else node.get("terms")
+                if "with" in node or (type(terms) is list and dotted(terms[0]) in _JUDGED):
+                    return True
+                below += [one for one in node.values() if type(one) in (dict, list)]
+        if not below:
+            return False
+        layer = below
+    return True
+
+
+def _first(syntax: Mapping[str, Any], allowed: frozenset[str], own: Mapping[str, str]) -> Finding | None:
     try:
-        return next(findings(syntax, allowed), None)
+        return next(findings(syntax, allowed, own), None)
     except RecursionError:
         return Finding(None, "nested too deeply to be checked")
 
 
-def findings(syntax: Mapping[str, Any], allowed: frozenset[str] = frozenset()) -> Iterator[Finding]:
-    """Everything in a module's syntax tree that is refused, but for calls of the builtins in `allowed`."""
-    for one in _findings(syntax.get("rules", []), (), imported(syntax), None):
+def findings(
+    syntax: Mapping[str, Any], allowed: frozenset[str] = frozenset(), own: Mapping[str, str] | None = None
+) -> Iterator[Finding]:
+    """Everything in a module's syntax tree that is refused, but for calls of the builtins in `allowed`.
+
+    `own`: the rules of its package (`named`), where more modules than this one have some.
+    """
+    rules = named([syntax])[package(syntax)] if own is None else own
+    for one in _findings(syntax.get("rules", []), (), {**rules, **imported(syntax)}, None):
         if one.builtin is None or one.builtin not in allowed:
             yield one
 
@@ -133,9 +170,12 @@ def _call(
 def _with(modifier: Mapping[str, Any], imports: Mapping[str, str], line: int | None) -> Iterator[Finding]:
     target, value = dotted(modifier["target"]), dotted(modifier["value"])
     head = target.split(".", 1)[0] if target else None
-    if head not in ("input", "data") and head not in imports:
+    path = f"{imports[head]}{(target or '').removeprefix(head)}" if head is not None and head in imports else target
+    if path is None or path.split(".", 1)[0] not in ("input", "data"):
         yield Finding(line, f"with {target}: only input and data may be replaced")
-    if value in FORBIDDEN_BUILTINS or value in JUDGES:
+    elif f"{CLOCK}.".startswith(f"{path}.") or path.startswith(f"{CLOCK}."):
+        yield Finding(line, f"with {target}: the time of the decision may not be replaced")
+    if value in FORBIDDEN_BUILTINS or value in JUDGES or value in _WRITERS:
         yield Finding(line, f"with … as {value}: call it by its own name, so that its operands can be checked")
 
 

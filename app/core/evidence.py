@@ -101,11 +101,11 @@ def verify_evidence(
     """Verify one Sigstore bundle about the artifact with digest `subject`. Raises `Denied`."""
     policy.require_somebody()
 
-    # (1) The JSON is of one reading and has the members it must have, and no others.
+    # (1) The form: JSON of one reading that has the members it must have, and no others.
     document = checked_form(raw, step)
 
-    # (2) Certificate chain, SCT, timestamp, log inclusion, checkpoint, signature, log entry: sigstore-python;
-    #     the identity: one of the policy's.
+    # (2) sigstore-python: certificate chain, SCT, timestamp, log inclusion, checkpoint, signature, log entry;
+    #     and the identity is one of the policy's.
     signers = _AllowedSigners(policy)
     try:
         bundle = Bundle.from_json(raw)
@@ -128,7 +128,7 @@ def verify_evidence(
     signed_at = _strict_log_entry(document, bundle, trust, step)
     _strict_validity(bundle, trust, signed_at, step)
 
-    # (4) The payload is an in-toto statement about this artifact.
+    # (4) The statement: the payload is one of in-toto about this artifact.
     statement = _checked_statement(payload_type, payload, subject, step)
     return VerifiedStatement(statement["predicateType"], statement, signers.matched, signed_at, raw, signers.listed)
 
@@ -144,7 +144,8 @@ def claimed_signer(raw: bytes, step: str) -> SignerIdentity:
             raise ValueError("the issuer is not as Fulcio writes it")
         return SignerIdentity(identity=str(name.value), issuer=issuer.value.decode())
     except Exception as error:  # some of sigstore-python's errors have no common class
-        raise Denied(Reason.EVIDENCE_INVALID, f"the certificate: {_first_line(error)}", step=step) from error
+        detail = f"the certificate: {_first_line(error)}"
+        raise Denied(Reason.EVIDENCE_INVALID, detail, step=step, field="certificate") from error
 
 
 def _only_name(certificate: Certificate) -> str | None:
@@ -279,7 +280,8 @@ def _checked_statement(payload_type: str, payload: bytes, subject: str, step: st
         raise deny(Reason.EVIDENCE_MALFORMED, f"the statement: {error}", step, "payload") from error
     members(statement, "statement", {"_type", "subject", "predicateType", "predicate"}, set(), step)
     if statement["_type"] != statements.STATEMENT:
-        raise deny(Reason.EVIDENCE_PREDICATE, f"the statement is a {statement['_type']!r}", step, "_type")
+        detail = f"a {statement['_type']!r}, not a Statement v1; cosign signs one with `attest-blob --statement`"
+        raise deny(Reason.EVIDENCE_PREDICATE, detail, step, "_type")
     if not isinstance(statement["predicateType"], str) or not isinstance(statement["predicate"], dict):
         raise deny(Reason.EVIDENCE_MALFORMED, "the predicate is not of the expected form", step, "predicate")
     subjects = statement["subject"]

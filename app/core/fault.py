@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
 
+#: What helps against a denial that does not say so itself.
+_REMEDIES = {
+    Reason.DATA_MALFORMED: "data is one JSON object in UTF-8 without a byte order mark, each member once",
+    Reason.DATA_OUTSIDE_ROOTS: "move it below a root, or add its root",
+    Reason.MANIFEST_MALFORMED: "a manifest is a JSON object of roots, revision and metadata, without a byte order mark",
+}
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -23,7 +30,12 @@ class Fault:
     @classmethod
     def of(cls, denied: Denied) -> Fault:
         """The verifier's denial as a fault, where nothing more is known about what to do."""
-        return cls(denied.reason, denied.detail, f"docs/reasons.md explains {denied.reason}", denied.field)
+        return cls(
+            denied.reason,
+            denied.detail,
+            _REMEDIES.get(denied.reason, f"docs/reasons.md explains {denied.reason}"),
+            denied.field,
+        )
 
     def denied(self, step: str | None = None) -> Denied:
         """The fault as the verifier's denial."""

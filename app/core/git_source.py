@@ -1,188 +1,213 @@
-"""Policy out of git: the files of one commit, fetched without a work tree, and what git knows about a directory.
+"""Policy out of git: the files of one commit with its submodules, without a work tree.
 
-Git runs with no hooks, filters, prompts or submodules: objects are read as they are stored. The commit's hash is what
-is trusted, so it must be whole; where it came from is only noted.
+Git runs with no hooks, filters or prompts: objects are read as they are stored. What is fetched is named by a commit's
+hash in the end: a branch or tag is looked up once, and the commit that it led to is noted.
 """
 
 from __future__ import annotations
 
-import os
+import posixpath
 import re
-import resource
-import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
-from app.core import archive
+from app.core import archive, git_command, git_submodules
 from app.core.errors import Denied, PlacetError, UsageError
+from app.core.git_facts import GitFacts, without_credentials
 from app.core.reason_codes import Reason
 
-#: Seconds for one call of git; a fetch brings one commit without its history.
-TIMEOUT = 120
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-#: What may run nothing of the repository's and nothing of the user's.
-_QUIET = (
-    "-c",
-    "core.hooksPath=/dev/null",
-    "-c",
-    "core.fsmonitor=false",
-    "-c",
-    "gc.auto=0",
-    "-c",
-    "protocol.allow=never",
-)
+#: A branch or tag, by its short or its full name: no option, no pattern, no second name.
+_REF = re.compile(r"(?!.*(\.\.|//|@\{|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
 _SCHEMES = ("https", "ssh", "file")
-
-
-@dataclass(frozen=True)
-class GitFacts:
-    """Where a policy stands in git."""
-
-    commit: str
-    #: The remote without user name, password and query; empty when there is none.
-    remote: str
-    #: Whether files differ from the commit.
-    dirty: bool
-
-    @property
-    def resource(self) -> dict[str, Any]:
-        """The commit as an in-toto ResourceDescriptor."""
-        named = {"uri": f"git+{self.remote}@{self.commit}"} if self.remote else {"name": "git"}
-        return {**named, "digest": {"gitCommit": self.commit}}
-
-    def as_dict(self) -> dict[str, str | bool]:
-        """The facts as manifest and build notes have them."""
-        return {"commit": self.commit, "remote": self.remote, "dirty": self.dirty}
-
-
-def facts(directory: Path) -> GitFacts | None:
-    """What git knows about a directory; None when it is in no repository, or git is not there."""
-    try:
-        commit = _git(["-C", str(directory), "rev-parse", "--verify", "HEAD"]).decode().strip()
-        changed = _git(["-C", str(directory), "status", "--porcelain", "--untracked-files=all", "--", "."])
-    except PlacetError:
-        return None
-    try:
-        remote = _git(["-C", str(directory), "remote", "get-url", "origin"]).decode(errors="replace").strip()
-    except PlacetError:
-        remote = ""
-    return GitFacts(commit, without_credentials(remote), bool(changed.strip()))
-
-
-def without_credentials(remote: str) -> str:
-    """A remote's address as it may be shown: no user with password, no query. A local path is not shown at all."""
-    if "://" not in remote:
-        return remote if re.fullmatch(r"[\w.-]+@[\w.-]+:[^\s]+", remote) else ""
-    parts = urlsplit(remote)
-    if parts.scheme == "file":
-        return ""
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+#: What a build does not read, as of a directory: other tools' directories.
+_HIDDEN = re.compile(r"(^|/)\.")
 
 
 def split(source: str) -> tuple[str, str, str]:
-    """URL, commit and directory of `git+https://HOST/PATH@COMMIT#DIRECTORY`. Raises `UsageError`."""
+    """URL, commit or ref, and directory of `git+https://HOST/PATH@COMMIT#DIRECTORY`. Raises `UsageError`."""
     address, _, below = source.removeprefix("git+").partition("#")
-    url, _, commit = address.rpartition("@")
-    if not _COMMIT.fullmatch(commit):
-        raise UsageError(f"{source}: end it with @ and a whole commit, 40 or 64 hex digits: branches and tags move")
-    if urlsplit(url).scheme not in _SCHEMES:
-        raise UsageError(f"{source}: git is fetched by {', '.join(_SCHEMES)}, such as git+https://HOST/PATH@COMMIT")
+    shown = without_credentials(address) or "that repository"
+    url, _, wanted = address.rpartition("@")
+    if address.partition("://")[0] not in _SCHEMES:
+        raise UsageError(f"git is fetched by {', '.join(_SCHEMES)}, such as git+https://HOST/PATH@COMMIT")
+    if not git_submodules.is_address(url) or not (_COMMIT.fullmatch(wanted) or _REF.fullmatch(wanted)):
+        raise UsageError(f"git+{shown}: end it with @ and a commit's whole hash, or the name of a tag or branch")
     if below and (below.startswith("/") or ".." in below.split("/")):
-        raise UsageError(f"{source}: {below} leaves the repository")
-    return url, commit, below.strip("/")
+        raise UsageError(f"git+{shown}: {below} leaves the repository")
+    return url, wanted, posixpath.normpath(below).strip("/") if below.strip("./") else ""
 
 
-def fetch(source: str) -> tuple[dict[str, bytes], GitFacts]:
-    """The files below the directory of that commit, by path, links and submodules left out. Raises `PlacetError`."""
-    url, commit, below = split(source)
-    scheme = urlsplit(url).scheme
-    with tempfile.TemporaryDirectory(prefix="placet-git-") as scratch:
-        repository = ["--git-dir", scratch]
-        kind = "sha256" if len(commit) == 64 else "sha1"
-        _git(["init", "--quiet", "--bare", "--template=", f"--object-format={kind}", scratch])
-        _git(
+@dataclass(frozen=True)
+class Fetched:
+    """The files of a commit, by path."""
+
+    files: dict[str, bytes]
+    facts: GitFacts
+    #: The submodules of which files are there, by path.
+    submodules: dict[str, GitFacts]
+
+    @property
+    def name(self) -> str:
+        """What was fetched, without credentials."""
+        return f"git+{self.facts.remote or 'file'}@{self.facts.commit}"
+
+
+def fetch(source: str) -> Fetched:
+    """The files below the directory of that commit, and of the submodules there. Raises `PlacetError`."""
+    url, wanted, below = split(source)
+    fetching = _Fetching()
+    facts = fetching.fetch(url, wanted, below)
+    if not fetching.files:
+        raise UsageError(f"there is nothing below {below or 'the root'} in {wanted} of {facts.remote or 'that path'}")
+    return Fetched(fetching.files, facts, fetching.submodules)
+
+
+@dataclass
+class _Fetching:
+    """A repository and its submodules, within the bounds of one bundle."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    submodules: dict[str, GitFacts] = field(default_factory=dict)
+    left: int = archive.MAX_DECOMPRESSED
+    repositories: int = 0
+
+    def fetch(self, url: str, wanted: str, below: str, *, at: str = "", path: str = "") -> GitFacts:
+        """Add the files of a commit that lie below a directory, under `at`; `path` is where it is a submodule."""
+        self.repositories += 1
+        if self.repositories > git_submodules.MAX_REPOSITORIES:
+            raise UsageError(
+                f"more than {git_submodules.MAX_REPOSITORIES} repositories, each a submodule of another; "
+                f"name a directory with fewer by #DIRECTORY"
+            )
+        with tempfile.TemporaryDirectory(prefix="placet-git-") as scratch:
+            repository = ["--git-dir", scratch]
+            commit = _fetch_commit(repository, url, wanted, path)
+            entries = list(_listed(repository, commit))
+            self._take_files(repository, commit, [one for one in entries if one.mode != "160000"], below, at)
+            submodules = [one for one in entries if one.mode == "160000" and one.concerns(below)]
+            known = git_submodules.addresses(repository, commit) if submodules else {}
+        for one in submodules:
+            name = _joined(path, one.path)
+            if one.path not in known:
+                raise UsageError(
+                    f"{name} is a submodule without an address in .gitmodules; mend that file, "
+                    f"or choose a directory without it by #DIRECTORY"
+                )
+            inner = _relative(below, one.path) if _is_below(below, one.path) else ""
+            place = _joined(at, _relative(one.path, below)) if _is_below(one.path, below) else at
+            address = git_submodules.resolved(known[one.path], url, name)
+            self.submodules[name] = self.fetch(address, one.object_id, inner, at=place, path=name)
+        return GitFacts(commit, without_credentials(url), False)
+
+    def _take_files(
+        self, repository: Sequence[str], commit: str, entries: Sequence[_Entry], below: str, at: str
+    ) -> None:
+        wanted: dict[str, str] = {}
+        for one in entries:
+            if not _is_below(one.path, below):
+                continue
+            path = _joined(at, _relative(one.path, below))
+            if not one.mode.startswith("100"):
+                if not _HIDDEN.search(path):  # a directory, perhaps, and with it rules that would be missing
+                    raise Denied(
+                        Reason.ARCHIVE_LINK,
+                        f"{path} is a link; put the file itself there, or its directory",
+                        field=path,
+                    )
+                continue
+            self.left -= one.size
+            if self.left < 0 or len(self.files) + len(wanted) >= archive.MAX_MEMBERS * 4:
+                detail = f"{commit} holds more than a bundle may; name a directory by #DIRECTORY"
+                raise Denied(Reason.ARCHIVE_TOO_LARGE, detail)
+            wanted[path] = one.object_id
+        asked = "".join(f"{object_id}\n" for object_id in wanted.values()).encode()
+        answer = git_command.run([*repository, "cat-file", "--batch"], stdin=asked)
+        position = 0
+        for path in wanted:
+            end = answer.index(b"\n", position)
+            length = int(answer[position:end].split()[2])
+            self.files[path] = answer[end + 1 : end + 1 + length]
+            position = end + length + 2
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file, link or submodule of a commit."""
+
+    path: str
+    mode: str
+    object_id: str
+    size: int
+
+    def concerns(self, below: str) -> bool:
+        """Whether it lies below a directory, or the directory lies in it."""
+        return _is_below(self.path, below) or _is_below(below, self.path)
+
+
+def _fetch_commit(repository: Sequence[str], url: str, wanted: str, path: str) -> str:
+    """Fetch what is wanted and nothing before it; its commit."""
+    kind = "sha256" if len(wanted) == 64 and _COMMIT.fullmatch(wanted) else "sha1"
+    git_command.run(["init", "--quiet", "--bare", "--template=", f"--object-format={kind}", repository[-1]])
+    submodule = f"the submodule {path} at " if path else ""
+    doing = f"fetch {submodule}{wanted} from {without_credentials(url) or 'that path'}"
+    reference = "refs/placet/wanted"
+    try:
+        git_command.run(
             [
-                *("-c", f"protocol.{scheme}.allow=always", "-c", "fetch.fsckObjects=true"),
+                # Both, since people have one in place of the other by url.….insteadOf.
+                *("-c", "protocol.https.allow=always", "-c", "protocol.ssh.allow=always"),
+                *("-c", f"protocol.{urlsplit(url).scheme}.allow=always", "-c", "fetch.fsckObjects=true"),
                 *repository,
                 *("fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"),
-                *("--", url, commit),
+                *("--", url, f"{wanted}:{reference}"),
             ],
-            doing=f"fetch {commit} from {without_credentials(url) or 'that path'}",
+            doing=doing,
+            by_children=True,
         )
-        return _files(repository, commit, below), GitFacts(commit, without_credentials(url), False)
+    except git_command.GitTooLarge as error:
+        raise PlacetError(f"{error}; build from a directory of a checkout instead") from error
+    except git_command.GitFailed as error:
+        if remedy := _remedy(str(error)):
+            raise PlacetError(f"{error}; {remedy}") from error
+        raise
+    found = git_command.run([*repository, "rev-parse", "--verify", f"{reference}^{{commit}}"], doing=doing)
+    return found.decode().strip()
 
 
-def _files(repository: Sequence[str], commit: str, below: str) -> dict[str, bytes]:
-    # The trailing slash asks for what is in the directory, and paths relative to it.
-    tree = f"{commit}:{below}" if below else commit
-    listing = _git(
-        [*repository, "ls-tree", "-r", "-z", "--long", tree], doing=f"find {below or 'the tree'} in {commit}"
-    )
-    wanted: dict[str, str] = {}
-    left = archive.MAX_DECOMPRESSED
+def _remedy(said: str) -> str:
+    if re.search(r"could not read (Username|Password)|Authentication failed|terminal prompts disabled", said):
+        return "store a login with git's credential helper (`git credential approve`); it is never asked for"
+    if re.search(r"Permission denied|Host key verification failed", said):
+        return "load the key into ssh-agent, and the host's key into known_hosts; nothing is asked for"
+    if "couldn't find remote ref" in said:
+        return "name a tag or branch that is there, or a commit by its whole hash"
+    if "certificate" in said:
+        return "trust the server's authority by GIT_SSL_CAINFO or git's http.sslCAInfo"
+    return ""
+
+
+def _listed(repository: Sequence[str], commit: str) -> Iterator[_Entry]:
+    listing = git_command.run([*repository, "ls-tree", "-r", "-z", "--long", commit], doing=f"list {commit}")
     for line in filter(None, listing.split(b"\0")):
         described, _, name = line.partition(b"\t")
         mode, _, object_id, size = described.decode().split()
-        path = name.decode(errors="replace")
-        if not mode.startswith("100"):
-            if path.endswith((".rego", "data.json", ".manifest")):
-                raise Denied(
-                    Reason.ARCHIVE_LINK, f"{path} is a link or a submodule; put the file itself there", field=path
-                )
-            continue
-        left -= int(size)
-        if left < 0 or len(wanted) >= archive.MAX_MEMBERS * 4:
-            raise Denied(
-                Reason.ARCHIVE_TOO_LARGE, f"{commit} holds more than a bundle may; name a directory by #DIRECTORY"
-            )
-        wanted[path] = object_id
-    asked = "".join(f"{object_id}\n" for object_id in wanted.values()).encode()
-    answer = _git([*repository, "cat-file", "--batch"], stdin=asked)
-    files: dict[str, bytes] = {}
-    at = 0
-    for path in wanted:
-        end = answer.index(b"\n", at)
-        length = int(answer[at:end].split()[2])
-        files[path] = answer[end + 1 : end + 1 + length]
-        at = end + length + 2
-    return files
+        try:
+            path = name.decode()
+        except UnicodeDecodeError:
+            raise Denied(Reason.ARCHIVE_PATH, f"{name!r} is no UTF-8; rename it", field=repr(name)) from None
+        yield _Entry(path, mode, object_id, int(size) if size.isdigit() else 0)
 
 
-def _git(arguments: Sequence[str], *, stdin: bytes = b"", doing: str = "") -> bytes:
-    try:
-        done = subprocess.run(
-            ["git", *_QUIET, *arguments],
-            input=stdin,
-            capture_output=True,
-            timeout=TIMEOUT,
-            env=_environment(os.environ),
-            check=False,
-            preexec_fn=_bound,
-        )
-    except FileNotFoundError as error:
-        raise PlacetError("git is not on the PATH; install it, or build from a directory") from error
-    except subprocess.TimeoutExpired as error:
-        raise PlacetError(f"git took more than {TIMEOUT} s to {doing or arguments[0]}") from error
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        raise PlacetError(f"git could not {doing or 'answer'}: {_shown(said[-1])}")
-    return done.stdout
+def _is_below(path: str, directory: str) -> bool:
+    return not directory or path == directory or path.startswith(f"{directory}/")
 
 
-def _environment(given: Mapping[str, str]) -> dict[str, str]:
-    """The user's own, for keys and credential stores, without what would point git elsewhere or make it ask."""
-    kept = {name: value for name, value in given.items() if not name.startswith("GIT_") or name == "GIT_SSH_COMMAND"}
-    return {**kept, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+def _relative(path: str, directory: str) -> str:
+    return path.removeprefix(directory).strip("/")
 
 
-def _bound() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (archive.MAX_DECOMPRESSED, archive.MAX_DECOMPRESSED))
-
-
-def _shown(text: str) -> str:
-    """An error of git's without the credentials that an address in it may carry."""
-    return re.sub(r"://[^/@\s]*@", "://", text)[:300]
+def _joined(directory: str, path: str) -> str:
+    return f"{directory}/{path}".strip("/")

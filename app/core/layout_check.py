@@ -18,6 +18,7 @@ from app.core.evidence import VerifiedStatement, verify_evidence
 from app.core.layout_form import Layout, PipelineStep
 from app.core.link_form import Digests, Part, Word
 from app.core.reason_codes import Reason
+from app.core.signer_pattern import person
 from app.core.trust import TrustConfig
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
 
@@ -98,7 +99,8 @@ def require_signed(
 ) -> VerifiedStatement:
     """Verify that somebody whom `policy` lists signed exactly this layout. Raises `Denied`."""
     if not signature:
-        raise Denied(Reason.EVIDENCE_MISSING, "the layout is not signed; `placet layout sign` does it", step="layout")
+        detail = "the layout is not signed; `placet layout sign` does it"
+        raise Denied(Reason.EVIDENCE_MISSING, detail, step="layout", field="signature")
     verified = verify_evidence(signature, subject=layout.digest, policy=policy, trust=trust, step="layout")
     verified.require(statements.LAYOUT, "layout")
     return verified
@@ -158,7 +160,7 @@ def _require_step(step: PipelineStep, links: Sequence[_StepLink]) -> None:
             raise _denied(f"two links of the step {step.name} say different things", field)
         if step.expected_command is not None and link.command != step.expected_command:
             raise _denied(f"another command than expected in the step {step.name}", f"{field}.expected_command")
-    signers = {(one.verified.signer.identity, one.verified.signer.issuer) for one in links}
+    signers = {person(one.verified.signer.identity) for one in links}
     if len(signers) < step.threshold:
         raise _denied(
             f"{len(signers)} of {step.threshold} functionaries signed the step {step.name}", f"{field}.threshold"

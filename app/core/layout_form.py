@@ -28,6 +28,7 @@ from app.core.errors import UsageError
 from app.core.files import read_bounded
 from app.core.layout_rules import check_layout
 from app.core.link_form import Part, Word
+from app.core.signer_pattern import person
 
 #: Bytes of a layout, and of its signature with it. Thousands of steps would cost in-toto's rules seconds.
 MAX_LAYOUT = 256 * 1024
@@ -65,7 +66,7 @@ class PipelineStep(Part):
     def _closed(self) -> PipelineStep:
         if len(set(self.functionaries)) != len(self.functionaries):
             raise ValueError(f"step {self.name}: one functionary stands twice")
-        if self.threshold > len(self.functionaries):
+        if self.threshold > len({person(one.identity) for one in self.functionaries}):
             raise ValueError(f"step {self.name}: a threshold of {self.threshold}, but fewer functionaries")
         for kind, rules in (("materials", self.expected_materials), ("products", self.expected_products)):
             if rules[-1] != _LAST:

@@ -1,4 +1,4 @@
-"""Bundles as OCI artifacts: an image layout in a directory, and a pull from a registry.
+"""Bundles as OCI artifacts: an image layout in a directory, and what a registry holds.
 
 The form is the one in which OPA itself takes bundles from registries: an image manifest with one gzipped tar as its
 layer. Sources: https://github.com/opencontainers/image-spec/blob/main/image-layout.md and
@@ -11,11 +11,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
-import httpx
-
-from app.core import archive, strict_json
+from app.core import archive, oci_registry, strict_json
 from app.core.bundle import digest_of
 from app.core.errors import PlacetError, UsageError
 from app.core.files import read_bounded
@@ -27,21 +24,15 @@ LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _TITLE = "org.opencontainers.image.title"
 _TAG = "org.opencontainers.image.ref.name"
 
-#: Bytes of one manifest, index or token.
+#: Bytes of one manifest or index.
 _MAX_DOCUMENT = 4 * 1024 * 1024
-#: Seconds for each answer of a registry.
-_TIMEOUT = 60.0
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_REFERENCE = re.compile(
-    r"oci://(?P<host>[A-Za-z0-9.-]+(:[0-9]+)?)/(?P<name>[a-z0-9]+([._/-]+[a-z0-9]+)*)"
-    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
 
 
 def read(source: str) -> tuple[bytes, str]:
     """The bundle of `oci://HOST/NAME:TAG`, `oci://HOST/NAME@sha256:…` or `oci:DIRECTORY`, and its manifest's digest."""
     if source.startswith("oci://"):
-        return _pull(source)
+        return _pulled(source)
     where, _, wanted = source.removeprefix("oci:").partition("@")
     directory, tag = Path(where), None
     if not directory.is_dir() and ":" in where:
@@ -106,83 +97,15 @@ def layout(bundle: bytes, title: str) -> dict[str, bytes]:
     return {"oci-layout": strict_json.canonical({"imageLayoutVersion": "1.0.0"}), "index.json": index, **blobs}
 
 
-def _pull(source: str) -> tuple[bytes, str]:
-    match = _REFERENCE.fullmatch(source)
-    if not match or not (match["tag"] or match["digest"]):
-        raise UsageError(f"{source}: write oci://HOST/NAME:TAG or oci://HOST/NAME@sha256:DIGEST")
-    local = match["host"].split(":")[0] in ("localhost", "127.0.0.1")  # only what never leaves the machine is plain
-    base = f"{'http' if local else 'https'}://{match['host']}/v2/{match['name']}/"
-    wanted = match["digest"] or match["tag"]
-    with httpx.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=not local) as client:
-        registry = _Registry(client, source)
-        manifest = registry.get(f"{base}manifests/{wanted}", _MAX_DOCUMENT, accept=MANIFEST)
+def _pulled(source: str) -> tuple[bytes, str]:
+    reference = oci_registry.Reference.parse(source)
+    with oci_registry.opened(reference) as registry:
+        manifest = registry.get(f"manifests/{reference.digest or reference.tag}", _MAX_DOCUMENT, accept=MANIFEST)
         digest = digest_of(manifest)
-        if match["digest"]:
-            _checked(manifest, match["digest"], source)
+        if reference.digest:
+            _checked(manifest, reference.digest, source)
         layer = _layer(_document(manifest, source), source)
-        return _checked(registry.get(f"{base}blobs/{layer}", archive.MAX_COMPRESSED), layer, source), digest
-
-
-class _Registry:
-    """Reads from one registry, as nobody, or with the token that it gives to everybody who asks."""
-
-    def __init__(self, client: httpx.Client, source: str) -> None:
-        self._client = client
-        self._source = source
-        self._token: str | None = None
-
-    def get(self, url: str, limit: int, *, accept: str = "*/*") -> bytes:
-        try:
-            status, headers, body = self._ask(url, limit, accept)
-            if status == 401 and self._token is None:
-                self._token = self._asked_token(headers.get("www-authenticate", ""))
-                status, headers, body = self._ask(url, limit, accept)
-            for _ in range(3):  # blobs often lie in object storage, elsewhere
-                if status not in (301, 302, 303, 307, 308):
-                    break
-                url = urljoin(url, headers.get("location", ""))
-                if urlsplit(url).scheme != "https" and urlsplit(url).hostname not in ("localhost", "127.0.0.1"):
-                    raise PlacetError(f"{self._source}: the registry leads to an address without TLS")
-                status, headers, body = self._ask(url, limit, accept, token=False)
-        except httpx.HTTPError as error:
-            raise PlacetError(
-                f"{self._source}: the registry does not answer: {type(error).__name__} {error}"
-            ) from error
-        if status in (401, 403):
-            raise PlacetError(f"{self._source}: the registry wants a login; pull it with `oras copy --to-oci-layout`")
-        if status == 404:
-            raise UsageError(f"{self._source}: the registry has no such artifact")
-        if status != 200:
-            raise PlacetError(f"{self._source}: the registry answered {status}")
-        return body
-
-    def _ask(self, url: str, limit: int, accept: str, *, token: bool = True) -> tuple[int, httpx.Headers, bytes]:
-        headers = {"Accept": accept}
-        if token and self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        body = bytearray()
-        with self._client.stream("GET", url, headers=headers) as answer:
-            for chunk in answer.iter_raw():
-                body += chunk
-                if len(body) > limit:
-                    raise PlacetError(f"{self._source}: the registry sent more than {limit} bytes")
-        return answer.status_code, answer.headers, bytes(body)
-
-    def _asked_token(self, challenge: str) -> str | None:
-        """The token that the challenge leads to: https://distribution.github.io/distribution/spec/auth/token/."""
-        if not challenge.lower().startswith("bearer "):
-            return None
-        told = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        realm = urlsplit(told.get("realm", ""))
-        if realm.scheme != "https" and realm.hostname not in ("localhost", "127.0.0.1"):
-            return None
-        query = {name: told[name] for name in ("service", "scope") if name in told}
-        status, _, body = self._ask(str(httpx.URL(told["realm"], params=query)), _MAX_DOCUMENT, "application/json")
-        if status != 200:
-            return None
-        document = _document(body, self._source)
-        token = document.get("token") or document.get("access_token")
-        return token if isinstance(token, str) and token.isascii() and token.isprintable() else None
+        return _checked(registry.get(f"blobs/{layer}", archive.MAX_COMPRESSED), layer, source), digest
 
 
 def _document(raw: bytes, source: str) -> dict[str, Any]:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
+from app.core import rego_parser, schema_annotations
 from app.core.errors import Denied, PlacetError
 from app.core.files import write_tree
+from app.core.opa_errors import errors_in as errors_in
+from app.core.opa_errors import first_error
+from app.core.passed_checks import PassedChecks
 from app.core.reason_codes import Reason
+from app.core.rego_parser import Module as Module
 
 #: Seconds that one call of OPA may take: checking 10,000 rules takes about two on a busy core.
 TIMEOUT = 120
@@ -45,23 +52,6 @@ FORBIDDEN_BUILTINS = frozenset(
 #: OPA that was given with `--opa` may have more of the kind; those are forbidden too.
 REPLAYED_BUILTINS = frozenset({"time.now_ns", "io.jwt.decode_verify"})
 
-#: The syntax trees of all modules in the input, from one process, as one string: OPA would indent an object.
-_INSPECT = """json.marshal([{"file": file, "syntax": syntax} |
-  some file, source in input
-  syntax := rego.parse_module(file, source)
-])"""
-
-
-@dataclass(frozen=True)
-class Module:
-    """What one Rego module defines: its package, and the rules' paths as far as they are constant."""
-
-    file: str
-    package: str
-    rules: tuple[str, ...]
-    #: The whole syntax tree, as OPA's parser gives it, without lines.
-    syntax: Mapping[str, Any] = field(repr=False)
-
 
 @dataclass(frozen=True)
 class Rehearsal:
@@ -76,6 +66,7 @@ class Opa:
 
     def __init__(self, binary: Path) -> None:
         self.binary = binary
+        self.passed = PassedChecks(binary)
         if not binary.is_file():
             raise PlacetError(f"there is no OPA at {binary}; run `placet tools install`, or give --opa PATH")
 
@@ -139,49 +130,23 @@ class Opa:
                 limits.write_bytes(self.capabilities_with(allowed) if allowed else self.capabilities)
             policy = root / "policy"
             write_tree(policy, modules)
+            for faulty, row, what in schema_annotations.faults(modules, policy, self.run):
+                raise Denied(Reason.REGO_COMPILE, f"{faulty}:{row}:1: {what}", field=faulty)
             options = ["--strict"] if strict else []
-            command = [
-                "check",
-                *options,
-                "--capabilities",
-                str(limits),
-                "--format",
-                "json",
-                str(policy),
-            ]
+            command = ["check", *options, "--capabilities", str(limits), "--format", "json", str(policy)]
             answer = self.run(command, accept_failure=True)
             if answer.returncode != 0:
-                raise Denied(Reason.REGO_COMPILE, _first_error(answer, policy))
+                first = first_error(answer, policy)
+                place = next((file for file in modules if first.startswith(f"{file}:")), None)
+                raise Denied(Reason.REGO_COMPILE, first, field=place)
 
     def inspect(self, modules: Mapping[str, bytes]) -> list[Module]:
         """Packages and rules of the modules. Raises `Denied` when one does not parse or is not UTF-8."""
-        try:
-            source = {path: content.decode() for path, content in modules.items()}
-        except UnicodeDecodeError as error:
-            raise Denied(Reason.REGO_COMPILE, f"a module is not UTF-8: {error.reason}") from error
-        answer = self.run(
-            ["eval", "--format", "raw", "--stdin-input", _INSPECT],
-            stdin=json.dumps(source).encode(),
-            accept_failure=True,
-        )
-        if answer.returncode != 0:
-            raise Denied(Reason.REGO_COMPILE, _first_error(answer, Path()))
-        found = _loaded(answer.stdout)
-        if len(found) != len(modules):
-            raise Denied(Reason.REGO_COMPILE, "a module does not parse")
-        return [_module(one) for one in found]
+        return rego_parser.inspect(modules, self)
 
     def parse(self, file: str, source: bytes) -> Any:
         """The syntax tree of one module, with lines. Raises `Denied` when it does not parse."""
-        with tempfile.TemporaryDirectory(prefix="placet-parse-") as scratch:
-            path = Path(scratch) / "module.rego"
-            path.write_bytes(source)
-            answer = self.run(
-                ["parse", "--format", "json", "--json-include", "locations,-comments", str(path)], accept_failure=True
-            )
-        if answer.returncode != 0:
-            raise Denied(Reason.REGO_COMPILE, f"{file} does not parse", field=file)
-        return _loaded(answer.stdout)
+        return rego_parser.located(file, source, self)
 
     def rehearse(self, composed: bytes) -> Rehearsal:
         """Load a composed bundle in a scratch OPA: it must compile, and must deny an empty request.
@@ -208,7 +173,7 @@ class Opa:
             )
             took = time.monotonic() - began
         if answer.returncode != 0:
-            raise Denied(Reason.ACTIVATION_FAILED, _first_error(answer, Path()))
+            raise Denied(Reason.ACTIVATION_FAILED, first_error(answer))
         document = json.loads(answer.stdout)
         try:
             decision = document["result"][0]["expressions"][0]["value"]
@@ -221,73 +186,37 @@ class Opa:
         return Rehearsal(min(spent / 1e9, took) if spent else took)
 
     def run(
-        self, arguments: Sequence[str], *, stdin: bytes = b"", accept_failure: bool = False
+        self,
+        arguments: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        accept_failure: bool = False,
+        memory: int | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run OPA with an empty environment: nothing but its arguments may change what it does."""
+        """Run OPA with an empty environment: nothing but its arguments may change what it does.
+
+        With more than `memory` bytes of its own it fails, where the system can limit them (Linux).
+        """
         try:
-            answer = subprocess.run(
+            process = subprocess.Popen(
                 [str(self.binary), *arguments],
-                input=stdin,
-                capture_output=True,
-                timeout=TIMEOUT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 env={"TZ": "UTC"},
-                check=False,
             )
-        except subprocess.TimeoutExpired as error:
-            raise PlacetError(f"opa {arguments[0]} took more than {TIMEOUT} s") from error
         except OSError as error:
             raise PlacetError(f"cannot run {self.binary}: {error.strerror}") from error
+        with process:
+            try:
+                if memory is not None and sys.platform == "linux":
+                    resource.prlimit(process.pid, resource.RLIMIT_DATA, (memory, memory))
+                stdout, stderr = process.communicate(stdin, timeout=TIMEOUT)
+            except subprocess.TimeoutExpired as error:
+                raise PlacetError(f"opa {arguments[0]} took more than {TIMEOUT} s") from error
+            finally:
+                process.kill()  # does nothing to one that has ended
+        answer = subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
         if answer.returncode != 0 and not accept_failure:
-            raise PlacetError(f"opa {arguments[0]} failed: {_first_error(answer, Path())}")
+            raise PlacetError(f"opa {arguments[0]} failed: {first_error(answer)}")
         return answer
-
-
-def errors_in(answer: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
-    """The errors that OPA told as JSON, on whichever stream; empty when it told none."""
-    for stream in (answer.stderr, answer.stdout):
-        try:
-            errors = json.loads(stream)["errors"]
-        except (ValueError, KeyError, TypeError):
-            continue
-        if errors:
-            return list(errors)
-    return []
-
-
-def _first_error(answer: subprocess.CompletedProcess[bytes], base: Path) -> str:
-    """OPA's first error as one line, `file:line:column: message`, with paths as the author knows them."""
-    if errors := errors_in(answer):
-        return _error_line(errors[0], base)
-    text = (answer.stderr or answer.stdout).decode(errors="replace").strip() or f"exit code {answer.returncode}"
-    return text.splitlines()[0][:500]
-
-
-def _error_line(error: dict[str, Any], base: Path) -> str:
-    location = error.get("location") or {}
-    file = str(location.get("file", "")).removeprefix(f"{base}/")
-    where = f"{file}:{location['row']}:{location['col']}: " if file and "row" in location else ""
-    return f"{where}{error.get('message', 'unknown error')}".splitlines()[0][:500]
-
-
-def _loaded(syntax: bytes) -> Any:
-    try:
-        return json.loads(syntax)
-    except RecursionError as error:
-        raise Denied(Reason.REGO_COMPILE, "a module is nested too deeply") from error
-
-
-def _module(found: dict[str, Any]) -> Module:
-    syntax = found["syntax"]
-    segments = [str(term["value"]) for term in syntax["package"]["path"][1:]]
-    if any("/" in segment for segment in segments):
-        raise Denied(Reason.REGO_OUTSIDE_ROOTS, f"{found['file']}: a package's name has a slash", field=found["file"])
-    package = "/".join(segments)
-    rules = []
-    for rule in syntax.get("rules", []):
-        path = [package]
-        for position, term in enumerate(rule["head"].get("ref") or []):
-            if position and term["type"] != "string":
-                break  # from here on the path depends on a variable
-            path.append(str(term["value"]))
-        rules.append("/".join(path))
-    return Module(found["file"], package, tuple(rules), syntax)

@@ -13,13 +13,14 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-from app.core import bundle_source, determinism, preflight
+from app.core import archive, bundle_source, determinism, preflight, schema_annotations
 from app.core.bundle import MANIFEST
 from app.core.bundle_manifest import Choices, completed
 from app.core.complaint import printable
 from app.core.errors import Denied, PlacetError
 from app.core.fault import Fault
-from app.core.files import write_tree
+from app.core.files import read_bounded, write_tree
+from app.core.json_place import place
 from app.core.opa import FORBIDDEN_BUILTINS, Opa, errors_in
 from app.core.policy_project import SETTINGS, Project
 from app.core.policy_remedy import remedy
@@ -102,6 +103,13 @@ def _said(
     project: Project, opa: Opa, files: Mapping[str, bytes], directory: Path, options: list[str]
 ) -> Iterator[Finding]:
     write_tree(directory, files)
+    rego = {path: content for path, content in files.items() if path.endswith(".rego")}
+    if faulty := list(schema_annotations.faults(rego, directory, opa.run)):  # OPA would follow them, maybe for ever
+        for file, row, message in faulty:
+            yield Finding(
+                project.location(file), row, 1, "compile", message, "docs/authoring.md says what a schema may hold"
+            )
+        return
     answer = opa.run(
         ["check", "--strict", "--max-errors", "0", "--format", "json", *options, str(directory)], accept_failure=True
     )
@@ -110,6 +118,8 @@ def _said(
     for error in errors_in(answer) or [{"message": _text(answer)}]:
         location = error.get("location") or {}
         file = str(location.get("file") or "").removeprefix(f"{directory}/")
+        if "compile the schema" in str(error.get("message")):
+            file = project.settings.schema_ or ""
         message = printable(str(error.get("message", "unknown error")).replace(f"{directory}/", ""))
         code = str(error.get("code", ""))
         yield Finding(
@@ -191,8 +201,8 @@ def _bundled(project: Project, opa: Opa) -> Iterator[Finding]:
     yield from _contradictions(project)
     for fault in _faults(project, opa):
         if fault.reason not in _TOLD:
-            file, line = _place(project, fault)
-            yield Finding(file, line, 1, "bundle", printable(fault.message), printable(fault.remedy))
+            file, line, column = _place(project, fault)
+            yield Finding(file, line, column, "bundle", printable(fault.message), printable(fault.remedy))
 
 
 def _contradictions(project: Project) -> Iterator[Finding]:
@@ -233,13 +243,19 @@ def _faults(project: Project, opa: Opa) -> list[Fault]:
     return preflight.check(whole.files, opa, syntax=whole.modules)
 
 
-def _place(project: Project, fault: Fault) -> tuple[str, int]:
-    """Where to look: the file that the fault names, and in a module the line of its package."""
+def _place(project: Project, fault: Fault) -> tuple[str, int, int]:
+    """Where to look: the file that the fault names; in a module the line of its package, in JSON the member."""
     named = fault.field or ""
     if named in project.modules:
         lines = project.modules[named].splitlines()
         row = next((number for number, line in enumerate(lines, 1) if line.startswith(b"package ")), 1)
-        return project.location(named), row
-    if named and (project.directory / named).is_file():
-        return project.location(named), 1
-    return project.location(MANIFEST if (project.directory / MANIFEST).exists() else SETTINGS), 1
+        return project.location(named), row, 1
+    if named in project.data:
+        return project.location(named), *place(project.data[named], fault.message)
+    manifest = project.directory / MANIFEST
+    if named and named != MANIFEST and (project.directory / named).is_file():
+        return project.location(named), 1, 1
+    if manifest.is_file():
+        raw = read_bounded(manifest, archive.MAX_DECOMPRESSED, "the manifest")
+        return project.location(MANIFEST), *place(raw, fault.message, named.partition(".")[0])
+    return project.location(SETTINGS), 1, 1

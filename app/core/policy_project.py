@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from app.core import archive, strict_json, strict_yaml
+from app.core import archive, schema_annotations, strict_json, strict_yaml
 from app.core.bundle import MANIFEST
 from app.core.complaint import complaint
 from app.core.errors import UsageError
@@ -114,6 +114,8 @@ def load(directory: Path) -> Project:
     left = archive.MAX_DECOMPRESSED
     for path in _walk(directory):
         name = path.relative_to(directory).as_posix()
+        if not name.isprintable():  # a terminal may obey it, and a report cannot hold it
+            raise UsageError(f"{name!r} in {directory} is no name that can be shown; rename the file")
         content = read_bounded(path, left, "a policy's file")
         left -= len(content)
         (rego if name.endswith(".rego") else data)[name] = content
@@ -205,8 +207,10 @@ def _schemas(directory: Path, named: str | None) -> dict[str, bytes]:
     for one in found:
         raw = read_bounded(one, _MAX_SMALL, "a schema")
         try:
-            strict_json.loads(raw)
+            document = strict_json.loads(raw)
         except strict_json.StrictJSONError as error:
             raise UsageError(f"{one}: {error}") from error
+        if leaves := next((ref for ref in schema_annotations.references(document) if not ref.startswith("#")), None):
+            raise UsageError(f"{one}: OPA would fetch {leaves[:200]!r}: a $ref may name a part of the same file, '#/…'")
         schemas[one.name.replace(".schema.json", ".json")] = raw  # files of that name are left out of a bundle
     return schemas

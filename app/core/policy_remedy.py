@@ -27,6 +27,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     (r"undefined ref: input", "the schema of the input has no such member: correct the reference, or the schema"),
     (r"undefined ref: data", "no rule and no schema has this name: correct the reference"),
     (r"undefined ref", "nothing has this name: correct the reference, or the schema that it is checked against"),
+    (r"compile the schema", "the schema is no JSON schema: correct what it names"),
     (
         r"undefined schema",
         "in placet.yaml name a directory (schema: …), where schema.input is input.schema.json",

@@ -99,6 +99,9 @@ def _matched(directory: Path, pattern: str) -> list[Path]:
             raise UsageError(f"{one.relative_to(directory).as_posix()!r} has a name that no link can hold; rename it")
         if one.is_symlink() or not one.is_file():
             raise UsageError(f"{one.relative_to(directory)} is not a regular file; name the file itself")
+        above = list(one.relative_to(directory).parents)[:-1]
+        if link := next((part for part in above if (directory / part).is_symlink()), None):
+            raise UsageError(f"{one.relative_to(directory)} lies behind the link {link}; name the file where it is")
     return files
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from app.core.fault import Fault
 from app.core.reason_codes import Reason
 
-#: A policy owns a few trees of data, not hundreds.
-MAX_ROOTS = 64
+#: A policy owns a few trees of data; a library of policies, each in a package of its own, some hundred.
+MAX_ROOTS = 256
 
 #: A root, a package or a rule as a path: names with slashes between them.
 PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(/[A-Za-z_][A-Za-z0-9_-]*)*")

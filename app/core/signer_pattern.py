@@ -37,6 +37,11 @@ _HINTS = {
 }
 
 
+def person(name: str) -> str:
+    """Whom a name means when people are counted: the same under every issuer, and however it is capitalized."""
+    return name.casefold()
+
+
 def check_pattern(pattern: str) -> str:
     """The pattern itself. Raises `ValueError` with one line that says what is wrong, and what to write."""
     if len(pattern) > MAX_LENGTH:
@@ -68,8 +73,13 @@ def check_pattern(pattern: str) -> str:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether a checked pattern is of the whole name. Names other than printable ASCII match nothing."""
-    if len(name) > MAX_LENGTH or not (name.isascii() and name.isprintable()):
+    """Whether a checked pattern is of the whole name. Names other than printable ASCII match nothing.
+
+    Neither do names with a second @: a branch may be called `x@refs/tags/v1`. An address is no e-mail address.
+    """
+    if len(name) > MAX_LENGTH or not (name.isascii() and name.isprintable()) or name.count("@") > 1:
+        return False
+    if ("://" in name) != ("://" in pattern.replace("\\", "")):
         return False
     return _compiled(pattern).isinstance_python(name)
 

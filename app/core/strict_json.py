@@ -6,6 +6,7 @@ invalid UTF-8, lone surrogates, byte order marks. `canonical` writes RFC 8785 by
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 from typing import Any
@@ -57,6 +58,8 @@ def _check_depth(value: Any) -> None:
 
 def loads(raw: bytes) -> Any:
     """Parse `raw` strictly. Raises `StrictJSONError` with one line that says why not."""
+    if raw.startswith(codecs.BOM_UTF8):
+        raise StrictJSONError("not JSON: it begins with a byte order mark; save it as UTF-8 without one")
     try:
         text = raw.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import yaml
@@ -22,6 +22,23 @@ def load(raw: bytes) -> Any:
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         # PyYAML has no error of its own for an impossible date, a wrong `!!int`, or too deep a nesting.
         raise StrictYAMLError(f"not YAML: {' '.join(str(error).split())[:300]}") from error
+
+
+def place(raw: bytes, path: Sequence[str | int], row: int, column: int) -> tuple[int, int]:
+    """Line and column in a document that `load` takes of a place in the text at `path`; all are counted from 1.
+
+    Where the text is not written as it reads (folded, or with escapes), it is where the text begins.
+    """
+    node: Any = yaml.compose(raw, Loader=_Strict)
+    for name in path:
+        node = node.value[name] if isinstance(name, int) else {key.value: below for key, below in node.value}[name]
+    begins = node.start_mark
+    line = begins.line + (row if node.style == "|" else 0)
+    wanted, lines = node.value.split("\n"), raw.decode(errors="replace").split("\n")
+    found = -1
+    if row <= len(wanted) and line < len(lines) and (node.style == "|" or len(wanted) == 1):
+        found = lines[line].find(wanted[row - 1], begins.column if line == begins.line else 0)
+    return (line + 1, found + column) if found >= 0 else (begins.line + 1, begins.column + 1)
 
 
 def dump(document: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -24,6 +24,22 @@ def imported(module: Mapping[str, Any]) -> dict[str, str]:
         path = dotted(one["path"])
         if path:
             found[str(one.get("alias") or path.rsplit(".", 1)[-1])] = path
+    return found
+
+
+def package(module: Mapping[str, Any]) -> str:
+    """The dotted path of a module's package, which begins with `data`."""
+    return ".".join(str(part["value"]) for part in module["package"]["path"])
+
+
+def named(modules: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """By package, what a name in its modules stands for since one of its rules has it: a rule hides a builtin."""
+    found: dict[str, dict[str, str]] = {}
+    for module in modules:
+        rules = found.setdefault(package(module), {})
+        for rule in module.get("rules", []):
+            name = str(rule["head"]["ref"][0]["value"])
+            rules[name] = f"{package(module)}.{name}"
     return found
 
 

@@ -7,18 +7,21 @@ step that failed; nothing but a returned `VerifiedRelease` means that the releas
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.core import conditions, preflight, statements
+from app.core import conditions, data_conflicts, preflight, statements
 from app.core.bundle import Bundle, Manifest, digest_of, parse_bundle
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement, verify_evidence
 from app.core.layout_check import is_of, require_layout
 from app.core.opa import Module, Opa
 from app.core.reason_codes import Reason
+from app.core.signer_count import counted
+from app.core.signer_pattern import person
 from app.core.trust import TrustConfig
 from app.core.verification_policy import SignerIdentity, VerificationPolicy, signer_text
 
@@ -79,7 +82,7 @@ def verify_release(
     # (1) The policy allows somebody.
     policy.require_somebody()
 
-    # (2) The signature: an allowed identity signed SLSA provenance about these bytes. Nothing reads them before:
+    # (2) The signature verifies: one who may sign signed SLSA provenance of these bytes. Nothing reads them before:
     #     what a parser can be made to do is then up to those who may sign, not to those who may send.
     digest = digest_of(bundle)
     if not signature:
@@ -99,35 +102,40 @@ def verify_release(
         if not of_steps[number] and (at := f"attestations[{number}]")
     }
 
-    # (4) As many of those who may sign did sign: the signature, or an attestation that could stand in its place.
+    # (4) Enough of those who may sign did: the signature, or an attestation that could stand in its place.
     evidence = {"signature": signed, **further}
     _check_signers(evidence.values(), policy)
 
     # (5) What the policy requires is there, and says what it must.
     conditions.check(policy.requirements, evidence, opa)
 
-    # (6) Where the policy has a layout: its steps were done by whom it names, and led to this bundle.
+    # (6) The pipeline, where the policy has a layout: steps were done by whom it names, and led to this bundle.
     links: Sequence[VerifiedStatement] = ()
     if policy.layout is not None:
         done = [raw for raw, of_step in zip(attestations, of_steps, strict=True) if of_step]
         links = require_layout(policy.layout, done, bundle=digest, trust=trust)
 
-    # (7) The archive, the manifest and the data are of the accepted form.
+    # (7) The bundle has the accepted form: archive, manifest and data.
     with _step("bundle"):
         parsed = parse_bundle(bundle)
 
-    # (8) The Rego compiles, stays inside its roots, defines the entrypoint, and nothing else than it should decides.
-    with _step("rego"):
-        check_policy(parsed, opa, allowed=frozenset(policy.allowed_builtins))
+    # (8) The Rego decides by nothing else than it should: it compiles, stays inside its roots and defines the
+    #     entrypoint. What depends on these bytes and this OPA alone is asked once.
+    allowed = frozenset(policy.allowed_builtins)
+    checks = opa.passed.key(digest, allowed)
+    if not opa.passed.holds(checks):
+        with _step("rego"):
+            check_policy(parsed, opa, allowed=allowed)
+        opa.passed.note(checks)
     return VerifiedRelease(parsed, signed, (*further.values(), *links))
 
 
 def _check_signers(evidence: Iterable[VerifiedStatement], policy: VerificationPolicy) -> None:
     """Count the listed identities that signed provenance; neither a pattern nor a person counts twice."""
     by = [one for one in evidence if one.predicate_type == statements.PROVENANCE]
-    entries = {signer_text(one.listed or one.signer) for one in by}
-    names = {one.signer.identity for one in by}
-    if (count := min(len(entries), len(names))) < policy.minimum_signers:
+    names = {person(one.signer.identity) for one in by}
+    count = counted((person(one.signer.identity), signer_text(one.listed or one.signer)) for one in by)
+    if count < policy.minimum_signers:
         raise Denied(
             Reason.EVIDENCE_SIGNERS,
             f"signed by {count} of the listed identities ({', '.join(sorted(names))}), not by {policy.minimum_signers}",
@@ -153,24 +161,35 @@ def check_policy(
     strict: bool = False,
     allowed: frozenset[str] = frozenset(),
     modules: Sequence[Module] | None = None,
+    compiling: Future[None] | None = None,
 ) -> None:
     """Check the Rego of a bundle with OPA itself; `strict` adds OPA's strict mode, for authors.
 
     `allowed` are builtins that the system allows by name although a decision could then depend on more than it should.
-    `modules` is what `opa.inspect` gave for these very modules, where somebody asked it already.
+    `modules` is what `opa.inspect` gave for these very modules, and `compiling` what `opa.check` says of them, where
+    somebody asked already.
     """
-    # (8.1) It compiles, with the builtins that a policy may call.
-    opa.check(bundle.modules, strict=strict, allowed=allowed)
-    # (8.2) Packages inside the roots; (8.3) an entrypoint that is there; (8.4) nothing but deterministic calls.
+    # (8.1) It compiles, with the builtins that a policy may call; other processes read its syntax at the same time.
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(opa.inspect, bundle.modules) if modules is None else None
+        if compiling is None:
+            opa.check(bundle.modules, strict=strict, allowed=allowed)
+        else:
+            compiling.result()
+        found = reading.result() if reading is not None else modules or ()
+    # (8.2) Every package lies inside the roots; (8.3) a rule defines the entrypoint; (8.4) nothing decides by more.
     manifest = bundle.manifest
     for fault in preflight.policy_faults(
-        opa.inspect(bundle.modules) if modules is None else modules,
+        found,
         bundle.modules,
         opa,
         roots_=manifest.roots,
         entrypoint=manifest.entrypoint,
         allowed=allowed,
     ):
+        raise fault.denied("rego")
+    # (8.5) No data stands where a rule does: OPA would not load them.
+    for fault in data_conflicts.faults(found, bundle.data):
         raise fault.denied("rego")
 
 

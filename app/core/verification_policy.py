@@ -32,9 +32,18 @@ def _line(text: str) -> str:
 
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=2048), AfterValidator(_line)]
+
+
+def _lines(text: str) -> str:
+    if not all(letter.isprintable() or letter in "\n\r\t" for letter in text):
+        raise ValueError("must be printable characters in lines")
+    return text
+
+
 #: Rego, of which a few lines are enough.
-_Rego = Annotated[str, StringConstraints(min_length=1, max_length=8192, pattern=r"\S")]
-_MAX_FILE = 256 * 1024
+_Rego = Annotated[str, StringConstraints(min_length=1, max_length=8192, pattern=r"\S"), AfterValidator(_lines)]
+#: Bytes of a file that holds a policy.
+MAX_FILE = 256 * 1024
 
 
 class SignerIdentity(BaseModel):
@@ -134,7 +143,7 @@ class VerificationPolicy(BaseModel):
     @classmethod
     def load(cls, path: Path) -> VerificationPolicy:
         """Read a policy from a YAML file."""
-        raw = read_bounded(path, _MAX_FILE, "the verification policy")
+        raw = read_bounded(path, MAX_FILE, "the verification policy")
         try:
             return cls.model_validate(strict_yaml.load(raw))
         except ValidationError as error:
@@ -160,7 +169,7 @@ class VerificationPolicy(BaseModel):
 
 def signer_text(listed: SignerIdentity | SignerPattern) -> str:
     """What tells listed signers apart: the name or pattern alone, since one person may have several issuers."""
-    return listed.identity if isinstance(listed, SignerIdentity) else listed.pattern
+    return signer_pattern.person(listed.identity) if isinstance(listed, SignerIdentity) else listed.pattern
 
 
 def _complaint(error: ValidationError) -> str:

@@ -293,8 +293,6 @@ def _require_running(outcome: str | None) -> None:
 
 
 def _require_same(row: _Row | None, claims: Mapping[str, Any], workflow: str | None) -> None:
-    if row is None:
-        return
-    _require_running(row.outcome)
-    if (row.issuer, row.subject, row.workflow) != (claims["sub_iss"], claims["sub"], workflow):
+    _require_running(row.outcome if row else None)
+    if row and (row.issuer, row.subject, row.workflow) != (claims["sub_iss"], claims["sub"], workflow):
         raise Denied(Reason.EXECUTION_CONFLICT, "another subject or workflow has this id")

@@ -52,6 +52,19 @@ def test_what_a_caller_gives_is_no_part_of_a_script():
         assert "${{" not in step["run"]
 
 
+def test_no_python_of_the_repository_runs_while_placet_is_installed(tmp_path):
+    """Whoever may change a policy must not thereby sign as the workflow: `python -m` looks in the directory first."""
+    [install, *_] = yaml.safe_load(ACTION.read_text())["runs"]["steps"]
+    gitlab = yaml.safe_load(GITLAB.read_text())["policy-release"]["before_script"]
+    for lines in (install["run"].splitlines(), gitlab):
+        [made] = [line.split() for line in lines if "venv" in line and line.startswith("python3 ")]
+        for module in ("venv", "os", "types", "logging"):
+            (tmp_path / f"{module}.py").write_text("raise SystemExit(9)\n")
+        command = [sys.executable, *made[1:-1], "--without-pip", str(tmp_path / "made")]
+        assert subprocess.run(command, cwd=tmp_path, timeout=120).returncode == 0
+        shutil.rmtree(tmp_path / "made")
+
+
 def test_the_workflow_gives_the_action_what_it_knows():
     action = yaml.safe_load(ACTION.read_text())["inputs"]
     [given] = [

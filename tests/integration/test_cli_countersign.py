@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -70,6 +71,27 @@ def test_two_sign(placet, bundle, policy):
 
     code, said, _ = placet("verify", bundle, "--policy", policy, "--output", "json")
     assert (code, json.loads(said)["signers"]) == (0, [DEVELOPER, LEAD])
+
+
+def test_commands_that_add_at_once_lose_nothing(placet, bundle, policy):
+    """Two countersign and one attests in three processes; one of the two tries it twice."""
+    evidence = bundle.with_name(f"{bundle.name}.attestations.jsonl")
+    before = evidence.read_bytes().splitlines()
+    tests = shipped("bundles") / "payments"
+    calls = [
+        lambda: placet("countersign", bundle, "--policy", policy, who=LEAD),
+        lambda: placet("countersign", bundle, "--policy", policy, who=LEAD),
+        lambda: placet("countersign", bundle, "--policy", policy, who="lena@example.org"),
+        lambda: placet("attest", bundle, "--tests", tests, who=DEVELOPER),
+    ]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        codes = [done[0] for done in pool.map(lambda call: call(), calls)]
+    assert (sorted(codes[:2]), codes[2:]) == ([0, 2], [0, 0])
+    after = evidence.read_bytes().splitlines()
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 3
+    said = placet("verify", bundle, "--policy", policy, "--output", "json")[1]
+    assert sorted(json.loads(said)["signers"]) == [DEVELOPER, LEAD, "lena@example.org"]
 
 
 def test_nobody_signs_twice_or_blindly(placet, bundle, policy):

@@ -183,6 +183,15 @@ def test_formatting_shows_writes_and_is_idempotent(placet, tmp_path):
     assert loose.read_text().endswith("{\n")
 
 
+def test_a_difference_of_formats_obeys_nobody(placet, tmp_path):
+    placet("new", "mine")
+    module = tmp_path / "mine" / "mine" / "more.rego"
+    module.write_text("package mine.more\n\n# \x1b[31m \u202e\nx   := 1\n")
+    _, out, _ = placet("fmt", "mine", "--diff")
+    assert "\\x1b[31m \\u202e" in out
+    assert not {"\x1b", "\u202e"} & set(out)
+
+
 def test_asking(placet, tmp_path):
     placet("new", "mine")
     given = (tmp_path / "mine" / "inputs" / "allowed" / "input.json").read_text()
@@ -330,3 +339,9 @@ def test_every_command_has_an_example_that_parses():
         shown = CliRunner().invoke(build(["policy"]), ["policy", name, "--help"])
         assert shown.exit_code == 0
         assert "placet policy" in shown.output
+
+
+def test_watching_nothing_says_so(placet):
+    code, _, errors = placet("watch", "nowhere")
+    assert code == 2
+    assert "nowhere is not a directory" in errors

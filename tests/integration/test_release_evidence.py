@@ -4,6 +4,8 @@ import base64
 import json
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -344,6 +346,29 @@ def test_verifying_with_a_pinned_root_opens_no_socket(built, signing, sigstore, 
     )
     assert release.signer.identity == CI
     assert asked == []
+
+
+def test_the_command_verifies_where_there_is_no_network(built, work, signing, sigstore, opa_binary):
+    """In a network namespace of its own, in which nobody answers: the command, its OPA, and the conditions."""
+    placet("bundle", "sign", built, *signing(CI))
+    placet("bundle", "attest", built, "--tests", work / "policy", "--opa", opa_binary, *signing(CI))
+    required = [{"type": statements.TEST_RESULT, "condition": "input.predicate.coverage.percent > 0"}]
+    options = verification_policy(work / "v.yaml", sigstore, required_predicates=required)
+
+    def alone(*command):
+        command = ["unshare", "--net", "--map-root-user", *map(str, command)]
+        return subprocess.run(command, capture_output=True, timeout=120, check=False, text=True)
+
+    port = sigstore.issuer_url.rpartition(":")[2]
+    reach = f"import socket; socket.create_connection(('127.0.0.1', {port}), 5)"
+    assert subprocess.run([sys.executable, "-c", reach], timeout=30, check=False).returncode == 0
+    assert "unreachable" in alone(sys.executable, "-c", reach).stderr
+    done = alone(control_kit.PLACET, "bundle", "verify", built, "--opa", opa_binary, *options)
+    assert (done.returncode, json.loads(done.stdout)["verified"]) == (0, True), done.stderr
+    # Without a root of one's own it would have to ask, and says so.
+    public = alone(control_kit.PLACET, "bundle", "verify", built, "--opa", opa_binary, *options[:2], "--staging")
+    assert public.returncode == 1
+    assert "cannot refresh the trust root" in public.stderr
 
 
 # ---- identities --------------------------------------------------------------------------------------------

@@ -97,8 +97,10 @@ def test_two_who_signed(release, lead):
 
 
 def test_one_is_not_two(release, lead):
-    """Neither twice the same signature, nor a second one of the same person, nor two people under one pattern."""
+    """Neither twice the same signature, nor a second one of the same person, nor two people under one pattern, nor
+    one whose name is written in two ways."""
     again = release.session.sign(provenance(release.bundle))
+    loud = Session(release.sigstore, release.trust, "DEV@example.org").sign(provenance(release.bundle))
     both = listed(release, DEVELOPER, LEAD, minimum_signers=2)
     pattern = listed(release, r"^[a-z]+@example\.org$", ROBOT, minimum_signers=2)
     for policy, attestations in [
@@ -107,6 +109,7 @@ def test_one_is_not_two(release, lead):
         (both, [release.signature, again]),
         (pattern, [lead.sign(provenance(release.bundle))]),
         (listed(release, DEVELOPER, r"^d[a-z]+@example\.org$", minimum_signers=2), [again]),
+        (listed(release, DEVELOPER, r"^[A-Z]+@example\.org$", minimum_signers=2), [loud]),
     ]:
         denied = release.denial(policy=policy, attestations=attestations)
         assert (denied.reason, denied.step, denied.field) == (Reason.EVIDENCE_SIGNERS, "signers", "minimum_signers")
@@ -171,24 +174,30 @@ def test_every_denial_has_a_code_a_step_and_a_place(release):
     def module(source):
         return given.gzip.compress(given.tar((".manifest", given.MANIFEST), ("app.rego", source)), mtime=0)
 
-    denials = {
-        "policy": release.denial(policy=VerificationPolicy(identities=[])),
-        "signature": release.denial(signature=b""),
-        "attestations": release.denial(attestations=[release.attestation] * 65),
-        "signers": release.denial(policy=listed(release, DEVELOPER, LEAD, minimum_signers=2)),
-        "required_predicates": release.denial(policy=listed(release, DEVELOPER, required_predicates=["x"])),
-        "bundle": release.denial(**signed(b"not a bundle")),
-        "bundle ": release.denial(**signed(given.bundle(("../x", b"")))),
-        "bundle  ": release.denial(**signed(given.bundle_with(b"{}"))),
-        "rego": release.denial(**signed(given.bundle_with(manifest))),
-        "rego ": release.denial(**signed(module(b"package app\n\nallow if {"))),
-        "rego  ": release.denial(**signed(module(b"package other\n\nallow := true\n"))),
-        "rego   ": release.denial(**signed(module(b'package app\n\nallow if rand.intn("x", 2) == 1\n'))),
-    }
-    for step, denied in denials.items():
-        assert denied.step == step.strip()
-        assert denied.field
+    denials = [
+        ("policy", "identities", release.denial(policy=VerificationPolicy(identities=[]))),
+        ("policy", "minimum_signers", release.denial(policy=listed(release, DEVELOPER, minimum_signers=2))),
+        ("signature", "bundle", release.denial(signature=b"")),
+        ("attestations", "attestations[64]", release.denial(attestations=[release.attestation] * 65)),
+        ("signers", "minimum_signers", release.denial(policy=listed(release, DEVELOPER, LEAD, minimum_signers=2))),
+        (
+            "required_predicates",
+            "required_predicates[0]",
+            release.denial(policy=listed(release, DEVELOPER, required_predicates=["x"])),
+        ),
+        ("bundle", "bundle", release.denial(**signed(b"not a bundle"))),
+        ("bundle", "../x", release.denial(**signed(given.bundle(("../x", b""))))),
+        ("bundle", "roots", release.denial(**signed(given.bundle_with(b"{}")))),
+        ("rego", "metadata.placet.entrypoint", release.denial(**signed(given.bundle_with(manifest)))),
+        ("rego", "app.rego", release.denial(**signed(module(b"package app\n\nallow if {")))),
+        ("rego", "app.rego", release.denial(**signed(module(b"package app\n\nallow if nothing(1)\n")))),
+        ("rego", "app.rego", release.denial(**signed(module(b"package other\n\nallow := true\n")))),
+        ("rego", "app.rego", release.denial(**signed(module(b'package app\n\nallow if sprintf("%p", [1]) == ""\n')))),
+    ]
+    assert [(denied.step, denied.field) for _, _, denied in denials] == [(step, field) for step, field, _ in denials]
+    for _, _, denied in denials:
         assert all(denied.as_dict().values())
+        assert denied.as_dict().keys() >= {"reason", "step", "field", "detail"}
 
 
 ENTRY = ("verificationMaterial", "tlogEntries", 0)

@@ -10,26 +10,17 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
 
-from app.control.signing_keys import OnlineKeys
-from app.core.bundle import digest_of
 from app.core.reason_codes import Reason
-from app.core.targets import (
-    BUNDLE_FILE,
-    ISSUED_AT,
-    SIGNATURE_FILE,
-    ChannelPointer,
-    channel_target,
-    governance_target,
-    release_target,
-)
+from app.core.targets import BUNDLE_FILE, SIGNATURE_FILE, governance_target
 from app.local.demo.load import Load
 from app.local.demo.meddler import Meddler
 from app.local.demo.parts import eventually
 from app.local.demo.rows.table import nothing_missing, reports
 from app.local.demo.run import Demo
-from app.local.demo.stack import CHANNEL, LEASE_TTL, SYSTEM
+from app.local.demo.stack import LEASE_TTL, SYSTEM
+
+from .lying_kit import lie
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
 
@@ -137,40 +128,6 @@ def test_a_control_plane_that_says_nothing_of_the_systems_governance(world):
     finally:
         stack.stop_sidecar(sidecar)
         liar.stop()
-
-
-def lie(liar, stack, files, without=None):
-    """Sign metadata whose channel points at a release made of `files`, with the control plane's own keys."""
-    keys = OnlineKeys.load(stack.directory / "server" / "keys")
-    fetch = httpx.Client(base_url=f"{stack.server}/tuf/metadata/", trust_env=False)
-    timestamp = Metadata[Timestamp].from_bytes(fetch.get("timestamp.json").content)
-    snapshot_version = timestamp.signed.snapshot_meta.version
-    snapshot = Metadata[Snapshot].from_bytes(fetch.get(f"{snapshot_version}.snapshot.json").content)
-    targets_version = snapshot.signed.meta["targets.json"].version
-    targets = Metadata[Targets].from_bytes(fetch.get(f"{targets_version}.targets.json").content)
-    turn = 1000 + len(liar.forged)
-    digest = digest_of(files[BUNDLE_FILE])
-    pointer = ChannelPointer(system=SYSTEM, channel=CHANNEL, sequence=turn, release=digest, horizon_seconds=600)
-    documents = {channel_target(SYSTEM, CHANNEL): pointer.encode()}
-    documents |= {release_target(digest, name): raw for name, raw in files.items()}
-    for path, raw in documents.items():
-        target = TargetFile.from_data(path, raw, ["sha256"])
-        targets.signed.targets[path] = target
-        liar.forged[f"/tuf/targets/{target.get_prefixed_paths()[0]}"] = raw
-    targets.signed.targets.pop(without, None)
-    for metadata, key in ((targets, keys.targets), (snapshot, keys.snapshot), (timestamp, keys.timestamp)):
-        metadata.signed.version += turn
-        name = f"{metadata.signed.version}.{metadata.signed.type}.json"
-        if metadata is snapshot:
-            metadata.signed.meta["targets.json"] = MetaFile(version=targets.signed.version)
-        if metadata is timestamp:
-            name = "timestamp.json"
-            metadata.signed.snapshot_meta = MetaFile(version=snapshot.signed.version)
-            now = datetime.now(UTC)
-            metadata.signed.expires = (now + timedelta(days=1)).replace(microsecond=0)
-            metadata.signed.unrecognized_fields[ISSUED_AT] = now.isoformat(timespec="milliseconds")
-        metadata.sign(key)
-        liar.forged[f"/tuf/metadata/{name}"] = metadata.to_bytes()
 
 
 def test_what_any_client_can_send_does_not_end_the_lease(world):

@@ -100,8 +100,10 @@ def list_systems(
 @router.post("", status_code=201)
 def create_system(plane: PlaneOf, body: NewSystem, _: Annotated[Access, by(Scope.SYSTEM_WRITE)]) -> dict[str, Any]:
     """Create a system. Its governance is published when this answers."""
+    rules = body.rules()
+    plane.check_policy(rules)  # before anything is locked: it may start OPA
     with plane.publishing() as session:
-        return show(session, systems.create(session, body.name, body.rules(), body.horizon_seconds))
+        return show(session, systems.create(session, body.name, rules, body.horizon_seconds))
 
 
 @router.put("/{system}/signers")
@@ -122,8 +124,10 @@ def set_policy(
     plane: PlaneOf, system: Name, body: Policy, _: Annotated[Access, by(Scope.SYSTEM_WRITE)]
 ) -> dict[str, Any]:
     """Replace the whole verification policy. Releases that were taken stay; sidecars go by their own policies."""
+    rules = body.rules()
+    plane.check_policy(rules)  # before anything is locked: it may start OPA
     with plane.store.write() as session:
-        return show(session, systems.set_policy(session, system, body.rules()))
+        return show(session, systems.set_policy(session, system, rules))
 
 
 @router.put("/{system}/lineage-limits")

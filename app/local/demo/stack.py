@@ -186,11 +186,14 @@ class Stack:
 
     # What people do.
 
-    def placet(self, *arguments: str, expect: int = 0, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def placet(
+        self, *arguments: str, expect: int = 0, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> dict[str, Any]:
         """Run `placet` to its end as the administrator. Returns its JSON; `expect` is the exit code it must give."""
-        command = [sys.executable, "-m", "cli", *arguments, "--output", "json"]
+        own = arguments.index("--") if "--" in arguments else len(arguments)
+        command = [sys.executable, "-m", "cli", *arguments[:own], "--output", "json", *arguments[own:]]
         answer = subprocess.run(
-            command, capture_output=True, timeout=120, env=self._environment(environment or {}), check=False
+            command, capture_output=True, timeout=120, env=self._environment(environment or {}), cwd=cwd, check=False
         )
         errors = answer.stderr.decode(errors="replace").strip()
         if answer.returncode != expect:

@@ -94,6 +94,14 @@ TOOLS: dict[str, Tool] = {
             "github.com/versity/versitygw",
             optional=True,
         ),
+        Tool(
+            "registry",
+            "registry",
+            "placet.dev/tools/registry/registry",
+            "github.com/distribution/distribution/v3",
+            optional=True,
+        ),
+        Tool("oras", "registry", "oras.land/oras/cmd/oras", "oras.land/oras", optional=True),
     )
 }
 

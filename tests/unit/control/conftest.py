@@ -18,12 +18,15 @@ from app.control.app import create_app
 from app.control.installation import Installed, initialise
 from app.control.plane import Plane
 from app.control.settings import Settings
+from app.core import condition_check
 from app.core.bundle import Bundle, Manifest
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement
+from app.core.opa import Opa
 from app.core.reason_codes import Reason
 from app.core.verification import VerifiedRelease
 from app.core.verification_policy import SignerIdentity
+from app.local import tools
 
 DEVELOPER = {"identity": "dev@example.org", "issuer": "https://accounts.example.org"}
 OTHER = {"identity": "ops@example.org", "issuer": "https://accounts.example.org"}
@@ -74,6 +77,11 @@ def verify_statement_plain(raw, *, subject, policy, step):
     return VerifiedStatement(statement["predicateType"], statement, signer, datetime.now(UTC), raw)
 
 
+def check_policy(policy):
+    """By the real OPA, which is started for conditions alone."""
+    condition_check.require(policy, Opa(tools.installed("opa")))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request):
     """The URL of an empty database; None is the default, SQLite in the server's directory."""
@@ -95,7 +103,9 @@ def installed(tmp_path: Path, database) -> Installed:
 
 @pytest.fixture
 def plane(installed):
-    opened = Plane.open(Settings.load(installed.directory), verify_plain, verify_statement_plain)
+    opened = Plane.open(
+        Settings.load(installed.directory), verify_plain, verify_statement_plain, check_policy=check_policy
+    )
     yield opened
     opened.close()
 

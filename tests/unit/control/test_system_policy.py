@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.control import systems
+from app.control.plane import without_conditions
 from app.core.errors import UsageError
 from app.core.verification_policy import SignerPattern, VerificationPolicy
 from cli.system import app
@@ -63,6 +64,9 @@ def test_signers_change_alone(api, plane):
         {"minimum_signers": 3},
         {"minimum_signers": "2"},
         {"required_predicates": [{"type": "x", "condition": " "}]},
+        {"required_predicates": [{"type": "x", "condition": "input..x"}]},
+        {"required_predicates": [{"type": "x", "condition": "time.now_ns() > 0"}]},
+        {"required_predicates": [{"type": "x", "condition": 'time.date([input.x, "Local"])[0] > 2000'}]},
         {"required_predicates": [{"type": "x", "conditions": "true"}]},
         {"identities_regexp": ".*"},
     ],
@@ -73,6 +77,22 @@ def test_a_policy_that_makes_no_sense(api, plane, change):
     api.post("/api/v1/systems", json={"name": "pay", **POLICY})
     assert api.put("/api/v1/systems/pay/policy", json={**POLICY, **change}).status_code == 422
     assert stored(plane, "pay") == VerificationPolicy.model_validate(POLICY)
+
+
+def test_a_bad_condition_is_refused_with_its_place(api, plane):
+    given = {**POLICY, "required_predicates": ["x", {"type": "x", "condition": "true\ninput.n >=\n"}]}
+    answer = api.post("/api/v1/systems", json={"name": "pay", **given})
+    assert answer.status_code == 422
+    said = "required_predicates.1.condition: 2:10: unexpected eof token; OPA could not read on from here"
+    assert answer.json()["detail"].startswith(said)
+    assert api.get("/api/v1/systems/pay").status_code == 404
+
+
+def test_a_control_plane_without_opa_takes_no_condition(plane):
+    rules = VerificationPolicy.model_validate(POLICY)
+    with pytest.raises(UsageError, match="no OPA"):
+        without_conditions(rules)
+    without_conditions(rules.model_copy(update={"required_predicates": ["x"]}))
 
 
 def test_fewer_signers_than_must_sign(api, plane):
@@ -126,6 +146,11 @@ def test_a_file_says_it_all(placet, plane, tmp_path):
     file.write_text(json.dumps({**POLICY, "minimum_signers": 1}))
     assert placet("update", "pay", "--policy", file).exit_code == 0
     assert stored(plane, "pay") == VerificationPolicy.load(file)
+    file.write_text(json.dumps({**POLICY, "required_predicates": [{"type": "x", "condition": "input..x"}]}))
+    refused = placet("update", "pay", "--policy", file).exception
+    assert isinstance(refused, UsageError)
+    assert f"{file}:1:" in str(refused)
+    file.write_text(json.dumps(POLICY))
     for wrong in (
         ("create", "more"),
         ("create", "more", "--policy", file, "--require", "x"),

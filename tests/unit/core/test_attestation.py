@@ -69,6 +69,15 @@ def test_nothing_is_stated(raw, opa, tests, kind, said):
     assert "\n" not in str(error.value)
 
 
+def test_a_test_cannot_stand_in_for_a_builtin_that_the_policy_calls(opa):
+    policy = packed({"app.rego": POLICY.replace(b"input.good", b'startswith(input.good, "a")')})
+    tests = {"a_test.rego": b'package app\n\nstartswith(_, _) := true\n\ntest_a if allow with input as {"good": "b"}\n'}
+    with pytest.raises(UsageError, match=r"a_test\.rego: the rule app\.startswith would hide"):
+        attestation.attest(policy, "x", tests, opa)
+    tests = {"a_test.rego": tests["a_test.rego"].replace(b"app", b"other", 1).replace(b"allow", b"not data.app.allow")}
+    assert attestation.attest(policy, "x", tests, opa).report.count("passed") == 1
+
+
 def test_tests_in_the_policys_own_package(raw, opa):
     tests = {"a_test.rego": b'package app\n\ntest_a if allow with input as {"good": true}\n'}
     assert attestation.attest(raw, "x", tests, opa).report.count("passed") == 1

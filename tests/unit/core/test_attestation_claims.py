@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core import attestation_claims, attestation_file, layout_form, statements, strict_yaml
+from app.core import attestation_claims, layout_form, statements, strict_yaml
 from app.core.errors import Denied, UsageError
 from app.core.evidence_form import MEDIA_TYPE
-from app.core.verification import MAX_ATTESTATIONS
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
@@ -57,15 +56,6 @@ def test_any_bytes_are_denied_or_claim_nothing(raw):
     assert attestation_claims.claimed(wrapped(raw or b" ")).step is None
     with pytest.raises(Denied):
         attestation_claims.claimed(raw)
-
-
-def test_a_file_keeps_what_is_wanted_and_counts_the_rest():
-    link = wrapped(statements.link("build", command=[], materials=[], products=[statements.resource("x", "a" * 64)]))
-    other = wrapped(b"{}")
-    content = attestation_file.file_of([link, other, link]) + b"damaged\n"
-    assert attestation_file.kept(content, lambda one, raw: one.step == "build" and raw == link) == ([link], 2)
-    with pytest.raises(UsageError, match="at most"):
-        attestation_file.file_of([b"%d" % number for number in range(MAX_ATTESTATIONS + 1)])
 
 
 #: Layouts that are nearly right: a good one with anything in one or two places.

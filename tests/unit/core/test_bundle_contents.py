@@ -97,6 +97,20 @@ def test_data_by_its_values(opa):
     }
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ({"limit": {"eur": 1}}, {"limit": {"eur": 999}, "limit.eur": 1}),
+        ({"limit": {"eur": 1}}, {"limit.eur": 1}),
+        ({"limit": [1]}, {"limit[0]": 1}),
+        ({"limit": {'a["b"]': 1}}, {"limit": {"a": {"b": 1}}}),
+    ],
+)
+def test_no_name_of_a_member_hides_what_changed(opa, was, becomes):
+    found = changes(opa, *({"data.json": json.dumps({"app": one}).encode()} for one in (was, becomes)))
+    assert any(found["data"].values())
+
+
 def test_long_values_are_cut(opa):
     found = changes(opa, {"data.json": b'{"app": "x"}'}, {"data.json": json.dumps({"app": "y" * 5000}).encode()})
     assert len(found["data"]["changed"][0]["to"]) < 250

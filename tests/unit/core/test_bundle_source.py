@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core import archive, bundle_source, git_source
+from app.core import archive, bundle_source, git_facts, git_submodules
 from app.core.bundle_source import merged, read, unpack
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.reason_codes import Reason
@@ -123,6 +123,21 @@ def test_directories_of_the_machine_that_built_it_are_cut():
     assert archive.write_archive({path: POLICY})
 
 
+def test_a_module_may_lie_where_a_bundle_could_not_have_it(tmp_path):
+    for name in (" CIS 1.rego", "Zug\u00e4nge/a.rego", "data.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"{}" if name == "data.json" else POLICY)
+    assert sorted(read(str(tmp_path), git=False).files) == ["CIS 1.rego", "Zug_nge/a.rego", "data.json"]
+    (tmp_path / "CIS 1.rego").write_bytes(POLICY)
+    with pytest.raises(Denied, match=r"would be 'CIS 1\.rego' too; rename it"):
+        read(str(tmp_path), git=False)
+
+
+@pytest.mark.parametrize("path", ["../a.rego", "a/../b.rego", "._a.rego", "caf\u00e9.json"])
+def test_no_other_path_is_changed(path):
+    assert bundle_source.module_path(path) == path
+
+
 def test_extension_headers_of_other_tars_are_read(tmp_path):
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
@@ -149,6 +164,53 @@ def test_extension_headers_of_other_tars_are_read(tmp_path):
 def test_a_bundle_that_is_none(raw, reason):
     with pytest.raises(Denied) as denied:
         unpack(raw)
+    assert denied.value.reason == reason
+
+
+def pax(**said):
+    records = b"".join(one for name, value in said.items() for one in [_record(name.replace("__", "."), value)])
+    return member(b"x", records, kind=b"x")
+
+
+def _record(name, value):
+    rest = f" {name}={value}\n".encode()
+    length = len(rest) + 1
+    while len(str(length)) + len(rest) != length:
+        length += 1
+    return str(length).encode() + rest
+
+
+TERABYTE = 1 << 40
+OLD_SPARSE = bytearray(header(b"a.rego", kind=b"S"))
+OLD_SPARSE[257:265] = b"ustar  \0"
+OLD_SPARSE[386:410] = b"00000000000\0" * 2
+OLD_SPARSE[483:495] = b"77777777777\0"
+OLD_SPARSE[148:156] = b" " * 8
+OLD_SPARSE[148:156] = b"%06o\0 " % sum(OLD_SPARSE)
+HOSTILE = {
+    "sparse by PAX": (
+        pax(GNU__sparse__map=f"0,0,{TERABYTE},0", GNU__sparse__size=TERABYTE, GNU__sparse__numblocks=2)
+        + member(b"a.rego"),
+        Reason.ARCHIVE_SPECIAL,
+    ),
+    "sparse by PAX, 1.0": (
+        pax(GNU__sparse__major=1, GNU__sparse__minor=0, GNU__sparse__realsize=TERABYTE, GNU__sparse__name="a.rego")
+        + member(b"a.rego", f"1\n{TERABYTE}\n0\n".encode().ljust(512, b"\0")),
+        Reason.ARCHIVE_SPECIAL,
+    ),
+    "sparse by GNU": (bytes(OLD_SPARSE), Reason.ARCHIVE_SPECIAL),
+    "a number without end": (member(b"x", b"9" * 60_000, kind=b"x") + member(b"a.rego"), Reason.ARCHIVE_MALFORMED),
+    "a header without end": (member(b"x", bytes(100_000), kind=b"x") + member(b"a.rego"), Reason.ARCHIVE_TOO_LARGE),
+    "a long path": (pax(path="a/" * 30_000 + "b.rego") + member(b"a.rego"), Reason.ARCHIVE_PATH),
+    "a long name": (member(b"x", b"a/" * 30_000 + b"b.rego\0", kind=b"L") + member(b"a.rego"), Reason.ARCHIVE_PATH),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_small_archive_that_becomes_large_or_slow(kind):
+    content, reason = HOSTILE[kind]
+    with pytest.raises(Denied) as denied:
+        unpack(packed(content))
     assert denied.value.reason == reason
 
 
@@ -216,7 +278,7 @@ def test_a_commit_is_fetched_whole_and_nothing_else(repository):
     source = read(f"git+file://{repository}@{commit}#policy")
     assert dict(source.files) == {"app.rego": POLICY}
     assert source.left_out == ("app_test.rego",)
-    assert source.git == git_source.GitFacts(commit, "", False)
+    assert source.git == git_facts.GitFacts(commit, "", False)
     assert source.resource["digest"] == {"gitCommit": commit}
     assert dict(read(f"git+file://{repository}@{commit}").files) == {"policy/app.rego": POLICY}
 
@@ -236,42 +298,157 @@ def test_hooks_and_filters_of_a_repository_do_not_run(repository, tmp_path):
     assert not touched.exists()
 
 
-def test_a_link_in_a_commit(repository):
-    (repository / "policy" / "link.rego").symlink_to("/etc/passwd")
+@pytest.mark.parametrize("name", ["link.rego", "lib", "data.yaml"])
+def test_a_link_in_a_commit(repository, name):
+    """Also one that may lead to a directory, whose rules would be missing without a word."""
+    (repository / "policy" / name).symlink_to("/etc")
     git(repository, "add", ".")
     git(repository, "commit", "-qm", "link")
-    with pytest.raises(Denied, match="link or a submodule") as denied:
+    with pytest.raises(Denied, match="is a link; put the file itself there") as denied:
         read(f"git+file://{repository}@{git(repository, 'rev-parse', 'HEAD')}")
     assert denied.value.reason == Reason.ARCHIVE_LINK
 
 
-def test_a_submodule_is_not_fetched(repository, tmp_path):
-    inner = write(tmp_path / "inner", **{"evil.rego": POLICY})
-    git(inner, "init", "-q", "-b", "main")
-    git(inner, "add", ".")
-    git(inner, "commit", "-qm", "inner")
-    git(repository, "submodule", "--quiet", "add", str(inner), "inner")
-    git(repository, "commit", "-qm", "submodule")
-    source = read(f"git+file://{repository}@{git(repository, 'rev-parse', 'HEAD')}")
-    assert not [path for path in source.files if "evil" in path]
+@pytest.fixture
+def with_submodule(repository, tmp_path):
+    """A repository that has another one, which has a third, at `lib`; and their commits."""
+    commits = {}
+    for name, below in (("third", None), ("second", "third"), ("first", "second")):
+        inner = repository if name == "first" else write(tmp_path / name, **{f"policy/{name}.rego": POLICY})
+        if name != "first":
+            git(inner, "init", "-q", "-b", "main")
+            git(inner, "add", ".")
+        if below:
+            git(inner, "submodule", "--quiet", "add", f"../{below}", "lib")
+        git(inner, "commit", "-qm", name)
+        commits[name] = git(inner, "rev-parse", "HEAD")
+    return repository, commits
+
+
+def test_submodules_are_fetched_at_their_commits(with_submodule, tmp_path):
+    repository, commits = with_submodule
+    write(tmp_path / "second", **{"policy/later.rego": POLICY})
+    git(tmp_path / "second", "add", ".")
+    git(tmp_path / "second", "commit", "-qm", "later")
+    source = read(f"git+file://{repository}@{commits['first']}")
+    modules = {path for path in source.files if path.endswith(".rego")}
+    assert modules == {"policy/app.rego", "lib/policy/second.rego", "lib/lib/policy/third.rego"}
+    assert [(one["name"], one["digest"]["gitCommit"]) for one in source.submodules] == [
+        ("lib/lib", commits["third"]),
+        ("lib", commits["second"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("below", "files", "submodules"),
+    [
+        ("policy", {"app.rego"}, []),
+        ("lib", {"policy/second.rego", "lib/policy/third.rego"}, ["lib", "lib/lib"]),
+        ("lib/policy", {"second.rego"}, ["lib"]),
+        ("lib/lib/policy/", {"third.rego"}, ["lib", "lib/lib"]),
+    ],
+)
+def test_only_submodules_of_the_directory_are_fetched(with_submodule, below, files, submodules):
+    repository, commits = with_submodule
+    source = read(f"git+file://{repository}@{commits['first']}#{below}")
+    assert {path for path in source.files if path.endswith(".rego")} == files
+    assert sorted(one["name"] for one in source.submodules) == submodules
+
+
+@pytest.mark.parametrize(
+    ("modules", "says"),
+    [
+        (b"", "lib is a submodule without an address in .gitmodules"),
+        (b'[submodule "lib"]\n\tpath = other\n\turl = ../second\n', "lib is a submodule without an address"),
+        (b'[submodule "lib"]\n\tpath = lib\n\turl = ext::sh -c id\n', "lib is a submodule at an address that is not"),
+        (b'[submodule "lib"]\n\tpath = lib\n\turl = ../none\n', "git could not fetch the submodule lib at"),
+    ],
+)
+def test_a_submodule_that_cannot_be_fetched_is_never_left_out(with_submodule, modules, says):
+    repository, _ = with_submodule
+    write(repository, **{".gitmodules": modules})
+    git(repository, "add", ".gitmodules")
+    git(repository, "commit", "-qm", "changed")
+    with pytest.raises(PlacetError, match=says) as error:
+        read(f"git+file://{repository}@{git(repository, 'rev-parse', 'HEAD')}")
+    assert "\n" not in str(error.value)
+    assert set(read(f"git+file://{repository}@main#policy").files) == {"app.rego"}
+
+
+def test_submodules_without_end(repository):
+    """A repository that is its own submodule, at the commit before: each fetch leads to one more."""
+    for number in range(git_submodules.MAX_REPOSITORIES):
+        entry = f"160000,{git(repository, 'rev-parse', 'HEAD')},lib{number}"
+        git(repository, "update-index", "--add", "--cacheinfo", entry)
+        modules = (repository / ".gitmodules").read_text() if number else ""
+        modules += f'[submodule "lib{number}"]\n\tpath = lib{number}\n\turl = ./\n'
+        write(repository, **{".gitmodules": modules.encode()})
+        git(repository, "add", ".gitmodules")
+        git(repository, "commit", "-qm", str(number))
+    with pytest.raises(UsageError, match="more than 20 repositories"):
+        read(f"git+file://{repository}@main")
+
+
+@pytest.mark.parametrize(
+    ("address", "parent", "url"),
+    [
+        ("../lib.git", "https://u:p@git.example.org/team/main.git", "https://u:p@git.example.org/team/lib.git"),
+        ("./lib", "ssh://git@git.example.org/main", "ssh://git@git.example.org/main/lib"),
+        ("git@git.example.org:team/lib.git", "https://git.example.org/m", "ssh://git@git.example.org/team/lib.git"),
+        ("https://git.example.org/lib", "ssh://git@git.example.org/m", "https://git.example.org/lib"),
+    ],
+)
+def test_the_address_of_a_submodule(address, parent, url):
+    assert git_submodules.resolved(address, parent, "lib") == url
+
+
+@pytest.mark.parametrize("address", ["/srv/lib", "file:///srv/lib", "http://git.example.org/lib", "../../../..", "lib"])
+def test_an_address_of_a_submodule_that_is_not_fetched(address):
+    with pytest.raises(UsageError, match="lib is a submodule at an address that is not fetched"):
+        git_submodules.resolved(address, "https://git.example.org/main", "lib")
+
+
+def test_a_tag_and_a_branch_lead_to_their_commit(repository):
+    first = git(repository, "rev-parse", "HEAD")
+    git(repository, "tag", "-a", "v1.0", "-m", "one")
+    write(repository, **{"policy/app.rego": b"package app\n\nallow := true\n"})
+    git(repository, "commit", "-qam", "two")
+    git(repository, "branch", "release/2")
+    second = git(repository, "rev-parse", "HEAD")
+    for name, commit in (("v1.0", first), ("refs/tags/v1.0", first), ("release/2", second), ("main", second)):
+        source = read(f"git+file://{repository}@{name}#policy")
+        assert source.git == git_facts.GitFacts(commit, "", False)
+        assert (source.files["app.rego"] == POLICY) == (commit == first)
+    for name in ("v2.0", first[:8]):
+        with pytest.raises(PlacetError, match="name a tag or branch that is there, or a commit by its whole hash"):
+            read(f"git+file://{repository}@{name}")
 
 
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("git+https://git.example.org/x@main", "a whole commit"),
-        ("git+https://git.example.org/x@" + "a" * 39, "a whole commit"),
-        ("git+https://git.example.org/x", "a whole commit"),
+        ("git+https://git.example.org/x", "end it with @"),
+        ("git+https://u:secret@git.example.org/x", "git.example.org/x: end it with @"),
+        ("git+https://git.example.org/x@", "end it with @"),
+        ("git+https://git.example.org/x@--upload-pack=x", "end it with @"),
+        ("git+https://git.example.org/x@main:refs/heads/x", "end it with @"),
+        ("git+https://git.example.org/x@a..b", "end it with @"),
+        ("git+https://[git.example.org/x@main", "Invalid IPv6 URL"),
         ("git+http://git.example.org/x@" + "a" * 40, "git is fetched by"),
         ("git+ext::sh -c id@" + "a" * 40, "git is fetched by"),
         ("git+/some/path@" + "a" * 40, "git is fetched by"),
+        ("git+https::ext::id@main", "git is fetched by"),
+        ("git+https:///x@main", "end it with @"),
+        ("git+https://git.example.org/@main", "end it with @"),
+        ("git+https://git.example.org/x\nhost=evil.example.org@main", "end it with @"),
         ("git+https://git.example.org/x@" + "a" * 40 + "#../up", "leaves the repository"),
         ("git+https://git.example.org/x@" + "a" * 40 + "#/etc", "leaves the repository"),
     ],
 )
 def test_an_address_that_git_is_not_asked_for(address, says):
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=says) as error:
         read(address)
+    assert "secret" not in str(error.value)
 
 
 def test_a_commit_that_is_not_there(repository):
@@ -279,7 +456,7 @@ def test_a_commit_that_is_not_there(repository):
         read(f"git+file://{repository}@{'a' * 40}")
     assert "\n" not in str(error.value)
     commit = git(repository, "rev-parse", "HEAD")
-    with pytest.raises(PlacetError, match="git could not find nowhere"):
+    with pytest.raises(PlacetError, match="there is nothing below nowhere"):
         read(f"git+file://{repository}@{commit}#nowhere")
 
 
@@ -296,21 +473,19 @@ def test_a_commit_that_is_not_there(repository):
     ],
 )
 def test_a_remote_is_shown_without_secrets(remote, shown):
-    assert git_source.without_credentials(remote) == shown
+    assert git_facts.without_credentials(remote) == shown
 
 
 def test_what_git_knows_of_a_directory(repository):
     commit = git(repository, "rev-parse", "HEAD")
     git(repository, "remote", "add", "origin", "https://user:secret@git.example.org/x.git")
-    assert git_source.facts(repository / "policy") == git_source.GitFacts(
-        commit, "https://git.example.org/x.git", False
-    )
+    assert git_facts.facts(repository / "policy") == git_facts.GitFacts(commit, "https://git.example.org/x.git", False)
     write(repository, **{"other.txt": b"outside of the policy"})
-    assert git_source.facts(repository / "policy").dirty is False
+    assert git_facts.facts(repository / "policy").dirty is False
     write(repository, **{"policy/new.rego": b"package app\n"})
-    assert git_source.facts(repository / "policy").dirty is True
+    assert git_facts.facts(repository / "policy").dirty is True
 
 
 def test_a_directory_that_is_in_no_repository(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_DIR", "/nowhere")  # must not matter
-    assert git_source.facts(tmp_path) is None
+    assert git_facts.facts(tmp_path) is None

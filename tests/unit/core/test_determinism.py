@@ -175,6 +175,11 @@ REFUSED = {
     "data.app.other with data.app.f as time.clock": "with … as time.clock",
     "data.app.other with data.app.f as io.jwt.decode_verify": "with … as io.jwt.decode_verify",
     "data.app.other with data.app.f as opa.runtime": "with … as opa.runtime",
+    "data.app.other with data.app.f as internal.print": "with … as internal.print",
+    # the one clock reading under another value
+    'time.clock(data.placet.clock.now)[0] > 8 with data.placet.clock.now as [1, "Local"]': "the time of the",
+    'data.app.other with data.placet.clock as {"now": [1, "Local"]}': "the time of the decision may not be replaced",
+    "data.app.other with data as input.x": "the time of the decision may not be replaced",
     # OPA's output
     "print(input.x)": "print writes between",
     "not print(input.x)": "print writes between",
@@ -244,6 +249,24 @@ def test_an_import_may_be_used_but_hides_nothing(opa):
     assert found_in(opa, source + "x if data.app.y with now.z as 1\n") == []
     assert len(found_in(opa, source + "x := time.date(now.clock)\n")) == 1
     assert len(found_in(opa, "package app\n\nimport data.x as time\n\nx := time.clock(input.at)\n")) == 1
+
+
+@pytest.mark.parametrize("call", ["floor(input.at)", "min([1, 2])", "time.parse_rfc3339_ns(input.at)"])
+def test_a_function_may_hide_a_builtin_and_nothing_is_known_about_it_then(opa, call):
+    name = call.split("(", 1)[0]
+    caller = f"package app\n\nx := time.clock({call})\n"
+    there = f'{name}(at) := [at, "Local"]\n'
+    assert found_in(opa, caller) == []
+    assert len(found_in(opa, f"{caller}\n{there}")) == 1
+    first = name.split(".", 1)[0]
+    assert len(found_in(opa, caller.replace("app\n", f"app\n\nimport data.other.{first}\n", 1))) == 1
+    files = {"a.rego": caller.encode(), "b.rego": f"package app\n\n{there}".encode()}
+    assert [one.file for one in determinism.all_findings(opa.inspect(files), files, opa)] == ["a.rego"]
+
+
+def test_a_hidden_builtin_does_bring_the_zone_of_the_machine_along(opa):
+    source = b'package app\n\nallow if time.clock(floor(1)) == [0, 0, 0]\n\nfloor(at) := [at, "Local"]\n'
+    assert denied(opa, {"app.rego": source}).reason == Reason.REGO_NONDETERMINISTIC
 
 
 def denied(opa, files):

@@ -58,6 +58,11 @@ TWICE = [WHO.model_dump(), WHO.model_dump()]
         (changed(threshold=1.0), "steps.0.threshold"),
         (changed(threshold=True), "steps.0.threshold"),
         (changed(threshold=2), "fewer functionaries"),
+        (changed(threshold=2, functionaries=[WHO.model_dump(), WHO.model_dump() | {"issuer": "x"}]), "fewer function"),
+        (
+            changed(threshold=2, functionaries=[WHO.model_dump(), {"identity": WHO.identity.upper(), "issuer": "x"}]),
+            "fewer",
+        ),
         (changed(functionaries=[]), "steps.0.functionaries"),
         (changed(functionaries=TWICE), "stands twice"),
         (changed(expected_materials=[]), "steps.0.expected_materials"),

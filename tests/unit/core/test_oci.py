@@ -1,3 +1,4 @@
+import gzip
 import http.server
 import json
 import threading
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.core import oci
+from app.core import oci, oci_registry
 from app.core.bundle import digest_of
 from app.core.errors import PlacetError, UsageError
 
@@ -128,6 +129,7 @@ class Registry:
         self.digest = manifest_digest(self.files)
         self.token = "t0k3n"
         self.redirect = None
+        self.challenge = None
         registry = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -146,7 +148,8 @@ class Registry:
             assert "scope=repository%3Ateam%2Fx%3Apull" in request.path
             return self.send(request, 200, json.dumps({"token": self.token}).encode())
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
-            challenge = f'Bearer realm="http://{self.host}/token",service="r",scope="repository:team/x:pull"'
+            usual = f'Bearer realm="http://{self.host}/token",service="r",scope="repository:team/x:pull"'
+            challenge = usual if self.challenge is None else self.challenge
             return self.send(request, 401, b"", {"WWW-Authenticate": challenge})
         kind, _, name = request.path.removeprefix("/v2/team/x/").partition("/")
         if kind == "blobs" and self.redirect:
@@ -156,6 +159,8 @@ class Registry:
         return self.send(request, 404 if content is None else 200, content or b"{}")
 
     def send(self, request, status, body, headers=None):
+        if "gzip" in request.headers.get("Accept-Encoding", ""):  # as proxies do
+            body, headers = gzip.compress(body), {**(headers or {}), "Content-Encoding": "gzip"}
         request.send_response(status)
         for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
             request.send_header(name, value)
@@ -164,7 +169,12 @@ class Registry:
 
 
 @pytest.fixture
-def registry():
+def registry(tmp_path, monkeypatch):
+    """For somebody who is logged in nowhere."""
+    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     registry = Registry()
     yield registry
     registry.server.shutdown()
@@ -206,6 +216,29 @@ def test_a_registry_that_sends_too_much(registry, monkeypatch):
     monkeypatch.setattr(oci, "_MAX_DOCUMENT", 100)
     with pytest.raises(PlacetError, match="more than 100 bytes"):
         oci.read(f"oci://{registry.host}/team/x:v1")
+
+
+def test_a_registry_that_never_ends(registry, monkeypatch):
+    monkeypatch.setattr(oci_registry, "_LONGEST", -1)
+    with pytest.raises(PlacetError, match="took more than -1 s for one answer"):
+        oci.read(f"oci://{registry.host}/team/x:v1")
+
+
+@pytest.mark.parametrize(
+    ("challenge", "says"),
+    [
+        ('Bearer realm="http://tokens.example.org/"', "asks for logins at an address without TLS"),
+        ('Bearer realm="https://tokens.example.org:x/"', "does not answer: InvalidURL"),
+        ("Bearer x", "asks for logins at an address without TLS"),
+        ("Negotiate", "wants a login"),
+        ("", "wants a login"),
+    ],
+)
+def test_a_challenge_that_nobody_meets(registry, challenge, says):
+    registry.challenge = challenge
+    with pytest.raises(PlacetError, match=says) as error:
+        oci.read(f"oci://{registry.host}/team/x:v1")
+    assert "\n" not in str(error.value)
 
 
 def test_a_registry_that_is_not_there():

@@ -1,6 +1,7 @@
 """OPA as a tool: the real binary, on modules that people and attackers write."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -31,6 +32,36 @@ def refusal(opa, source, *, file="dir/a.rego", strict=False):
 
 
 # ---- check -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        '{"$ref": "file:///PIPE"}',
+        '{"\\x24ref": "file:///PIPE"}',  # the same in YAML
+        '{"type": "object", "properties": {"x": {"allOf": [{"$ref": "file:///PIPE"}]}}}',
+        '{"$ref": "https://example.org/schema.json"}',
+        '{"$ref": "#"}',  # a stack of 1 GB, then the end of OPA
+        '{"allOf": [{"$ref": "#/allOf/0"}]}',  # no end
+    ],
+)
+@pytest.mark.parametrize("member", ["schemas", '"\\x73chemas"'])
+def test_a_schema_that_the_compiler_would_follow_somewhere(opa, tmp_path, schema, member):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # whoever opens it waits
+    written = schema.replace("/PIPE", str(pipe))
+    source = f"package p\n\n# METADATA\n# {member}:\n#   - input: {written}\na := input.x\n".encode()
+    assert refusal(opa, source) == (
+        "dir/a.rego:6:1: a schema in an annotation has a $ref, which OPA would follow: write out what it stands for"
+    )
+
+
+def test_a_schema_that_stands_for_itself_is_compiled(opa):
+    schema = '{"type": "object", "properties": {"x": {"type": "string"}}, "additionalProperties": false}'
+    source = f"package p\n\n# METADATA\n# schemas:\n#   - input: {schema}\na if input.WHAT == `1`\n"
+    opa.check({"a.rego": source.replace("WHAT", "x").encode()})
+    assert "undefined ref: input.y" in refusal(opa, source.replace("WHAT", "y").encode())
+    assert refusal(opa, b"package p\n\n# METADATA\n# schemas: [[\na := 1\n").startswith("dir/a.rego:4:1: yaml")
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import re
 import textwrap
 
 import pytest
+import yaml
 
-from app.core.errors import PlacetError
+from app.core.errors import PlacetError, UsageError
 from app.core.opa import Opa
 from app.core.policy_check import check
 from app.core.policy_lint import lint
@@ -32,6 +33,12 @@ def add(policy, name, text):
 
 def manifest(policy, roots, entrypoint):
     (policy / ".manifest").write_text(json.dumps({"roots": roots, "metadata": {"placet": {"entrypoint": entrypoint}}}))
+
+
+def says_nothing_of_the_entrypoint(policy):
+    (policy / ".manifest").unlink()
+    rego = policy / "shop" / "authz.rego"
+    rego.write_text(rego.read_text().replace("# METADATA\n# entrypoint: true\n", ""))
 
 
 def found(policy, opa):
@@ -132,9 +139,12 @@ def test_the_commonest_mistakes_have_their_own_words(policy, opa, name):
 
 def test_what_is_printed_obeys_nobody(policy, opa):
     add(policy, "bad.rego", "package shop.bad\n\na := \x1b[31m\n")
-    (policy / "shop" / "\x1b[2J.rego").write_text("package shop.worse\n\na := b\n")
     said = "".join(map(str, check(load(policy), opa)))
     assert said.isprintable()
+    (policy / "shop" / "\x1b[2J.rego").write_text("package shop.worse\n\na := b\n")
+    with pytest.raises(UsageError, match="rename the file") as refused:
+        load(policy)
+    assert str(refused.value).isprintable()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -155,7 +165,7 @@ def test_a_fault_has_its_place_and_its_remedy(policy, opa, fault):
     ("damage", "file", "what"),
     [
         (lambda policy: add(policy, "out.rego", "package elsewhere\n\na := 1\n"), "out.rego", "outside the roots"),
-        (lambda policy: (policy / ".manifest").unlink(), "placet.yaml", "nothing says which rule decides"),
+        (says_nothing_of_the_entrypoint, "placet.yaml", "nothing says which rule decides"),
         (lambda policy: (policy / ".manifest").write_text("{"), ".manifest", "not JSON"),
         (lambda policy: manifest(policy, [""], "shop/authz/decision"), ".manifest", "'' is not a root"),
         (lambda policy: manifest(policy, [" shop"], "shop/authz/decision"), ".manifest", "a space or slash too many"),
@@ -205,6 +215,22 @@ def test_a_directory_of_schemas_serves_annotations(policy, opa):
     assert [(one.line, one.message) for one in faults] == [(10, "undefined ref: data.limits.usd")]
 
 
+def test_a_schema_that_opa_would_follow_for_ever_is_named_and_not_followed(policy, opa):
+    add(
+        policy,
+        "lib.rego",
+        """
+        package shop.lib
+
+        # METADATA
+        # schemas:
+        #   - input: {"allOf": [{"$ref": "#/allOf/0"}]}
+        a := input.b
+        """,
+    )
+    assert ("lib.rego", 6, 1, "compile") in found(policy, opa)
+
+
 def test_a_test_may_use_what_a_policy_may_not(policy, opa):
     add(policy, "more_test.rego", "package shop.more_test\n\ntest_x if rand.intn(`x`, 3) < 3\n")
     assert found(policy, opa) == []
@@ -250,3 +276,38 @@ def test_findings_are_whole_lines(policy, opa):
         assert re.fullmatch(r"[^\n]+:\d+:\d+: [^\n]+", str(one))
         assert one.remedy
         assert "\n" not in one.remedy
+
+
+def test_faults_in_json_are_shown_where_they_stand(policy, opa):
+    (policy / "shop" / "data.json").write_text('{\n  "agents": {}\n  "limits": {}\n}\n')
+    assert found(policy, opa) == [("data.json", 3, 3, "bundle")]
+    (policy / "shop" / "data.json").write_text('{"authz": {"decision": 1}}')
+    assert found(policy, opa) == [("data.json", 1, 1, "bundle")]
+    (policy / "shop" / "data.json").write_text("{}")
+    (policy / ".manifest").write_text('{"roots": ["shop"],\n "rootz": []}')
+    assert (".manifest", 2, 2, "bundle") in found(policy, opa)
+
+
+def test_a_schema_that_is_none_is_named(policy, opa):
+    (policy / "input.schema.json").write_text('{"type": "objec"}')
+    (finding,) = check(load(policy), opa)
+    assert finding.file.endswith("shop/input.schema.json")
+    assert finding.remedy == "the schema is no JSON schema: correct what it names"
+
+
+def test_what_a_build_writes_there_is_no_fault(policy, opa):
+    # Nor the .git of a work tree, which is a file.
+    for name in (".git", ".gitattributes", "shop.tar.gz", "shop.tar.gz.build.json", "report.xml"):
+        (policy / name).write_text("x")
+    for name in ("shop.tar.gz.sigstore.json", "shop.tar.gz.attestations.jsonl"):
+        (policy / name).write_text("{}")
+    assert check(load(policy), opa) == []
+
+
+@pytest.mark.parametrize("template", Template)
+def test_a_template_tells_regal_what_it_does_on_purpose(tmp_path, template):
+    made = create("shop", template, tmp_path)
+    rules = yaml.safe_load((made / ".regal" / "config.yaml").read_text())["rules"]
+    assert rules["idiomatic"]["directory-package-mismatch"] == {"level": "ignore"}
+    assert "# METADATA\n# entrypoint: true\ndecision := {" in (made / "shop" / "authz.rego").read_text()
+    assert max(map(len, (made / "shop" / "authz.rego").read_text().expandtabs(1).splitlines())) <= 120

@@ -1,6 +1,8 @@
 """What an author's directory holds: settings with their place when they are wrong, and new policies from templates."""
 
 import contextlib
+import json
+import os
 import stat
 
 import pytest
@@ -91,6 +93,23 @@ def test_a_schema_lies_inside(policy):
     (policy / "placet.yaml").write_text("schema: bad.json\n")
     with pytest.raises(UsageError, match=r"bad\.json: the member 'a' stands twice"):
         load(policy)
+    (policy / "placet.yaml").write_text("schema: good.json\n")
+    (policy / "good.json").write_text('{"$ref": "#/definitions/x", "definitions": {"x": {}}}')
+    load(policy)
+    for elsewhere in ("file:///etc/passwd", "https://example.org/x.json", "x.json"):
+        (policy / "good.json").write_text(json.dumps({"properties": {"a": [{"$ref": elsewhere}]}}))
+        with pytest.raises(UsageError, match="OPA would fetch"):
+            load(policy)
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b[31m.rego", "a\nb_test.rego", "a\u202eb_test.rego", os.fsdecode(b"\xff_test.rego")]
+)
+def test_a_name_that_a_terminal_would_obey(policy, name):
+    (policy / name).write_text("package app.authz_test\n\ntodo_test_x if true\n")
+    with pytest.raises(UsageError, match="rename the file") as error:
+        load(policy)
+    assert str(error.value).isprintable()
 
 
 def test_a_directory_without_policy_says_how_to_get_one(tmp_path):

@@ -62,7 +62,7 @@ def test_a_sound_policy_has_no_faults(opa):
             "b.rego:3:6: undefined function rand.intn",
             "docs/reasons.md",
         ),
-        ({"data.json": b"[]"}, Reason.DATA_MALFORMED, "data.json", "docs/reasons.md"),
+        ({"data.json": b"[]"}, Reason.DATA_MALFORMED, "data.json", "one JSON object"),
     ],
 )
 def test_each_fault_has_its_name_and_its_remedy(opa, changed, reason, name, remedy):
@@ -150,6 +150,14 @@ def test_all_builtins_that_may_not_be_called_are_named(opa):
     source = b'package app\n\nx := regal.last([1])\n\ny := rand.intn("x", 5)\n\nz := other.thing(input.a)\n'
     found = preflight.check(files(**{"b.rego": source}), opa)
     assert any("3 builtins" in one.message and "other.thing, rand.intn, regal.last" in one.message for one in found)
+
+
+def test_functions_of_the_package_are_no_builtins_and_names_without_a_dot_may_be(opa):
+    source = b"package app\n\nlib.f(x) := x\n\nlib.g(x) := x\n\nx := lib.f(lib.g(1))\n"
+    assert preflight.check(files(**{"b.rego": source}), opa) == []
+    source = b"package app\n\nx := mine(1)\n\ny := mine.other(1)\n"
+    found = preflight.check(files(**{"b.rego": source}), opa)
+    assert any("2 builtins" in one.message and one.message.endswith("mine, mine.other") for one in found)
 
 
 def test_what_does_not_parse_is_said_once(opa):

@@ -57,6 +57,15 @@ def test_neither_links_nor_other_things_are_files(here):
             names(here, name)
 
 
+@pytest.mark.parametrize("pattern", ["link/deep/b.rego", "link/*.rego", "*/a.rego", "down/up/deep/data.json"])
+def test_nothing_that_lies_behind_a_link_is_taken_for_a_file_of_this_directory(here, pattern):
+    (here / "link").symlink_to(here.parent / here.name / "policy")
+    (here / "down").mkdir()
+    (here / "down/up").symlink_to("../policy")
+    with pytest.raises(UsageError, match="lies behind the link"):
+        names(here, pattern)
+
+
 @pytest.mark.parametrize("name", [b"a\nb", b"a\x1bb", b"\xff"])
 def test_names_that_a_link_cannot_hold(here, name):
     (here / os.fsdecode(name)).touch()

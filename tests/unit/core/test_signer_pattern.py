@@ -40,6 +40,26 @@ def test_no_name_beyond_ascii_matches():
         assert not matches(r"^[^/]+@example\.org$", name)
 
 
+def test_a_branch_is_no_tag_whatever_its_name():
+    """GitHub's identity ends with @ and the ref; git lets a branch be called x@refs/tags/v1."""
+    release = "https://github.com/acme/policy/.github/workflows/release.yml@refs"
+    for pattern in (
+        r"^https://github\.com/acme/policy/[^~]+@refs/tags/v[0-9]+$",
+        r"^https://github\.com/acme/policy/[^%]+[^~]+\.yml@refs/[^~]*tags/v[0-9]+$",
+    ):
+        assert matches(check_pattern(pattern), f"{release}/tags/v1")
+        assert not matches(pattern, f"{release}/heads/x@refs/tags/v1")
+        assert not matches(pattern, f"{release}/heads/x.yml@refs/tags/v1")
+
+
+def test_an_address_that_ends_like_an_e_mail_address_is_none():
+    pattern = check_pattern(r"^[^@]+@example\.org$")
+    assert matches(pattern, "ci@example.org")
+    for name in ("https://example.com/ci@example.org", "spiffe://example.com/ci@example.org", "a@b@example.org"):
+        assert not matches(pattern, name)
+    assert matches(check_pattern(r"^https:\/\/github\.com\/acme\/[a-z]+$"), "https://github.com/acme/x")
+
+
 REFUSED = {
     "": "begins with",
     "ci@example.org": "begins with",
@@ -103,7 +123,7 @@ pieces = st.sampled_from([*ATOMS, *SIGNS, *WHOLES])
 @given(st.lists(pieces, max_size=12).map("".join), st.text("ab.@/cx", max_size=12))
 @settings(max_examples=1500, deadline=None)
 def test_what_is_accepted_means_the_same_elsewhere(inner, name):
-    """Any text is a pattern or refused in one line; a pattern is what Python's engine takes it for."""
+    """Any text is a pattern or refused in one line; a pattern is what Python's engine takes it for, with one @."""
     pattern = f"^{inner}@a\\.b$"
     refused = None
     try:
@@ -114,4 +134,5 @@ def test_what_is_accepted_means_the_same_elsewhere(inner, name):
         assert "\n" not in refused
         return
     for one in (f"{name}@a.b", name, f"{name}@a.bx", f"a{name}@a-b"):
-        assert matches(pattern, one) == (re.fullmatch(pattern, one) is not None)
+        kind = one.count("@") == 1 and ("://" in one) == ("://" in inner)
+        assert matches(pattern, one) == (kind and re.fullmatch(pattern, one) is not None)

@@ -57,10 +57,11 @@ def test_all_that_a_policy_can_ask_for(load):
     assert VerificationPolicy.model_validate(policy.model_dump(mode="json", exclude_defaults=True)) == policy
 
 
-@pytest.mark.parametrize("identities", ["[A, A]", "[A]", "[A, B]"])
+@pytest.mark.parametrize("identities", ["[1, 1]", "[1]", "[1, 2]", "[1, 3]", "[3, 2]"])
 def test_more_signers_than_are_listed(load, identities):
-    """One person with two issuers is one signer."""
-    listed = identities.replace("A", "{identity: a, issuer: x}").replace("B", "{identity: a, issuer: y}")
+    """One person with two issuers, or written in two ways, is one signer."""
+    listed = identities.replace("1", "{identity: a@b.c, issuer: x}").replace("2", "{identity: a@b.c, issuer: y}")
+    listed = listed.replace("3", "{identity: A@B.c, issuer: x}")
     with pytest.raises(Denied) as denied:
         load(f"identities: {listed}\nminimum_signers: 2").require_somebody()
     assert (denied.value.reason, denied.value.field) == (Reason.EVIDENCE_SIGNERS, "minimum_signers")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from app.core import strict_yaml
 from app.core.reason_codes import Reason
 from app.local.demo.parts import Sidecar, eventually
 from app.local.demo.rows.table import World, reports, require, row
-from app.local.demo.stack import SYSTEM
+from app.local.demo.stack import AUTHOR, SYSTEM, Stack
+
+#: Who tests releases of the system with a layout.
+TESTER = "tester@example.org"
 
 
 @row("signed bundle accepted")
@@ -62,6 +67,45 @@ def wrong_identity_refused(world: World) -> str:
     """The signature is good, but the signer is nobody who may sign."""
     bundle = world.stack.sign(world.stack.build("stranger", {"review_from": 103}), signer="stranger@example.org")
     return _refused(world.stack.publish(bundle, expect=3), Reason.EVIDENCE_IDENTITY)
+
+
+@row("release outside its layout refused")
+def outside_layout_refused(world: World) -> str:
+    """A system demands that somebody else has tested a release: it is not taken before the tester signed that."""
+    stack = world.stack
+    stack.placet("system", "create", "tested", "--policy", str(_demands_a_tester(stack)))
+    bundle = stack.sign(stack.build("untested", {"review_from": 104}))
+    code = _refused(stack.publish(bundle, system="tested", expect=3), Reason.EVIDENCE_LAYOUT)
+    trusted = ("--trust-config", str(stack.sigstore.trust_config))
+    what = ("step", "run", "test", "--materials", "policies/untested", "--products", "untested.tar.gz", *trusted)
+    stack.placet(*what, "--", "true", environment=stack.identity(TESTER), cwd=stack.directory)
+    link = str(stack.directory / "test.link.sigstore.json")
+    stack.placet("bundle", "sign", str(bundle), "--link", link, *trusted, environment=stack.identity(AUTHOR))
+    stack.publish(bundle, system="tested")
+    return f"{code}; taken with the tester's link"
+
+
+def _demands_a_tester(stack: Stack) -> Path:
+    """The file of a verification policy with a layout: the tester tests, the author signs what was tested."""
+    issuer = stack.sigstore.issuer_url
+    rest = ["DISALLOW", "*"]
+    tested = {
+        "name": "test",
+        "functionaries": [{"identity": TESTER, "issuer": issuer}],
+        "expected_materials": [["ALLOW", "policies/*"], rest],
+        "expected_products": [["ALLOW", "*.tar.gz"], rest],
+    }
+    signed = {
+        "name": "sign",
+        "functionaries": [{"identity": AUTHOR, "issuer": issuer}],
+        "expected_materials": [["MATCH", "*.tar.gz", "WITH", "PRODUCTS", "FROM", "test"], rest],
+        "expected_products": [["ALLOW", "*.tar.gz*"], rest],
+    }
+    layout = {"layout": "tested", "expires": "2099-01-01T00:00:00Z", "steps": [tested, signed]}
+    file = stack.directory / "tested.yaml"
+    policy = {"identities": [{"identity": AUTHOR, "issuer": issuer}], "layout": layout}
+    file.write_text(strict_yaml.dump(policy))
+    return file
 
 
 @row("older state replayed to the sidecar refused")

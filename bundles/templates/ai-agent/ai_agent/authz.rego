@@ -2,6 +2,8 @@
 # works on, the context its arguments. The verified agent is data.placet.subject; whoever it acts for, its actors.
 package ai_agent.authz
 
+# METADATA
+# entrypoint: true
 decision := {
 	"allow": count(reasons) == 0,
 	"reasons": reasons,

@@ -1,7 +1,10 @@
-# Which rows and columns of a table somebody may see. The action is "select", the resource {"type": "table", "id": name}.
-# The verdict alone is not enough: obligations say what the data service must add to the query, and leave out.
+# Which rows and columns of a table somebody may see. The action is "select", the resource
+# {"type": "table", "id": name}. The verdict alone is not enough: obligations say what the data service must add to
+# the query, and leave out.
 package data_filter.authz
 
+# METADATA
+# entrypoint: true
 decision := {
 	"allow": count(reasons) == 0,
 	"reasons": reasons,

@@ -2,6 +2,8 @@
 # The verified caller is data.placet.subject, never a member of the input.
 package http_api.authz
 
+# METADATA
+# entrypoint: true
 decision := {
 	"allow": count(reasons) == 0,
 	"reasons": reasons,

@@ -2,6 +2,8 @@
 # object {"type": kind, "id": "namespace/name"}, and context.object what the API server sent for review.
 package kubernetes_admission.authz
 
+# METADATA
+# entrypoint: true
 decision := {
 	"allow": count(reasons) == 0,
 	"reasons": reasons,
@@ -79,5 +81,6 @@ from_allowed_registry(container) if {
 }
 
 violation(code, container) := {"code": code, "message": message} if {
-	message := sprintf("%s: %s", [object.get(container, "name", "a container"), data.kubernetes_admission.messages[code]])
+	name := object.get(container, "name", "a container")
+	message := sprintf("%s: %s", [name, data.kubernetes_admission.messages[code]])
 }
