@@ -11,11 +11,14 @@ import typer
 from app.core.errors import UsageError
 from app.core.files import read_bounded
 from cli import bundle_attest, bundle_build, bundle_countersign, bundle_look, client, signing
-from cli.output import Output, OutputOption, emit, messages, say
+from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
+from cli.progress import busy
 from cli.release_files import attestations_of, beside, release_files
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Example: placet bundle build bundles/payments -o payments.tar.gz  ·  placet bundle inspect payments.tar.gz"
+)
 
 BundleArgument = Annotated[Path, typer.Argument(help="The bundle, a .tar.gz.", show_default=False)]
 IdentityOption = Annotated[str | None, typer.Option("--certificate-identity", help="The identity that may sign.")]
@@ -61,7 +64,7 @@ def sign(
             raise UsageError(f"{path} is no link; `placet step run` makes one")
     unsigned = building.release_statements(raw, found, bundle.name, run=ci_run.of(os.environ))
     session = signing.session(trust_config, staging, identity_token)
-    with messages.status("signing"):
+    with busy("signing"):
         signature = session.sign(unsigned.provenance)
         attestations = [session.sign(one) for one in unsigned.links(signature)]
     path = attestations_of(bundle)
@@ -116,15 +119,17 @@ def verify(
     rules = VerificationPolicy.of(certificate_identity, certificate_oidc_issuer, policy)
     checker = pinned_opa(opa)
     condition_check.require(rules, checker, policy)
+    trusted = signing.trust(trust_config, staging)
     try:
-        release = verify_release(
-            files["bundle"],
-            files["signature"],
-            split_attestations(files["attestations"]),
-            policy=rules,
-            trust=signing.trust(trust_config, staging),
-            opa=checker,
-        )
+        with busy("verifying"):
+            release = verify_release(
+                files["bundle"],
+                files["signature"],
+                split_attestations(files["attestations"]),
+                policy=rules,
+                trust=trusted,
+                opa=checker,
+            )
     except Denied as denied:
         if output is Output.JSON:
             emit({"verified": False, **denied.as_dict()}, output)
@@ -160,19 +165,19 @@ def publish(
 
     Leaves a signed in-toto link for the step publish with the release.
     """
-    from app.core import building
+    from app.core import attestation_file, building
 
     files = release_files(bundle)
     plane = client.connect(server, token_file)
     session = signing.session(trust_config, staging, identity_token)
-    with messages.status("publishing"):
+    with busy("publishing"):
         link = session.sign(building.publish_link(files["bundle"], files["signature"], bundle.name, system, channel))
         release: dict[str, Any] = plane.upload(
             f"/api/v1/systems/{system}/releases",
             {
                 "bundle": files["bundle"],
                 "signature": files["signature"],
-                "attestations": files["attestations"] + link + b"\n",
+                "attestations": attestation_file.appended(files["attestations"], link),
             },
         )
         pointer = plane.put(f"/api/v1/systems/{system}/channels/{channel}", json={"release": release["digest"]})

@@ -9,8 +9,9 @@ import typer
 
 from app.core.files import read_bounded
 from cli import signing
-from cli.output import Output, OutputOption, emit, messages, say
+from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
+from cli.progress import busy
 from cli.release_files import attestations_of
 
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ def attest(
 
     raw = read_bounded(bundle, archive.MAX_COMPRESSED, "the bundle")
     found, chosen = read_tests(tests), pinned_opa(opa)
-    with messages.status("testing"):
+    with busy("testing"):
         found = older_rego.convert(found, chosen) if v0_compatible else found
         tested = attestation.attest(raw, bundle.name, found, chosen, threshold=threshold)
     session = signing.session(trust_config, staging, identity_token)
     path = attestations_of(bundle)
-    with messages.status("signing"):
+    with busy("signing"):
         signed = session.sign(tested.statement)
     left_out = 0
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from app.core.errors import UsageError
-from cli.output import Output, OutputOption, emit, messages, say
+from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
-
-if TYPE_CHECKING:
-    from app.core.opa import Opa
+from cli.progress import busy
 
 EPILOG = (
     "Examples: placet bundle build bundles/payments -o payments.tar.gz  ·  "
-    "placet bundle build git+https://git.example.org/policy@COMMIT -o policy.tar.gz  ·  "
+    "placet bundle build git+https://git.example.org/policy@v1.0 -o policy.tar.gz  ·  "
     "placet bundle build old.tar.gz --entrypoint app/authz/allow -o oci:layout"
 )
 
@@ -25,7 +22,8 @@ def build(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Directories; or one bundle, git+URL@COMMIT[#DIRECTORY], oci://HOST/NAME:TAG or oci:LAYOUT.",
+            help="Directories; or one bundle, git+URL@REF[#DIRECTORY] (REF is a commit, a tag or a branch), "
+            "oci://HOST/NAME:TAG or oci:LAYOUT.",
             show_default=False,
         ),
     ],
@@ -41,7 +39,8 @@ def build(
         str | None, typer.Option("--oldest-opa", help="The version of the fleet's oldest OPA, such as 1.4.0.")
     ] = None,
     allow_builtin: Annotated[
-        list[str] | None, typer.Option(help="A builtin that the system's verification policy allows. Repeatable.")
+        list[str] | None,
+        typer.Option(help="A builtin that the system's verification policy allows. Repeatable. More: placet.yaml's."),
     ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(help="Files to leave out, such as '*.yaml' or 'docs/*'. Repeatable.")
@@ -62,19 +61,20 @@ def build(
 
     Beside the bundle, OUT.build.json keeps what went into it, for the provenance that `sign` signs.
     """
-    from app.core import building, bundle_output, bundle_source
+    from app.core import allowed_builtins, building, bundle_output, bundle_source
     from app.core.bundle_manifest import Choices
 
     chosen = pinned_opa(opa)
-    _known_builtins(allow_builtin or [], chosen)
-    choices = Choices(tuple(root or []), entrypoint, oldest_opa, frozenset(allow_builtin or []), strict, v0_compatible)
+    allowed = allowed_builtins.known(chosen, [], allow_builtin or ())
+    choices = Choices(tuple(root or []), entrypoint, oldest_opa, allowed, strict, v0_compatible)
     if any(one.startswith(("git+", "oci://")) for one in sources):
-        with messages.status("fetching"):
+        with busy("fetching"):
             given = [bundle_source.read(one, ignore=ignore or [], git=git) for one in sources]
     else:
         given = [bundle_source.read(one, ignore=ignore or [], git=git) for one in sources]
     try:
-        built = building.build(given, chosen, choices=choices)
+        with busy("checking and packing"):
+            built = building.build(given, chosen, choices=choices)
     except building.Refused as refused:
         if output is Output.JSON:
             others = [one.as_dict() for one in refused.others]
@@ -88,9 +88,6 @@ def build(
         say(f"left out: {', '.join(built.left_out[:5])}{more}")
     if built.converted:
         say(f"converted from Rego v0: {len(built.converted)} modules")
+    if built.allowed:
+        say(f"placet.yaml allows {', '.join(built.allowed)}; so must the system's verification policy")
     emit({"bundle": str(path), "digest": built.digest, "bytes": len(built.bundle), **built.inferred}, output)
-
-
-def _known_builtins(names: list[str], opa: Opa) -> None:
-    if names and (unknown := sorted(set(names) - opa.builtins)):
-        raise UsageError(f"--allow-builtin {unknown[0]}: OPA {opa.version} has no such builtin")

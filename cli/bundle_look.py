@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from app.core.bundle_contents import Contents
     from app.core.opa import Opa
 
-INSPECT_EPILOG = "Example: placet bundle inspect payments.tar.gz --output json"
+INSPECT_EPILOG = (
+    "Examples: placet bundle inspect payments.tar.gz --output json  ·  placet bundle inspect oci:layout:latest"
+)
+#: All that `build` writes, and what a registry has.
+_FORMS = "FILE.tar.gz, DIRECTORY, oci:LAYOUT or oci://HOST/NAME:TAG"
 DIFF_EPILOG = "Example: placet bundle diff payments-1.tar.gz payments-2.tar.gz"
 
 
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="The bundle, a .tar.gz.", show_default=False)],
+    bundle: Annotated[str, typer.Argument(help=f"The bundle: {_FORMS}.", show_default=False)],
     opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -47,8 +51,8 @@ def inspect(
 
 
 def diff(
-    old: Annotated[Path, typer.Argument(help="The bundle as it was.", show_default=False)],
-    new: Annotated[Path, typer.Argument(help="The bundle as it is.", show_default=False)],
+    old: Annotated[str, typer.Argument(help=f"The bundle as it was: {_FORMS}.", show_default=False)],
+    new: Annotated[str, typer.Argument(help="The bundle as it is.", show_default=False)],
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 1 when anything differs.")] = False,
     opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
@@ -80,9 +84,14 @@ def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _contents(bundle: Path, opa: Opa) -> Contents:
-    from app.core import bundle_contents
+def _contents(bundle: str, opa: Opa) -> Contents:
+    from app.core import archive, bundle_contents, bundle_source, oci
     from app.core.verification import split_attestations
 
-    files = release_files(bundle)
+    if bundle.startswith("oci:") or Path(bundle, "oci-layout").is_file():
+        named = bundle if bundle.startswith("oci:") else f"oci:{bundle}"
+        return bundle_contents.read(oci.read(named)[0], b"", [], opa)
+    if Path(bundle).is_dir():
+        return bundle_contents.read(archive.write_archive(bundle_source.read(bundle, git=False).files), b"", [], opa)
+    files = release_files(Path(bundle))
     return bundle_contents.read(files["bundle"], files["signature"], split_attestations(files["attestations"]), opa)

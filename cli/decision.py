@@ -51,7 +51,10 @@ def list_(
 
     with client.connect(server, token_file) as plane:
         if follow:
-            follow_decisions(plane, filters, limit, output)
+            try:
+                follow_decisions(plane, filters, limit, output)
+            except KeyboardInterrupt:
+                say("stopped")
             return
         found = FromControlPlane(plane).pages(filters, limit or 50)
         if output is Output.JSON:

@@ -45,6 +45,8 @@ NOUNS: dict[str, tuple[str, str]] = {
     "warrant": ("cli.warrant", "Warrants: who may do what, on what, until when."),
 }
 
+_INTERRUPTED = "interrupted; what was under way may or may not have happened, and is safe to repeat"
+
 
 def build(arguments: Sequence[str]) -> typer.Typer:
     """The command tree. Only the noun that `arguments` name is imported, so that `--help` answers at once."""
@@ -93,8 +95,12 @@ def main() -> None:
         _say(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        _say("interrupted; what was under way may or may not have happened, and is safe to repeat")
+        _say(_INTERRUPTED)
         sys.exit(130)
+    except SystemExit as ended:  # Typer makes one of a KeyboardInterrupt, without a word
+        if ended.code == 130:
+            _say(_INTERRUPTED)
+        raise
     except BrokenPipeError:
         # The reader of our output went away; Python would complain again while it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,14 +10,15 @@ from typing import Annotated
 import typer
 
 from app.core.policy_template import Template
-from cli.output import Output, OutputOption, emit, messages, say
+from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
 from cli.policy_ask import bench, evaluate, explain
 from cli.policy_options import DirectoryArgument
 from cli.policy_tests import run_policy
 from cli.policy_watch import watch
+from cli.progress import busy
 
-app = typer.Typer()
+app = typer.Typer(epilog="Example: placet policy new order-api --template http-api  ·  placet policy check order-api")
 
 
 @app.command(epilog="Example: placet policy new order-api --template http-api")
@@ -35,9 +36,19 @@ def new(
     say(f"next: placet policy test {made}  ·  placet policy check {made}")
 
 
-@app.command(epilog="Example: placet policy check policies/payments --output json")
+@app.command(
+    epilog="Examples: placet policy check policies/payments --output json  ·  "
+    "placet policy check dice --allow-builtin rand.intn"
+)
 def check(
     directory: DirectoryArgument = Path(),
+    allow_builtin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A builtin that the system's verification policy allows. Repeatable. More: placet.yaml's.",
+            show_default=False,
+        ),
+    ] = None,
     opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -46,13 +57,19 @@ def check(
     OPA's strict compiler, the builtins that a policy may call, schema, format, determinism, and what the verifier
     demands of a bundle; and Regal's lint, when `regal` is on the PATH. Exit code 1 when there is a fault.
     """
+    from app.core.errors import Denied
     from app.core.policy_check import check as check_all
+    from app.core.policy_check import unreadable
     from app.core.policy_lint import lint
     from app.core.policy_project import load
 
-    project = load(directory)
-    with messages.status("checking"):
-        findings = sorted([*check_all(project, pinned_opa(opa)), *lint(project)])
+    try:
+        project = load(directory)
+    except Denied as denied:
+        findings = [unreadable(directory, denied)]
+    else:
+        with busy("checking"):
+            findings = sorted([*check_all(project, pinned_opa(opa), allow_builtin or ()), *lint(project)])
     if output is Output.JSON:
         emit([one.as_dict() for one in findings], output)
     for one in findings if output is Output.TABLE else []:
@@ -91,7 +108,7 @@ def fmt(
     project = load(directory)
     sources = {**project.modules, **project.tests}
     with tempfile.TemporaryDirectory(prefix="placet-fmt-") as scratch:
-        wanted = formatted(sources, pinned_opa(opa), Path(scratch))
+        wanted = formatted(sources, pinned_opa(opa), Path(scratch), project.prefix)
     changed = {path: content for path, content in wanted.items() if content != sources[path]}
     if not (only_check or diff):
         for path, content in changed.items():

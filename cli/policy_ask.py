@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.core.complaint import printable
-from cli.output import Output, OutputOption, emit, json_text, messages, say
+from cli.output import Output, OutputOption, emit, json_text, say
 from cli.pinned_opa import OpaOption, pinned_opa
 from cli.policy_options import (
     DirectoryArgument,
@@ -21,6 +21,7 @@ from cli.policy_options import (
     question,
     subject,
 )
+from cli.progress import busy
 
 if TYPE_CHECKING:
     from app.core.policy_trace import Rule
@@ -88,7 +89,7 @@ def bench(
     from app.core.policy_project import load
 
     project = load(directory)
-    with messages.status("measuring"):
+    with busy("measuring"):
         asked = given(input_file)
         found = measure(project, pinned_opa(opa), question(project, query), asked, subject(subject_file, input_file))
     emit(asdict(found), output)

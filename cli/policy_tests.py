@@ -10,9 +10,10 @@ import typer
 
 from app.core.complaint import printable
 from app.core.errors import PlacetError, UsageError
-from cli.output import Output, OutputOption, emit, messages, say
+from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
 from cli.policy_options import DirectoryArgument
+from cli.progress import busy
 
 if TYPE_CHECKING:
     from app.core.policy_tests import TestReport, TestResult
@@ -57,7 +58,7 @@ def run_policy(
     if run is not None and threshold is not None:
         raise UsageError("--threshold asks for all tests: leave --run out")
     demanded = (threshold if threshold is not None else project.settings.threshold) if run is None else 0
-    with messages.status("testing"):
+    with busy("testing"):
         report = run_tests(project, pinned_opa(opa), pattern=run, coverage=coverage or demanded > 0)
     if junit is not None:
         write_atomically(junit, as_junit(report, str(directory)), mode=0o644)

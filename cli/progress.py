@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 from cli.output import messages, say
@@ -58,3 +59,25 @@ def counted(items: Iterator[T], what: str) -> Iterator[T]:
         if now - told > _PATIENCE:
             told = now
             messages.print(f"{number} {what}, {number / (now - began):.0f}/s")
+
+
+@contextmanager
+def busy(doing: str) -> Iterator[None]:
+    """Says what is being done while the block lasts, where that is long; for work that tells nothing itself."""
+    done = Event()
+
+    def tell() -> None:
+        if not messages.is_terminal:
+            while not done.wait(_BETWEEN_LINES):
+                say(f"still {doing}")
+        elif not done.wait(_QUIET):
+            with messages.status(doing):
+                done.wait()
+
+    teller = Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()

@@ -146,7 +146,7 @@ def _refused(row: Row, corpus: Corpus, denied: Denied) -> None:
     """Whether it was to be refused, and for those very builtins."""
     others = denied.others if isinstance(denied, building.Refused) else ()
     said = "\n".join([denied.detail, *(one.message for one in others)])
-    named = set(re.findall(r"undefined function (\S+)", said))
+    named = set(re.findall(r"undefined function ([^\s;]+)", said))
     for listed in re.findall(r"builtins that a policy may not call, .* lacks: (.+)", said):
         named |= set(listed.split(", "))
     row.refused = ", ".join(sorted(named)) or str(denied)

@@ -61,11 +61,10 @@ def report(cases: list[ET.Element], environment: dict[str, str], kills: str) -> 
         [
             "# Soak",
             "",
-            f"Written by `make soak` on {datetime.now(UTC):%Y-%m-%d} at commit {commit()}, on {machine()}:",
-            f"{environment['PLACET_ROUNDS']} rounds of each kill, {environment['PLACET_LOAD_SECONDS']} s of each load.",
+            f"Written by `make soak` on {datetime.now(UTC):%Y-%m-%d} at commit {commit()}, on {machine()}.",
+            "What is not in the table of tests at the end was not run.",
             "",
-            kills,
-            "",
+            *killed(cases, environment, kills),
             *mutations(cases),
             ", ".join(f"{number} {name}" for name, number in sorted(counts.items())) + ".",
             "",
@@ -77,6 +76,14 @@ def report(cases: list[ET.Element], environment: dict[str, str], kills: str) -> 
     )
 
 
+def killed(cases: list[ET.Element], environment: dict[str, str], kills: str) -> list[str]:
+    """What came of the parts that were killed, when that was among the tests."""
+    if not any("fault" in case.get("classname", "") or "test_load" in case.get("classname", "") for case in cases):
+        return []
+    rounds, seconds = environment["PLACET_ROUNDS"], environment["PLACET_LOAD_SECONDS"]
+    return [f"{rounds} rounds of each kill, {seconds} s of each load.", "", kills, ""]
+
+
 def mutations(cases: list[ET.Element]) -> list[str]:
     """What came of the changed releases: how many, what each was denied for, and how long the slowest took."""
     counts: Counter[str] = Counter()
@@ -85,8 +92,10 @@ def mutations(cases: list[ET.Element]) -> list[str]:
         if "test_release_storm" in case.get("classname", ""):
             for one in case.iter("property"):
                 name, value = str(one.get("name")), int(str(one.get("value")))
-                slowest = max(slowest, value) if name == "slowest_ms" else slowest
-                counts[name] += 0 if name == "slowest_ms" else value
+                if name == "slowest_ms":
+                    slowest = max(slowest, value)
+                else:
+                    counts[name] += value
     if not counts:
         return []
     return [

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from app.core import preflight, statements
 from app.core.bundle import Bundle, digest_of, parse_bundle
-from app.core.errors import PlacetError, UsageError
-from app.core.opa import Opa
+from app.core.errors import Denied, PlacetError, UsageError
+from app.core.opa import Module, Opa
 from app.core.policy_project import Project, Settings
 from app.core.policy_tests import Coverage, TestReport, run_tests
 from app.core.roots import under
@@ -78,7 +78,7 @@ def _check_tests(bundle: Bundle, tests: Mapping[str, bytes], opa: Opa) -> None:
     called = {
         f"{module.package}/{name.split('.', 1)[0]}" for module in modules for name in preflight.called(module.syntax)
     }
-    for module in opa.inspect(tests):
+    for module in _inspected(tests, opa):
         for rule in module.rules:
             if any(under(rule, one) or under(one, rule) for one in policy):
                 raise UsageError(
@@ -90,6 +90,16 @@ def _check_tests(bundle: Bundle, tests: Mapping[str, bytes], opa: Opa) -> None:
                     f"{module.file}: the rule {hidden.replace('/', '.')} would hide what the policy that it tests "
                     "calls so; give it another name"
                 )
+
+
+def _inspected(tests: Mapping[str, bytes], opa: Opa) -> list[Module]:
+    try:
+        return opa.inspect(tests)
+    except Denied as denied:
+        if "keyword is required" not in denied.detail:
+            raise
+        detail = f"{denied.detail}; give --v0-compatible where the tests are older Rego (v0)"
+        raise Denied(denied.reason, detail, field=denied.field) from denied
 
 
 def _statement(

@@ -71,6 +71,11 @@ def file_of(attestations: Sequence[bytes]) -> bytes:
     return b"".join(line + b"\n" for line in unique.values())
 
 
+def appended(content: bytes, one: bytes) -> bytes:
+    """The content of such a file with one attestation more, on a line of its own, whatever the last one ends with."""
+    return b"".join(line + b"\n" for line in (content.rstrip(b"\n"), one) if line)
+
+
 def read(path: Path) -> bytes:
     """The file as it is; nothing where there is none. Raises `UsageError`."""
     limit = MAX_EVIDENCE * MAX_ATTESTATIONS

@@ -14,7 +14,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from app.core import bundle_source, older_rego, preflight, statements, strict_json
+from app.core import (
+    allowed_builtins,
+    bundle_manifest,
+    bundle_source,
+    older_rego,
+    policy_remedy,
+    preflight,
+    statements,
+    strict_json,
+)
 from app.core.bundle import build_bundle, digest_of, modules_of, parse_bundle
 from app.core.bundle_manifest import Choices, completed
 from app.core.bundle_source import Source
@@ -42,15 +51,18 @@ class Built:
     left_out: tuple[str, ...]
     #: Modules that came as older Rego (v0).
     converted: tuple[str, ...] = ()
+    #: Builtins that placet.yaml says the system allows.
+    allowed: tuple[str, ...] = ()
 
 
 class Refused(Denied):
     """A build that the verifier would refuse: the first fault as the denial, and every other one beside it."""
 
     def __init__(self, first: Denied, faults: Sequence[Fault]) -> None:
-        super().__init__(first.reason, first.detail, step=first.step, field=first.field)
+        detail = policy_remedy.helped(first)
+        super().__init__(first.reason, detail, step=first.step, field=first.field)
         said = Reason.MANIFEST_MISSING  # a build can do without one
-        self.others = tuple(one for one in faults if one.reason != said and not first.detail.startswith(one.message))
+        self.others = tuple(one for one in faults if one.reason != said and not detail.startswith(one.message))
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,9 @@ def build(
     sources = [bundle_source.read(str(source))] if isinstance(source, Path) else list(source)
     sources = [older_rego.converted(one, opa, every=choices.older) for one in sources]
     converted = tuple(sorted({path for one in sources for path in one.originals}))
-    files = bundle_source.merged(sources)
+    allowed_there = allowed_builtins.known(opa, bundle_manifest.settings(sources))
+    allowed = choices.allowed_builtins | allowed_there
+    files = bundle_source.merged(sources, entrypoint=choices.entrypoint)
     git = sources[0].git if len(sources) == 1 else None
     facts = {
         "tool": f"placet {version('placet')}",
@@ -108,7 +122,7 @@ def build(
     syntax = None
     with ThreadPoolExecutor(1) as pool:
         # It takes as long as all the rest, and depends on nothing of it.
-        compiling = pool.submit(opa.check, modules_of(files), strict=strict, allowed=choices.allowed_builtins)
+        compiling = pool.submit(opa.check, modules_of(files), strict=strict, allowed=allowed)
         try:
             whole = completed(files, sources, opa, choices, facts)
             packed, syntax = dict(whole.files), whole.modules
@@ -117,15 +131,15 @@ def build(
                     raise fault.denied("rego")
             raw = build_bundle(packed)
             bundle = parse_bundle(raw)
-            allowed = choices.allowed_builtins
             check_policy(bundle, opa, strict=strict, allowed=allowed, modules=whole.modules, compiling=compiling)
         except Denied as denied:
             # The first fault is known; whoever builds wants to hear of all of them.
             faults = preflight.check(
-                packed, opa, oldest=choices.oldest_opa, allowed=choices.allowed_builtins, strict=strict, syntax=syntax
+                packed, opa, oldest=choices.oldest_opa, allowed=allowed, strict=strict, syntax=syntax
             )
             raise Refused(denied, faults) from denied
-    came = bundle_source.merged([replace(one, files={**one.files, **one.originals}) for one in sources])
+    originals = [replace(one, files={**one.files, **one.originals}) for one in sources]
+    came = bundle_source.merged(originals, entrypoint=choices.entrypoint)
     notes = {
         "type": _NOTES,
         "bundle": bundle.digest,
@@ -137,7 +151,8 @@ def build(
         **({"git": git.as_dict()} if git else {}),
     }
     left_out = tuple(sorted({path for one in sources for path in one.left_out}))
-    return Built(raw, strict_json.canonical(notes), bundle.digest, whole.inferred, left_out, converted)
+    said = tuple(sorted(allowed_there))
+    return Built(raw, strict_json.canonical(notes), bundle.digest, whole.inferred, left_out, converted, said)
 
 
 def release_statements(raw: bytes, notes: bytes | None, name: str, *, run: Run | None = None) -> ReleaseStatements:

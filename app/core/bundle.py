@@ -121,16 +121,22 @@ def read_directory(
         archive.check_path(name)
         if name in files:
             raise Denied(Reason.ARCHIVE_DUPLICATE, f"{path} would be {name!r} too; rename it", field=name)
-        if path.is_symlink():
-            raise Denied(Reason.ARCHIVE_LINK, f"{path} is a link; put the file itself there", field=name)
-        if not path.is_file():
-            raise Denied(Reason.ARCHIVE_SPECIAL, f"{path} is not a regular file", field=name)
+        require_file(path, name)
         if path.stat().st_size > archive.MAX_DECOMPRESSED or len(files) >= archive.MAX_MEMBERS:
             raise Denied(Reason.ARCHIVE_TOO_LARGE, f"{path} is too large, or one file too many", field=name)
         files[name] = path.read_bytes()
     if not files:
         raise Denied(Reason.ARCHIVE_EMPTY, f"{directory} holds no policy")
     return files
+
+
+def require_file(path: Path, name: str) -> None:
+    """Raises `Denied` when `path`, called `name` in its directory, is a link, or nothing that can be read whole."""
+    if path.is_symlink():
+        said = f"{path} is a link; put the file itself there, or its directory"
+        raise Denied(Reason.ARCHIVE_LINK, said, field=name)
+    if not path.is_file():
+        raise Denied(Reason.ARCHIVE_SPECIAL, f"{path} is not a regular file", field=name)
 
 
 def _walk(directory: Path) -> Iterator[Path]:

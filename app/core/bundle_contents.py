@@ -17,10 +17,18 @@ from app.core.evidence import claimed_signer
 from app.core.evidence_form import checked_form
 from app.core.opa import Module, Opa
 from app.core.reason_codes import Reason
+from app.core.rego_parser import Decimals
 from app.core.syntax_tree import imported, variables
 
 #: Characters of a value that a difference shows.
 _SHOWN = 200
+
+
+class _Written(str):
+    """A number as it stands in the file. OPA compares and prints more digits than a double has."""
+
+    __slots__ = ()
+
 
 #: A member's name that needs no quotes in a path.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -34,6 +42,8 @@ class Contents:
     size: int
     #: The manifest as it stands; None when there is none that can be read.
     manifest: dict[str, Any] | None
+    #: Every value of the manifest by its path, as JSON.
+    members: Mapping[str, str]
     modules: tuple[Module, ...]
     #: Every value by its path, such as `app.users[0]`, as JSON.
     values: Mapping[str, str]
@@ -65,7 +75,7 @@ def read(raw: bytes, signature: bytes, attestations: Sequence[bytes], opa: Opa) 
     files = bundle_source.unpack(raw)
     today = older_rego.converted(bundle_source.Source("", files), opa)  # as `build` would take it
     modules = opa.inspect(modules_of(today.files))
-    manifest = None
+    manifest, members = None, {}
     values: dict[str, str] = {}
     data_files: dict[str, int] = {}
     for path, content in files.items():
@@ -76,14 +86,15 @@ def read(raw: bytes, signature: bytes, attestations: Sequence[bytes], opa: Opa) 
             document: Any = strict_json.load_object(content)
         except strict_json.StrictJSONError:
             continue  # the faults name it
+        written = json.loads(content, parse_int=_Written, parse_float=_Written)
         if name == MANIFEST:
-            manifest = document
+            manifest, members = document, dict(_leaves(written, ""))
         else:
             data_files[path] = len(content)
-            values.update(_leaves(document, reduce(_below, path.split("/")[:-1], "")))
+            values.update(_leaves(written, reduce(_below, path.split("/")[:-1], "")))
     evidence = tuple(_claims(one) for one in [signature, *attestations] if one)
     faults = tuple(one.as_dict() for one in preflight.check(files, opa, strict=False))
-    return Contents(digest_of(raw), len(raw), manifest, tuple(modules), values, data_files, evidence, faults)
+    return Contents(digest_of(raw), len(raw), manifest, members, tuple(modules), values, data_files, evidence, faults)
 
 
 def difference(old: Contents, new: Contents) -> dict[str, Any]:
@@ -92,8 +103,6 @@ def difference(old: Contents, new: Contents) -> dict[str, Any]:
         was, becomes = _rules(old.modules), _rules(new.modules)
     except RecursionError as error:
         raise Denied(Reason.REGO_COMPILE, "a module is nested too deeply to be compared") from error
-    manifests = [dict(_leaves(one.manifest or {}, "")) for one in (old, new)]
-    members = sorted(set(manifests[0]) | set(manifests[1]))
     signers = [sorted({f"{one['identity']} ({one['issuer']})" for one in side.evidence}) for side in (old, new)]
     kinds = [sorted(one["predicate"] for one in side.evidence) for side in (old, new)]
     return {
@@ -115,9 +124,9 @@ def difference(old: Contents, new: Contents) -> dict[str, Any]:
             ],
         },
         "manifest": [
-            {"member": member, "from": manifests[0].get(member), "to": manifests[1].get(member)}
-            for member in members
-            if manifests[0].get(member) != manifests[1].get(member)
+            {"member": member, "from": old.members.get(member), "to": new.members.get(member)}
+            for member in sorted(old.members.keys() | new.members.keys())
+            if old.members.get(member) != new.members.get(member)
         ],
         "signers": _sides(*signers),
         "evidence": _sides(*kinds),
@@ -152,7 +161,9 @@ def _text(value: Any) -> str:
 
 
 def _bare(node: Any) -> Any:
-    """A syntax tree without places and comments."""
+    """A syntax tree without places and comments, with numbers as they were written."""
+    if isinstance(node, Decimals):
+        return {"written": node.text}
     if isinstance(node, list):
         return [_bare(one) for one in node]
     if isinstance(node, Mapping):
@@ -178,7 +189,7 @@ def _leaves(value: Any, at: str) -> Iterator[tuple[str, str]]:
         for number, below in enumerate(value):
             yield from _leaves(below, f"{at}[{number}]")
     else:
-        yield at, _text(value)
+        yield at, str(value) if isinstance(value, _Written) else _text(value)
 
 
 def _below(at: str, name: str) -> str:

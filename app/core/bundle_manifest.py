@@ -60,10 +60,11 @@ def completed(
     if not modules:
         raise Denied(Reason.ARCHIVE_EMPTY, "the bundle holds no Rego module; name the directory where *.rego lies")
     syntax = _inspected(modules, opa)
-    settings = _settings(sources)
+    # Of several inputs, none speaks for the whole.
+    own = settings(sources)[0] if len(sources) == 1 and sources[0].directory is not None else policy_project.Settings()
     decided: dict[str, Any] = {}
 
-    owned = list(choices.roots or manifest.get("roots") or (settings.roots if settings else None) or [])
+    owned = list(choices.roots or manifest.get("roots") or own.roots or [])
     if not owned or (wrapped and owned == [""]):
         if reserved := next(preflight.packages(syntax, None), None):
             raise reserved.denied("rego")
@@ -72,7 +73,7 @@ def completed(
         raise fault.denied()
     manifest["roots"] = owned
 
-    named = choices.entrypoint or preflight.entrypoint(manifest) or (settings.entrypoint if settings else None)
+    named = choices.entrypoint or preflight.entrypoint(manifest) or own.entrypoint
     if named is None:
         named = decided["entrypoint"] = _annotated(modules, syntax, opa)
     metadata = manifest.setdefault("metadata", {})
@@ -116,12 +117,9 @@ def _inspected(modules: Mapping[str, bytes], opa: Opa) -> list[Module]:
         raise
 
 
-def _settings(sources: Sequence[Source]) -> policy_project.Settings | None:
-    """What placet.yaml says, if the one input is a directory that has one."""
-    directory = sources[0].directory if len(sources) == 1 else None
-    if directory is None or not (directory / policy_project.SETTINGS).exists():
-        return None
-    return policy_project.load(directory).settings
+def settings(sources: Sequence[Source]) -> list[policy_project.Settings]:
+    """What the placet.yaml of each directory says. Raises `UsageError` when one is wrong."""
+    return [policy_project.settings_of(one.directory) for one in sources if one.directory is not None]
 
 
 def _data(files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.core import archive, git_facts, git_source, oci, statements, stray, strict_json, strict_yaml
+from app.core import archive, data_files, git_facts, git_source, oci, preflight, statements, stray, strict_json
 from app.core.bundle import IGNORED_BY_BUILD, MANIFEST, digest_of, named_by, read_directory
 from app.core.errors import Denied, UsageError
 from app.core.git_facts import GitFacts
@@ -24,9 +23,6 @@ _BESIDE = (
     # What a build, a signature and a report of tests leave there: the next build is the same.
     *("*.tar.gz", "*.build.json", "*.sigstore.json", "*.attestations.jsonl", "*.xml"),
 )
-
-#: Values of one YAML document, each alias counted where it stands.
-_MAX_VALUES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -72,8 +68,11 @@ def read(source: str, *, ignore: Sequence[str] = (), git: bool = True) -> Source
     return Source(source, taken, left, facts, directory=path)
 
 
-def merged(sources: Sequence[Source]) -> dict[str, bytes]:
-    """The files of several inputs as one bundle's. Raises `Denied` when two give one value, or one manifest member."""
+def merged(sources: Sequence[Source], *, entrypoint: str | None = None) -> dict[str, bytes]:
+    """The files of several inputs as one bundle's, of which `entrypoint` decides, if it is given.
+
+    Raises `Denied` when two give one value, or one member of the manifest, differently.
+    """
     if len(sources) == 1:
         return dict(sources[0].files)
     files: dict[str, bytes] = {}
@@ -87,31 +86,60 @@ def merged(sources: Sequence[Source]) -> dict[str, bytes]:
             elif files[path] != content:
                 files[f"{number + 1}/{path}"] = content  # where a module lies means nothing: its package says
     for path, found in documents.items():
-        files[path] = found[0][1] if len(found) == 1 else _merged_documents(path, found)
+        if len(found) == 1:
+            files[path] = found[0][1]
+        elif path == MANIFEST:
+            files[path] = data_files.dumps(_merged_manifest(found, entrypoint))
+        else:
+            files[path] = data_files.dumps(_merged_documents(path, found))
     return files
 
 
-def _merged_documents(path: str, found: Iterable[tuple[str, bytes]]) -> bytes:
+def _merged_manifest(found: Iterable[tuple[str, bytes]], entrypoint: str | None) -> dict[str, Any]:
+    """One manifest with the roots of all. Which of several entrypoints decides, only whoever builds can say."""
+    whole: dict[str, Any] = {"roots": []}
+    deciding: dict[str, str] = {}
+    for name, raw in found:
+        document = _object(raw, f"{name}: {MANIFEST}", MANIFEST, Reason.MANIFEST_MALFORMED)
+        roots = document.pop("roots", None) or []
+        whole["roots"] += [one for one in (roots if isinstance(roots, list) else [roots]) if one not in whole["roots"]]
+        if (named := preflight.entrypoint(document)) is not None:
+            deciding.setdefault(named, name)
+            del document["metadata"]["placet"]["entrypoint"]
+        _merge(whole, document, f"{name}: {MANIFEST}", MANIFEST, Reason.MANIFEST_MALFORMED)
+    if entrypoint is None and len(deciding) > 1:
+        said = ", ".join(f"{name} has the entrypoint {named}" for named, name in deciding.items())
+        why = f"{said}; say which one decides in the whole: --entrypoint {next(iter(deciding))}"
+        raise Denied(Reason.MANIFEST_ENTRYPOINT, why, field="metadata.placet.entrypoint")
+    if chosen := entrypoint or next(iter(deciding), None):
+        _merge(whole, {"metadata": {"placet": {"entrypoint": chosen}}}, "", MANIFEST, Reason.MANIFEST_MALFORMED)
+    return whole
+
+
+def _merged_documents(path: str, found: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     for name, raw in found:
-        try:
-            document = strict_json.load_object(raw)
-        except strict_json.StrictJSONError as error:
-            raise Denied(Reason.DATA_MALFORMED, f"{name}: {path}: {error}", field=path) from error
-        if path == MANIFEST:
-            whole["roots"] = [*whole.get("roots", []), *(document.pop("roots", None) or [])]
-        _merge(whole, document, f"{name}: {path}", path)
-    return _dumps(whole)
+        where = f"{name}: {path}"
+        _merge(whole, _object(raw, where, path, Reason.DATA_MALFORMED), where, path, Reason.DATA_MALFORMED)
+    return whole
 
 
-def _merge(into: dict[str, Any], document: Mapping[str, Any], where: str, path: str) -> None:
+def _object(raw: bytes, where: str, path: str, reason: Reason) -> dict[str, Any]:
+    try:
+        return strict_json.load_object(raw)
+    except strict_json.StrictJSONError as error:
+        raise Denied(reason, f"{where}: {error}", field=path) from error
+
+
+def _merge(into: dict[str, Any], document: Mapping[str, Any], where: str, path: str, reason: Reason) -> None:
     for name, value in document.items():
         if isinstance(into.get(name), dict) and isinstance(value, dict):
-            _merge(into[name], value, where, path)
+            _merge(into[name], value, where, path, reason)
         elif name not in into or into[name] == value:
             into[name] = value
         else:
-            raise Denied(Reason.DATA_MALFORMED, f"{where} gives {name!r} another value than before it", field=path)
+            why = f"{where} gives {name!r} another value than before it; keep one"
+            raise Denied(reason, why, field=path)
 
 
 def _bundle(name: str, raw: bytes, resource: Mapping[str, Any]) -> Source:
@@ -179,35 +207,8 @@ def _taken(files: Mapping[str, bytes], ignore: Sequence[str]) -> tuple[dict[str,
     taken: dict[str, bytes] = {}
     left: list[str] = []
     for path, content in files.items():
-        name = path.rsplit("/", 1)[-1]
         if _beside(path) or (path.startswith(".") and "/" in path) or named_by(path, ignore):
             left.append(path)
-        elif name in ("data.yaml", "data.yml"):
-            json_path = path.removesuffix(name) + "data.json"
-            if json_path in files or json_path in taken:
-                raise Denied(Reason.DATA_MALFORMED, f"{path} and {json_path} both give data; keep one", field=path)
-            try:
-                taken[json_path] = _dumps(_counted(strict_yaml.load(content)))
-            except (strict_yaml.StrictYAMLError, ValueError, TypeError) as error:
-                raise Denied(Reason.DATA_MALFORMED, f"{path} is no data: {error}", field=path) from error
         else:
             taken[path] = content
-    return taken, tuple(left)
-
-
-def _counted(document: Any) -> Any:
-    """A YAML document whose aliases stand for no more than a bundle may hold: a few lines of them can name millions."""
-    left, layer = _MAX_VALUES, [document]
-    while layer:
-        one = layer.pop()
-        below = list(one.values()) if isinstance(one, dict) else one if isinstance(one, list) else []
-        left -= len(below)
-        if left < 0:
-            raise ValueError(f"more than {_MAX_VALUES} values")
-        layer.extend(below)
-    return document
-
-
-def _dumps(document: Any) -> bytes:
-    """Data as JSON with its members in order, whatever its numbers are: RFC 8785 could not hold all of them."""
-    return json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+    return data_files.as_json(taken), tuple(left)

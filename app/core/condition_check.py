@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,8 @@ from app.core import determinism, policy_remedy, strict_yaml
 from app.core.complaint import printable
 from app.core.errors import Denied, UsageError
 from app.core.files import read_bounded
-from app.core.opa import Opa
+from app.core.opa import COMPILING, Opa
+from app.core.reason_codes import Reason
 from app.core.verification_policy import MAX_FILE, VerificationPolicy
 
 #: Builtins that write to OPA's output.
@@ -66,7 +68,7 @@ def require(policy: VerificationPolicy, opa: Opa, file: Path | None = None) -> N
 
 @lru_cache(maxsize=256)
 def fault(condition: str, opa: Opa) -> ConditionFault | None:
-    """What is wrong with a condition; None when it may be evaluated."""
+    """What is wrong with a condition; None when it may be evaluated. Raises `Denied` when OPA does not say in time."""
     try:  # The time is over before anything is evaluated, but not before it is compiled.
         errors = json.loads(ask(condition.rstrip(), opa, b"{}", "1ns").stdout).get("errors", [])
     except (ValueError, AttributeError):
@@ -76,7 +78,10 @@ def fault(condition: str, opa: Opa) -> ConditionFault | None:
 
 
 def ask(condition: str, opa: Opa, statement: bytes, timeout: str) -> subprocess.CompletedProcess[bytes]:
-    """OPA's answer to a condition over a statement, which it sees as `input` and beside nothing else."""
+    """OPA's answer to a condition over a statement, which it sees as `input` and beside nothing else.
+
+    Raises `Denied` for one that it does not compile in time.
+    """
     with tempfile.TemporaryDirectory(prefix="placet-condition-") as scratch:
         capabilities = Path(scratch) / "capabilities.json"
         capabilities.write_bytes(_capabilities(opa.capabilities))
@@ -93,6 +98,8 @@ def ask(condition: str, opa: Opa, statement: bytes, timeout: str) -> subprocess.
             ],
             stdin=statement,
             accept_failure=True,
+            deadline=time.monotonic() + COMPILING,
+            too_slow=Reason.EVIDENCE_CONDITION,
         )
 
 

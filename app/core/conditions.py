@@ -51,9 +51,12 @@ def check(required: Sequence[RequiredPredicate], found: Mapping[str, VerifiedSta
 
 def _objection(condition: str, statement: bytes, opa: Opa) -> str | None:
     """Why the condition does not hold of a statement; None when it does."""
-    if unfit := condition_check.fault(condition, opa):
-        return f"the condition fails: {unfit}"
-    answer = condition_check.ask(condition, opa, statement, f"{TIMEOUT}s")
+    try:
+        if unfit := condition_check.fault(condition, opa):
+            return f"the condition fails: {unfit}"
+        answer = condition_check.ask(condition, opa, statement, f"{TIMEOUT}s")
+    except Denied as denied:
+        return f"the condition fails: {denied.detail}"
     try:
         document = json.loads(answer.stdout)
         if answer.returncode != 0 or "errors" in document:

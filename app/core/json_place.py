@@ -24,7 +24,8 @@ def place(raw: bytes, message: str, member: str | None = None) -> tuple[int, int
     if wanted is None or len(raw) > _MAX:
         return 1, 1
     try:
-        whole = yaml.compose(raw, Loader=yaml.SafeLoader)  # nearly all JSON is YAML, and its nodes know their places
+        # But for tabs, which stand between values alone, nearly all JSON is YAML, and its nodes know their places.
+        whole = yaml.compose(raw.replace(b"\t", b" "), Loader=yaml.SafeLoader)
         marks = _again(whole, wanted) if twice else _members(whole, wanted)
         mark = next(marks, None)
     except (yaml.YAMLError, RecursionError, ValueError):

@@ -91,7 +91,7 @@ class Registry:
                 if not self._safe(url):
                     raise PlacetError(f"{self._source}: the registry leads to an address without TLS")
                 status, headers, body = self._ask(url, limit, accept)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: of a host that IDNA refuses
             raise PlacetError(
                 f"{self._source}: the registry does not answer: {type(error).__name__} {error}"
             ) from error

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,15 @@ from app.core.passed_checks import PassedChecks
 from app.core.reason_codes import Reason
 from app.core.rego_parser import Module as Module
 
-#: Seconds that one call of OPA may take: checking 10,000 rules takes about two on a busy core.
+#: Seconds that one call of OPA may take, such as all tests of a policy.
 TIMEOUT = 120
+
+#: Seconds in which a policy must be read and compiled: 10,000 rules take about two on a busy core, and a few dozen
+#: comprehensions inside each other years. Whoever sends such a release holds a worker no longer than this.
+COMPILING = 60
+
+#: Commands that read or compile, and evaluate nothing.
+_COMPILERS = ("check", "fmt", "inspect", "parse")
 
 #: Builtins that a policy may not call. Their answer depends on something else than bundle, data, input and the
 #: one clock reading (http, net, opa.runtime, rand, uuid, signing), or they verify tokens and certificates at a
@@ -123,6 +130,7 @@ class Opa:
 
         `allowed` are builtins that a system allows all the same; `capabilities` replaces the whole list.
         """
+        deadline = time.monotonic() + COMPILING
         with tempfile.TemporaryDirectory(prefix="placet-check-") as scratch:
             root = Path(scratch)
             limits = capabilities or root / "capabilities.json"
@@ -130,11 +138,11 @@ class Opa:
                 limits.write_bytes(self.capabilities_with(allowed) if allowed else self.capabilities)
             policy = root / "policy"
             write_tree(policy, modules)
-            for faulty, row, what in schema_annotations.faults(modules, policy, self.run):
+            for faulty, row, what in schema_annotations.faults(modules, policy, partial(self.run, deadline=deadline)):
                 raise Denied(Reason.REGO_COMPILE, f"{faulty}:{row}:1: {what}", field=faulty)
             options = ["--strict"] if strict else []
             command = ["check", *options, "--capabilities", str(limits), "--format", "json", str(policy)]
-            answer = self.run(command, accept_failure=True)
+            answer = self.run(command, accept_failure=True, deadline=deadline)
             if answer.returncode != 0:
                 first = first_error(answer, policy)
                 place = next((file for file in modules if first.startswith(f"{file}:")), None)
@@ -142,7 +150,7 @@ class Opa:
 
     def inspect(self, modules: Mapping[str, bytes]) -> list[Module]:
         """Packages and rules of the modules. Raises `Denied` when one does not parse or is not UTF-8."""
-        return rego_parser.inspect(modules, self)
+        return rego_parser.inspect(modules, self, time.monotonic() + COMPILING)
 
     def parse(self, file: str, source: bytes) -> Any:
         """The syntax tree of one module, with lines. Raises `Denied` when it does not parse."""
@@ -170,6 +178,8 @@ class Opa:
                 ],
                 stdin=b"{}",
                 accept_failure=True,
+                deadline=began + COMPILING,
+                too_slow=Reason.ACTIVATION_SLOW,
             )
             took = time.monotonic() - began
         if answer.returncode != 0:
@@ -192,11 +202,17 @@ class Opa:
         stdin: bytes = b"",
         accept_failure: bool = False,
         memory: int | None = None,
+        deadline: float | None = None,
+        too_slow: Reason | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run OPA with an empty environment: nothing but its arguments may change what it does.
 
-        With more than `memory` bytes of its own it fails, where the system can limit them (Linux).
+        With more than `memory` bytes of its own it fails, where the system can limit them (Linux). What is not done at
+        the `deadline` (of the monotonic clock) is ended, and denied with the reason `too_slow`, if there is one.
         """
+        compiles = arguments[0] in _COMPILERS
+        limit = COMPILING if compiles or too_slow else TIMEOUT
+        seconds = limit if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             process = subprocess.Popen(
                 [str(self.binary), *arguments],
@@ -211,9 +227,13 @@ class Opa:
             try:
                 if memory is not None and sys.platform == "linux":
                     resource.prlimit(process.pid, resource.RLIMIT_DATA, (memory, memory))
-                stdout, stderr = process.communicate(stdin, timeout=TIMEOUT)
+                stdout, stderr = process.communicate(stdin, timeout=seconds)
             except subprocess.TimeoutExpired as error:
-                raise PlacetError(f"opa {arguments[0]} took more than {TIMEOUT} s") from error
+                said = f"opa {arguments[0]} took more than {limit} s"
+                if not compiles and too_slow is None:
+                    raise PlacetError(f"{said}; look for what never ends, or ask for less at once") from error
+                remedy = "nest comprehensions less deeply, or write several rules in place of a large one"
+                raise Denied(too_slow or Reason.REGO_COMPILE, f"{said}; {remedy}") from error
             finally:
                 process.kill()  # does nothing to one that has ended
         answer = subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)

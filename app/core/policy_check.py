@@ -5,15 +5,16 @@ The verifier stops at the first fault, since a release with one does not run. An
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-from app.core import archive, bundle_source, determinism, preflight, schema_annotations
+from app.core import allowed_builtins, archive, bundle_source, determinism, preflight, schema_annotations
 from app.core.bundle import MANIFEST
 from app.core.bundle_manifest import Choices, completed
 from app.core.complaint import printable
@@ -22,6 +23,7 @@ from app.core.fault import Fault
 from app.core.files import read_bounded, write_tree
 from app.core.json_place import place
 from app.core.opa import FORBIDDEN_BUILTINS, Opa, errors_in
+from app.core.policy_evaluation import first_fault
 from app.core.policy_project import SETTINGS, Project
 from app.core.policy_remedy import remedy
 from app.core.reason_codes import Reason
@@ -52,26 +54,54 @@ class Finding:
         return f"{printable(self.file)}:{self.line}:{self.column}: {self.message}"
 
 
-def check(project: Project, opa: Opa) -> list[Finding]:
-    """All faults that OPA and the verifier know of, ordered by place."""
+def check(project: Project, opa: Opa, allow: Iterable[str] = ()) -> list[Finding]:
+    """All faults that OPA and the verifier know of, ordered by place.
+
+    `allow` are builtins that the system allows by name, beside those that placet.yaml has.
+    """
+    allowed = allowed_builtins.known(opa, [project.settings], allow)
     with tempfile.TemporaryDirectory(prefix="placet-check-") as scratch:
-        found = _compiled(project, opa, Path(scratch))
+        found = _compiled(project, opa, Path(scratch), allowed)
         found |= set(_formatted(project, opa, Path(scratch), found))
-    found |= set(_deterministic(project, opa, {one.file for one in found if one.kind == "syntax"}))
-    found |= set(_bundled(project, opa))
+    found |= set(_deterministic(project, opa, {one.file for one in found if one.kind == "syntax"}, allowed))
+    found |= set(_bundled(project, opa, allowed))
     return sorted(found)
 
 
-def _compiled(project: Project, opa: Opa, scratch: Path) -> set[Finding]:
+def unreadable(directory: Path, denied: Denied) -> Finding:
+    """Why a policy could not even be read (`policy_project.load`), at the file that is to blame."""
+    path = directory / (denied.field or "")
+    raw = read_bounded(path, archive.MAX_DECOMPRESSED, "data") if path.is_file() and not path.is_symlink() else b""
+    message, _, helps = denied.detail.partition("; ")
+    return Finding(
+        os.path.normpath(path),
+        *place(raw, message),
+        "bundle",
+        printable(message),
+        printable(helps) or Fault.of(denied).remedy,
+    )
+
+
+def _compiled(project: Project, opa: Opa, scratch: Path, allowed: frozenset[str]) -> set[Finding]:
     """What OPA's strict compiler says: of the policy with what a policy may call, then of its tests with everything."""
     capabilities = scratch / "capabilities.json"
-    capabilities.write_bytes(opa.capabilities)
+    capabilities.write_bytes(opa.capabilities_with(allowed))
     schemas = project.schema_options(scratch / "schemas")
-    allowed = ["--capabilities", str(capabilities), *schemas]
-    found = _opa_check(project, opa, {**project.modules, **project.data}, scratch / "policy", allowed)
+    limited = ["--capabilities", str(capabilities), *schemas]
+    found = _opa_check(project, opa, {**project.modules, **project.data}, scratch / "policy", limited)
     if project.tests:
         found += _opa_check(project, opa, project.files, scratch / "all", schemas)
-    return set(found)  # a fault of the policy is found again with its tests
+    return _once(found)
+
+
+def _once(found: Iterable[Finding]) -> set[Finding]:
+    """Each fault once: one of the policy is found again with its tests, and OPA's parser tells one in several ways."""
+    kept: dict[tuple[str, int, int, str], Finding] = {}
+    for one in found:
+        key = (one.file, one.line, one.column, "" if one.kind == "syntax" else one.message)
+        if key not in kept or one.message.startswith(kept[key].message):  # what more it says
+            kept[key] = one
+    return set(kept.values())
 
 
 def _opa_check(
@@ -160,21 +190,24 @@ def _formatted(project: Project, opa: Opa, scratch: Path, found: set[Finding]) -
             )
 
 
-def formatted(sources: Mapping[str, bytes], opa: Opa, scratch: Path) -> dict[str, bytes]:
-    """The sources as `opa fmt` writes them. Raises `PlacetError` when one does not parse."""
+def formatted(sources: Mapping[str, bytes], opa: Opa, scratch: Path, prefix: str = "") -> dict[str, bytes]:
+    """The sources as `opa fmt` writes them. Raises `PlacetError` when one does not parse, `prefix` before its path."""
     if not sources:
         return {}
     write_tree(scratch, sources)
     answer = opa.run(["fmt", "--write", str(scratch)], accept_failure=True)
     if answer.returncode != 0:
-        said = answer.stderr.decode(errors="replace").replace(f"{scratch}/", "")
+        said = answer.stderr.decode(errors="replace").replace(f"{scratch}/", prefix)
+        if unwritten := re.search(r"(\S+\.rego) was successfully formatted, but the result is invalid", said):
+            named = f"{printable(unwritten[1])}: a name in it has a control character"
+            raise PlacetError(f"opa fmt cannot write {named}; write it without")
         first = re.search(r"\S+\.rego:\d+: [^\n]*", said)
-        what = printable(first[0] if first else said)[:400]
+        what = first_fault(scratch, opa, prefix) or printable(first[0] if first else said)[:400]
         raise PlacetError(f"opa fmt could not read {what}; `placet policy check` shows everything")
     return {path: (scratch / path).read_bytes() for path in sources}
 
 
-def _deterministic(project: Project, opa: Opa, broken: set[str]) -> Iterator[Finding]:
+def _deterministic(project: Project, opa: Opa, broken: set[str], allowed: frozenset[str]) -> Iterator[Finding]:
     sources = _without(project, project.modules, broken)
     if not sources:
         return
@@ -182,7 +215,7 @@ def _deterministic(project: Project, opa: Opa, broken: set[str]) -> Iterator[Fin
         modules = opa.inspect(sources)
     except Denied:
         return  # the compiler has named what does not parse
-    for one in determinism.all_findings(modules, sources, opa):
+    for one in determinism.all_findings(modules, sources, opa, allowed):
         if one.finding.builtin in FORBIDDEN_BUILTINS:
             continue  # the compiler refuses it too, with the column
         yield Finding(
@@ -196,13 +229,16 @@ def _deterministic(project: Project, opa: Opa, broken: set[str]) -> Iterator[Fin
         )
 
 
-def _bundled(project: Project, opa: Opa) -> Iterator[Finding]:
+def _bundled(project: Project, opa: Opa, allowed: frozenset[str]) -> Iterator[Finding]:
     """What the verifier would refuse of the bundle that `placet bundle build` packs."""
     yield from _contradictions(project)
-    for fault in _faults(project, opa):
+    for fault in _faults(project, opa, allowed):
         if fault.reason not in _TOLD:
             file, line, column = _place(project, fault)
-            yield Finding(file, line, column, "bundle", printable(fault.message), printable(fault.remedy))
+            message = fault.message
+            if fault.field and fault.field in project.written:  # as its author knows it
+                message = message.replace(fault.field, project.written[fault.field][0])
+            yield Finding(file, line, column, "bundle", printable(message), printable(fault.remedy))
 
 
 def _contradictions(project: Project) -> Iterator[Finding]:
@@ -225,7 +261,7 @@ def _contradiction(project: Project, member: str) -> Finding:
     )
 
 
-def _faults(project: Project, opa: Opa) -> list[Fault]:
+def _faults(project: Project, opa: Opa, allowed: frozenset[str]) -> list[Fault]:
     """The faults of what `build` would pack. Where it stops at the first, those of the files as they are."""
     try:
         source = bundle_source.read(str(project.directory), git=False)
@@ -237,10 +273,9 @@ def _faults(project: Project, opa: Opa) -> list[Fault]:
         if denied.reason == Reason.MANIFEST_ENTRYPOINT:
             what = denied.detail.partition("; ")[0]
             return [Fault(denied.reason, what, f"name it in {SETTINGS}: entrypoint: app/authz/decision")]
-        return [one for one in preflight.check(source.files, opa) if one.reason != Reason.MANIFEST_MISSING] or [
-            Fault.of(denied)
-        ]
-    return preflight.check(whole.files, opa, syntax=whole.modules)
+        found = preflight.check(source.files, opa, allowed=allowed)
+        return [one for one in found if one.reason != Reason.MANIFEST_MISSING] or [Fault.of(denied)]
+    return preflight.check(whole.files, opa, allowed=allowed, syntax=whole.modules)
 
 
 def _place(project: Project, fault: Fault) -> tuple[str, int, int]:
@@ -251,7 +286,8 @@ def _place(project: Project, fault: Fault) -> tuple[str, int, int]:
         row = next((number for number, line in enumerate(lines, 1) if line.startswith(b"package ")), 1)
         return project.location(named), row, 1
     if named in project.data:
-        return project.location(named), *place(project.data[named], fault.message)
+        raw = project.written[named][1] if named in project.written else project.data[named]
+        return project.location(named), *place(raw, fault.message)
     manifest = project.directory / MANIFEST
     if named and named != MANIFEST and (project.directory / named).is_file():
         return project.location(named), 1, 1

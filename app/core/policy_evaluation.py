@@ -20,6 +20,7 @@ from app.core.errors import PlacetError, UsageError
 from app.core.files import write_tree
 from app.core.opa import Opa
 from app.core.policy_project import Project
+from app.core.policy_remedy import told
 
 #: What leans on the library: anything of it but the caller.
 _LIBRARY = re.compile(rb"\bdata\.placet(?!\.subject\b)\b")
@@ -137,15 +138,22 @@ def _document(raw: bytes) -> dict[str, Any]:
 
 def _complaint(answered: Mapping[str, Any], stderr: bytes, options: list[str], project: Project) -> str:
     """OPA's first error in one line, with paths as the author knows them."""
-    errors = answered.get("errors") or []
-    if errors:
-        location = errors[0].get("location") or {}
-        where = f"{location['file']}:{location['row']}:{location['col']}: " if location.get("file") else ""
-        said = where + str(errors[0].get("message", "unknown error"))
-    else:
-        said = (stderr.decode(errors="replace").strip() or "OPA gave no result; is the query undefined?").splitlines()[
-            0
-        ]
-    for directory in options[1::2]:
-        said = said.replace(f"{directory}/", project.prefix)
-    return " ".join(said.split())[:500]
+
+    def shown(text: str) -> str:
+        for directory in options[1::2]:
+            text = text.replace(f"{directory}/", project.prefix)
+        return text
+
+    if errors := answered.get("errors"):
+        return told(errors[0], shown)
+    said = stderr.decode(errors="replace").strip() or "OPA gave no result; is the query undefined?"
+    return " ".join(shown(said.splitlines()[0]).split())[:500]
+
+
+def first_fault(staged: Path, opa: Opa, prefix: str) -> str | None:
+    """Why OPA cannot load the files in a directory: its first error with place and remedy, `prefix` before the path."""
+    answered = _document(
+        opa.run(["eval", "--format", "json", "--data", str(staged), "true"], accept_failure=True).stdout
+    )
+    errors = answered.get("errors") or [None]
+    return told(errors[0], lambda text: text.replace(f"{staged}/", prefix)) if errors[0] else None

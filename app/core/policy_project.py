@@ -6,6 +6,7 @@ What stands in placet.yaml, every member optional:
     entrypoint: payments/authz/decision     # else in .manifest
     threshold: 90                           # percent of the policy's lines that its tests must reach
     schema: input.schema.json               # a JSON schema of the input, or a directory of NAME.schema.json
+    allowed_builtins: [rand.intn]           # those that the system's verification policy allows by name
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from app.core import archive, schema_annotations, strict_json, strict_yaml
-from app.core.bundle import MANIFEST
+from app.core import archive, data_files, schema_annotations, strict_json, strict_yaml
+from app.core.bundle import MANIFEST, is_data, require_file
 from app.core.complaint import complaint
 from app.core.errors import UsageError
 from app.core.files import read_bounded, write_tree
@@ -31,6 +32,7 @@ SETTINGS = "placet.yaml"
 #: Bytes of placet.yaml, of the manifest, of one schema.
 _MAX_SMALL = 1024 * 1024
 
+_Builtin = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 _RulePath = Annotated[str, StringConstraints(pattern=f"^{PATH.pattern}$", max_length=512)]
 
 
@@ -43,6 +45,7 @@ class Settings(BaseModel):
     entrypoint: _RulePath | None = None
     threshold: Annotated[float, Field(ge=0, le=100)] = 0
     schema_: Annotated[str | None, Field(alias="schema", min_length=1, max_length=512)] = None
+    allowed_builtins: Annotated[list[_Builtin], Field(max_length=64)] = []
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,14 @@ class Project:
     modules: Mapping[str, bytes]
     #: Rego of its tests.
     tests: Mapping[str, bytes]
-    #: Its data.json documents.
+    #: Its documents of data, as JSON.
     data: Mapping[str, bytes]
     #: JSON schemas by their name for OPA: `input.json` is `schema.input`.
     schemas: Mapping[str, bytes] = field(default_factory=dict)
     #: Roots and entrypoint that .manifest gives, if there is one that can be read.
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    #: Of `data` that is written as YAML: the file and its text, by the document's path.
+    written: Mapping[str, tuple[str, bytes]] = field(default_factory=dict)
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -80,7 +85,7 @@ class Project:
 
     def location(self, path: str) -> str:
         """A path of this project as somebody in the current directory would write it."""
-        return os.path.normpath(self.directory / path)
+        return os.path.normpath(self.directory / (self.written[path][0] if path in self.written else path))
 
     @property
     def prefix(self) -> str:
@@ -105,10 +110,13 @@ class Project:
 
 
 def load(directory: Path) -> Project:
-    """Read the policy in `directory`. Raises `UsageError` when there is none, or its settings are wrong."""
+    """Read the policy in `directory`. Raises `UsageError` when there is none, or its settings are wrong.
+
+    Raises `Denied`, as a build does, for links, and for YAML data that is none.
+    """
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a directory; `placet policy new NAME` makes a policy to start from")
-    settings = _settings(directory / SETTINGS)
+    settings = settings_of(directory)
     rego: dict[str, bytes] = {}
     data: dict[str, bytes] = {}
     left = archive.MAX_DECOMPRESSED
@@ -131,9 +139,10 @@ def load(directory: Path) -> Project:
         settings,
         modules,
         tests,
-        data,
+        data_files.as_json(data),
         _schemas(directory, settings.schema_),
         _manifest(manifest) if manifest.is_file() else {},
+        {data_files.json_path(path): (path, raw) for path, raw in data.items() if data_files.is_yaml(path)},
     )
 
 
@@ -141,15 +150,18 @@ def _walk(directory: Path) -> Iterator[Path]:
     """The files that OPA would load, in a fixed order. Hidden directories hold other tools' files."""
     for here, below, files in os.walk(directory):
         below[:] = sorted(name for name in below if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(here, name)
-            if (name.endswith(".rego") and not name.startswith("._")) or name == "data.json":
-                if path.is_symlink() or not path.is_file():
-                    raise UsageError(f"{path} is not a regular file; put the file itself there")
+        links = [name for name in below if Path(here, name).is_symlink()]
+        for name in [*links, *sorted(files)]:
+            rego = name.endswith(".rego") and not name.startswith("._")
+            if name in links or rego or is_data(name) or data_files.is_yaml(name):
+                path = Path(here, name)
+                require_file(path, path.relative_to(directory).as_posix())
                 yield path
 
 
-def _settings(path: Path) -> Settings:
+def settings_of(directory: Path) -> Settings:
+    """What the placet.yaml of a directory says. Raises `UsageError` when that is wrong."""
+    path = directory / SETTINGS
     if not path.exists():
         return Settings()
     raw = read_bounded(path, _MAX_SMALL, "the settings")
@@ -157,11 +169,8 @@ def _settings(path: Path) -> Settings:
         document = strict_yaml.load(raw)
         return Settings.model_validate({} if document is None else document)
     except strict_yaml.StrictYAMLError as error:
-        mark = getattr(error.__cause__, "problem_mark", None)
-        what = getattr(error.__cause__, "problem", None) or str(error)
-        raise UsageError(
-            f"{path}:{mark.line + 1 if mark else 1}:{mark.column + 1 if mark else 1}: not YAML: {what}"
-        ) from error
+        row, column = error.place
+        raise UsageError(f"{path}:{row}:{column}: not YAML: {error.problem}") from error
     except ValidationError as error:
         row, column = _mark(raw, error.errors(include_url=False, include_input=False)[0]["loc"])
         known = ", ".join(one.alias or name for name, one in Settings.model_fields.items())

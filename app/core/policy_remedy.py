@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from app.core.complaint import printable
+from app.core.errors import Denied
+from app.core.fault import Fault
 from app.core.opa import FORBIDDEN_BUILTINS
+from app.core.reason_codes import Reason
 
 #: The first pattern that is found in a message says what helps.
 _REMEDIES: tuple[tuple[str, str], ...] = (
@@ -45,7 +51,15 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
         "a rule is `name if { … }`, `name := value if { … }` or `name contains value if { … }`",
     ),
     (r"assigned above|declared above", "a variable has one value: choose another name"),
+    (r"has a \$ref", "docs/authoring.md says what a schema may hold"),
+    (
+        r"unexpected .*token|illegal token|non-terminated",
+        "OPA could not read on from here: look for what is missing just before",
+    ),
 )
+
+#: The place before a compiler's message in a denial.
+_PLACE = re.compile(r"(\S.*?\.rego:\d+):(\d+): ")
 
 _UNDEFINED_FUNCTION = re.compile(r"undefined function (\S+)")
 
@@ -54,7 +68,10 @@ def remedy(code: str, message: str) -> str:
     """What to do about an error with OPA's `code` and `message`."""
     if called := _UNDEFINED_FUNCTION.search(message):
         if called[1] in FORBIDDEN_BUILTINS:
-            return "a policy may not call this builtin: docs/determinism.md says why, and what to write instead"
+            return (
+                "a policy may not call this builtin: docs/determinism.md says why, and what to write instead; where "
+                "the system allows it by name: --allow-builtin, or allowed_builtins in placet.yaml"
+            )
         return "no such function: correct its name, or import its package; a builtin may need another OPA"
     for pattern, help_ in _REMEDIES:
         if re.search(pattern, message):
@@ -62,3 +79,34 @@ def remedy(code: str, message: str) -> str:
     if code == "rego_parse_error":
         return "OPA could not read on from here: look for what is missing just before"
     return "correct it here; OPA's documentation explains the message"
+
+
+def told(error: Mapping[str, Any], shown: Callable[[str], str]) -> str:
+    """An error of OPA's as one line: `file:line:column: message; remedy`. `shown` gives its paths as an author's."""
+    where = ""
+    if location := error.get("location"):
+        row, column = (max(1, int(location.get(name) or 1)) for name in ("row", "col"))
+        file = location.get("file")
+        where = f"{shown(str(file)) if file else 'the query'}:{row}:{column}: "
+    message = printable(shown(str(error.get("message", "unknown error"))))[:500]
+    return f"{where}{message}; {remedy(str(error.get('code', '')), message)}"
+
+
+def fault(denied: Denied) -> Fault:
+    """A denial as a fault: a compiler's, `file:line:column: message`, with what helps against it.
+
+    Columns count from 1. OPA gives the end of a file 0.
+    """
+    place = _PLACE.match(denied.detail) if denied.reason == Reason.REGO_COMPILE else None
+    if place is None:
+        return Fault.of(denied)
+    said = denied.detail[place.end() :]
+    message = f"{place[1]}:{max(1, int(place[2]))}: {said}"
+    return Fault(denied.reason, message, remedy("", said), denied.field)
+
+
+def helped(denied: Denied) -> str:
+    """What a denial says, and of a compiler's what helps, unless it says so already."""
+    if "--v0-compatible" in denied.detail or not _PLACE.match(denied.detail):
+        return denied.detail
+    return fault(denied).denied().detail if denied.reason == Reason.REGO_COMPILE else denied.detail

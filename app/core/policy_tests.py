@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 from app.core.errors import PlacetError, UsageError
 from app.core.opa import Opa
+from app.core.policy_evaluation import first_fault
 from app.core.policy_project import Project
 from app.core.policy_values import local_values
 
@@ -92,7 +93,7 @@ def run_tests(project: Project, opa: Opa, *, pattern: str | None = None, coverag
     with tempfile.TemporaryDirectory(prefix="placet-test-") as scratch:
         staged = project.stage(Path(scratch) / "policy")
         answer = opa.run(["test", "--format", "json", *chosen, str(staged)], accept_failure=True)
-        found = _tests(answer.stdout, answer.stderr, staged, project)
+        found = _tests(answer.stdout, answer.stderr, staged, project, opa)
         traces = _traces(opa, staged, [one for one in found if one.get("fail")])
         results = [_result(project, staged, one, traces.get(_full_name(one), [])) for one in found]
         report = TestReport(tuple(sorted(results, key=lambda one: (one.file, one.line))))
@@ -121,7 +122,7 @@ def _full_name(found: Mapping[str, Any]) -> str:
     return f"{found.get('package')}.{found.get('name')}"
 
 
-def _tests(stdout: bytes, stderr: bytes, staged: Path, project: Project) -> Sequence[Mapping[str, Any]]:
+def _tests(stdout: bytes, stderr: bytes, staged: Path, project: Project, opa: Opa) -> Sequence[Mapping[str, Any]]:
     try:
         found = json.loads(stdout) if stdout.strip() else []
     except ValueError:
@@ -131,8 +132,9 @@ def _tests(stdout: bytes, stderr: bytes, staged: Path, project: Project) -> Sequ
     said = (stderr or stdout).decode(errors="replace").replace(f"{staged}/", project.prefix).strip()
     if "error parsing regexp" in said:
         raise UsageError(f"--run: {said.splitlines()[0][:300]}")
-    first = next((line for line in said.splitlines() if ".rego:" in line), said.splitlines()[0] if said else "")
-    raise PlacetError(f"the policy does not compile: {first[:400]}; `placet policy check` shows everything")
+    lines = said.splitlines() or [""]
+    first = first_fault(staged, opa, project.prefix) or next((line for line in lines if ".rego:" in line), lines[0])
+    raise PlacetError(f"the policy does not compile: {first[:800]}; `placet policy check` shows everything")
 
 
 def _result(project: Project, staged: Path, found: Mapping[str, Any], trace: Sequence[Mapping[str, Any]]) -> TestResult:
@@ -177,6 +179,8 @@ def _failure(project: Project, staged: Path, trace: Sequence[Mapping[str, Any]])
 def _ended(project: Project, staged: Path, found: Mapping[str, Any]) -> tuple[str, str, tuple[str, ...]]:
     """The error that ended a test, and its place, if there is one."""
     error = found.get("error")
+    if isinstance(error, list) and error:
+        error = error[0]
     if not error:
         return "", "", ()
     about: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error)}
@@ -208,7 +212,10 @@ def _coverage(project: Project, staged: Path, raw: bytes) -> Coverage:
 
 
 def junit(report: TestReport, name: str) -> bytes:
-    """The report as JUnit XML, as CI systems read it: a suite for each package."""
+    """The report as JUnit XML, as CI systems read it: a suite for each package, with its file where it has one.
+
+    A test case has no file or line: the schema of Jenkins' xUnit plugin refuses them. A failure begins with its place.
+    """
     root = ElementTree.Element("testsuites", name=_xml(name))
     for package in dict.fromkeys(one.package for one in report.results):
         own = [one for one in report.results if one.package == package]
@@ -222,14 +229,14 @@ def junit(report: TestReport, name: str) -> bytes:
             skipped=str(sum(one.outcome == "skipped" for one in own)),
             time=f"{sum(one.seconds for one in own):.6f}",
         )
+        if len(files := {one.file for one in own}) == 1:
+            suite.set("file", _xml(*files))
         for one in own:
             case = ElementTree.SubElement(
                 suite,
                 "testcase",
                 classname=_xml(package),
                 name=_xml(one.name),
-                file=_xml(one.file),
-                line=str(one.line),
                 time=f"{one.seconds:.6f}",
             )
             if one.outcome == "skipped":

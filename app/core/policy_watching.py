@@ -22,7 +22,7 @@ def stamps(directory: Path) -> dict[str, Stamp]:
     for here, below, files in os.walk(directory):
         below[:] = [name for name in below if not name.startswith(".")]
         for name in files:
-            if name.endswith((".rego", ".json", ".yaml")) or name == ".manifest":
+            if name.endswith((".rego", ".json", ".yaml", ".yml")) or name == ".manifest":
                 path = Path(here, name)
                 try:
                     status = path.stat()

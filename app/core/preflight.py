@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.core import data_conflicts, determinism, roots, stray, strict_json
+from app.core import data_conflicts, determinism, policy_remedy, roots, stray, strict_json
 from app.core.bundle import MANIFEST, build_bundle, is_data, is_policy, modules_of, read_directory
 from app.core.errors import Denied, UsageError
 from app.core.fault import Fault
@@ -54,10 +54,11 @@ def check(
     modules = modules_of(files)
     compiles = True
     try:
-        opa.check(modules, strict=strict, allowed=allowed)
+        if modules:
+            opa.check(modules, strict=strict, allowed=allowed)
     except Denied as denied:
         compiles = False
-        found.append(Fault.of(denied))
+        found.append(policy_remedy.fault(denied))
     try:
         syntax = opa.inspect(modules) if syntax is None else syntax
     except Denied as denied:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import Denied
@@ -32,11 +34,21 @@ _TOGETHER = 64 * 1024
 _MEMORY = 128 * 1024 * 1024
 _MEMORY_A_BYTE = 500
 
+#: Seconds that the lines of a module may take: what they are for can be told without them.
+_LINES = 20
+
 #: The syntax trees of all modules in the input, from one process, as one string: OPA would indent an object.
 _TREES = """json.marshal([{"file": file, "syntax": syntax} |
   some file, source in input
   syntax := rego.parse_module(file, source)
 ])"""
+
+
+class Decimals(float):
+    """A number with a fraction or an exponent, and what was written: OPA reckons with more digits than a double has."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 @dataclass(frozen=True)
@@ -50,8 +62,8 @@ class Module:
     syntax: Mapping[str, Any] = field(repr=False)
 
 
-def inspect(modules: Mapping[str, bytes], opa: Opa) -> list[Module]:
-    """The modules by file name. Raises `Denied` when one does not parse or is not UTF-8."""
+def inspect(modules: Mapping[str, bytes], opa: Opa, deadline: float) -> list[Module]:
+    """The modules by file name. Raises `Denied` when one does not parse or is not UTF-8, or at the deadline."""
     for content in modules.values():
         try:
             content.decode()
@@ -62,12 +74,12 @@ def inspect(modules: Mapping[str, bytes], opa: Opa) -> list[Module]:
     small = {path: source for path, source in modules.items() if path not in large}
     trees: dict[str, dict[str, Any]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        alone = {path: pool.submit(_tree, source, opa) for path, source in large.items()}
-        for found in pool.map(lambda group: _trees(group, opa), _groups(small)):
+        alone = {path: pool.submit(_tree, source, opa, deadline) for path, source in large.items()}
+        for found in pool.map(lambda group: _trees(group, opa, deadline), _groups(small)):
             trees |= found
         trees |= {path: tree for path, one in alone.items() if (tree := one.result()) is not None}
     # What `opa parse` has no memory for, or reads more strictly: the other way says whether it parses.
-    trees |= _trees({path: source for path, source in large.items() if path not in trees}, opa)
+    trees |= _trees({path: source for path, source in large.items() if path not in trees}, opa, deadline)
     return [_module(path, trees[path]) for path in sorted(trees)]
 
 
@@ -78,6 +90,7 @@ def located(file: str, source: bytes, opa: Opa) -> Any:
         stdin=source,
         accept_failure=True,
         memory=_MEMORY + 2 * _MEMORY_A_BYTE * len(source),
+        deadline=time.monotonic() + _LINES,
     )
     if answer.returncode != 0:
         raise Denied(Reason.REGO_COMPILE, f"{file} does not parse", field=file)
@@ -98,13 +111,14 @@ def _groups(modules: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
         yield group
 
 
-def _tree(source: bytes, opa: Opa) -> dict[str, Any] | None:
+def _tree(source: bytes, opa: Opa, deadline: float) -> dict[str, Any] | None:
     """The syntax tree of one module, or None when `opa parse` does not give it."""
     answer = opa.run(
         ["parse", "--format", "json", "--json-include", "-comments", "/dev/stdin"],
         stdin=source,
         accept_failure=True,
         memory=_MEMORY + _MEMORY_A_BYTE * len(source),
+        deadline=deadline,
     )
     if answer.returncode != 0:
         return None
@@ -112,25 +126,43 @@ def _tree(source: bytes, opa: Opa) -> dict[str, Any] | None:
     return tree
 
 
-def _trees(modules: Mapping[str, bytes], opa: Opa) -> dict[str, dict[str, Any]]:
+def _trees(modules: Mapping[str, bytes], opa: Opa, deadline: float) -> dict[str, dict[str, Any]]:
     """The syntax trees of modules from one process. Raises `Denied`."""
     if not modules:
         return {}
     source = {path: content.decode() for path, content in modules.items()}
     answer = opa.run(
-        ["eval", "--format", "raw", "--stdin-input", _TREES], stdin=json.dumps(source).encode(), accept_failure=True
+        ["eval", "--format", "raw", "--stdin-input", _TREES],
+        stdin=json.dumps(source).encode(),
+        accept_failure=True,
+        deadline=deadline,
+        too_slow=Reason.REGO_COMPILE,
     )
     if answer.returncode != 0:
         raise Denied(Reason.REGO_COMPILE, first_error(answer))
     found = {one["file"]: one["syntax"] for one in _loaded(answer.stdout)}
-    if len(found) != len(modules):
-        raise Denied(Reason.REGO_COMPILE, "a module does not parse")
+    if unread := sorted(set(modules) - set(found)):
+        file = unread[0]
+        raise Denied(Reason.REGO_COMPILE, _complaint(file, modules[file], opa, deadline), field=file)
     return found
+
+
+def _complaint(file: str, source: bytes, opa: Opa, deadline: float) -> str:
+    """What is wrong with a module that does not parse: `file:line:column: message`."""
+    answer = opa.run(
+        ["parse", "--format", "json", "/dev/stdin"],
+        stdin=source,
+        accept_failure=True,
+        memory=_MEMORY + _MEMORY_A_BYTE * len(source),
+        deadline=deadline,
+    )
+    said = first_error(answer, Path("/dev")) if answer.returncode != 0 else ""
+    return said.replace("stdin", file, 1) if said.startswith("stdin:") else f"{file} does not parse"
 
 
 def _loaded(syntax: bytes) -> Any:
     try:
-        return json.loads(syntax)
+        return json.loads(syntax, parse_float=Decimals)
     except RecursionError as error:
         raise Denied(Reason.REGO_COMPILE, "a module is nested too deeply") from error
 

@@ -14,6 +14,17 @@ _MAX_DEPTH = 200
 class StrictYAMLError(ValueError):
     """The text is not YAML that everyone reads in the same way."""
 
+    @property
+    def problem(self) -> str:
+        """What is wrong, without the place."""
+        return str(getattr(self.__cause__, "problem", None) or self)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Line and column, from 1; the beginning, where PyYAML names none."""
+        mark = getattr(self.__cause__, "problem_mark", None)
+        return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
 
 def load(raw: bytes) -> Any:
     """Parse a YAML document. Raises `StrictYAMLError` with one line that says why not."""

@@ -65,6 +65,43 @@ def test_no_python_of_the_repository_runs_while_placet_is_installed(tmp_path):
         shutil.rmtree(tmp_path / "made")
 
 
+@pytest.mark.parametrize(
+    ("variables", "published"),
+    [
+        ({"CI_COMMIT_BRANCH": "main"}, True),
+        ({"CI_COMMIT_TAG": "v1"}, True),
+        ({"CI_COMMIT_BRANCH": "main", "PLACET_SERVER": ""}, False),
+        ({"CI_COMMIT_BRANCH": "feature"}, False),
+        ({"CI_COMMIT_BRANCH": "main-2"}, False),
+        ({"CI_MERGE_REQUEST_IID": "7"}, False),  # the pipeline of a merge request has neither branch nor tag
+    ],
+)
+def test_gitlab_publishes_the_default_branch_and_tags_alone(tmp_path, variables, published):
+    template = yaml.safe_load(GITLAB.read_text())
+    [script] = [one for one in template["policy-release"]["script"] if "bundle publish" in one]
+    (tmp_path / "placet").write_text('#!/bin/sh\necho "placet $*"\n')
+    (tmp_path / "placet").chmod(0o755)
+    given = {"CI_DEFAULT_BRANCH": "main", "PLACET_SERVER": "https://placet.example.org", **variables}
+    done = subprocess.run(
+        ["sh", "-ec", script],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **template["variables"], **given},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("placet bundle publish policy.tar.gz" if published else "not published: ")
+
+
+def test_github_publishes_the_main_branch_alone():
+    [given] = [
+        step["with"]
+        for step in yaml.safe_load(WORKFLOW.read_text())["jobs"]["release"]["steps"]
+        if step["uses"].endswith("placet")
+    ]
+    assert given["server"] == "${{ github.ref == 'refs/heads/main' && vars.PLACET_SERVER || '' }}"
+
+
 def test_the_workflow_gives_the_action_what_it_knows():
     action = yaml.safe_load(ACTION.read_text())["inputs"]
     [given] = [

@@ -179,7 +179,7 @@ def test_formatting_shows_writes_and_is_idempotent(placet, tmp_path):
     loose.write_text("package mine.loose\n\na := {\n")
     code, _, errors = placet("fmt", "mine")
     assert code == 1
-    assert "mine/loose.rego:" in errors
+    assert "mine/mine/loose.rego:4:1: unexpected eof token" in errors
     assert loose.read_text().endswith("{\n")
 
 
@@ -215,6 +215,7 @@ def test_asking(placet, tmp_path):
     assert "undefined" in errors
     code, _, errors = placet("eval", "mine", "--query", "data.mine[")
     assert code == 1
+    assert "the query:1:10: unexpected eof token; OPA could not read on" in errors
     code, _, errors = placet("eval", "mine", "--input", "-", stdin='{"a": 1, "a": 2}')
     assert code == 2
     assert "stdin: the member 'a' stands twice" in errors
@@ -329,6 +330,48 @@ def test_shells_complete(tmp_path, shell, given, wanted):
     script = Path(sys.executable).with_name("placet")
     done = subprocess.run([script], **given_options)
     assert wanted <= set(re.findall(r"[a-z]+(?:-[a-z]+)*", done.stdout.decode())), done
+
+
+def test_a_linked_directory_and_an_allowed_builtin(placet, tmp_path):
+    placet("new", "mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "mine" / "linked").symlink_to(tmp_path / "elsewhere")
+    code, out, _ = placet("check", "mine")
+    assert (code, out.splitlines()[0]) == (1, "mine/linked:1:1: mine/linked is a link")
+    code, _, errors = placet("test", "mine")
+    said = "archive.link: mine/linked is a link; put the file itself there, or its directory"
+    assert (code, errors) == (3, f"placet: denied: {said}\n")
+    (tmp_path / "mine" / "linked").unlink()
+    (tmp_path / "mine" / "mine" / "dice.rego").write_text("package mine.dice\n\nroll := rand.intn(`x`, 3)\n")
+    assert placet("check", "mine")[0] == 1
+    assert placet("check", "mine", "--allow-builtin", "rand.intn")[0] == 0
+    code, _, errors = placet("check", "mine", "--allow-builtin", "rand.int")
+    assert code == 2
+    assert "--allow-builtin rand.int: OPA" in errors
+
+
+def test_all_that_a_build_writes_can_be_looked_into(placet, tmp_path, opa_binary):
+    placet("new", "mine")
+    shown = []
+    for out, named in (
+        ("x.tar.gz", "x.tar.gz"),
+        ("files/", "files"),
+        ("oci:layout", "oci:layout:latest"),
+        ("oci:more", "more"),
+    ):
+        for words in (["build", "mine", "-o", out], ["inspect", named], ["diff", "x.tar.gz", named, "--exit-code"]):
+            more = ("--opa", str(opa_binary), "--output", "json")
+            code, text, errors = of(subprocess.run(command("bundle", *words, *more), **options(tmp_path)))
+            assert code == 0, errors
+            shown += [json.loads(text)] if words[0] == "inspect" else []
+    assert shown == [shown[0]] * 4
+    assert shown[0]["faults"] == []
+
+
+@pytest.mark.parametrize("noun", ["policy", "bundle"])
+def test_a_group_of_commands_has_an_example(noun):
+    shown = CliRunner().invoke(build([noun]), [noun, "--help"])
+    assert "Example: placet " in shown.output
 
 
 def test_every_command_has_an_example_that_parses():

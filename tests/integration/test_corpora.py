@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app.core.policy_remedy import remedy
+
 pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).parents[2]
@@ -13,6 +15,8 @@ PROJECTS = ROOT / "tests" / "projects"
 
 POLICY = "package app\n\n# METADATA\n# entrypoint: true\nallow if input.x == 1\n"
 TEST = 'package app_test\n\nimport data.app\n\ntest_x if app.allow with input as {{"x": {0}}}\n'
+
+FORBIDDEN = "undefined function rand.intn"
 
 #: Each small project: its files, its options, and what is said of it.
 WRONG = {
@@ -42,7 +46,7 @@ WRONG = {
     "refused": (
         {"app.rego": "package app\n\nallow if rand.intn(input.x, 2) == 1\n", "app_test.rego": TEST.format(1)},
         {"entrypoint": "app/allow"},
-        ["is refused: rego.compile: app.rego:3:10: undefined function rand.intn"],
+        [f"is refused: rego.compile: app.rego:3:10: {FORBIDDEN}; {remedy('', FORBIDDEN)}"],
     ),
     "untested": ({"app.rego": POLICY}, {}, ["opa test finds no test: nothing is shown by that"]),
     "broken": (

@@ -173,7 +173,7 @@ def test_every_fault_is_told_and_nothing_is_written(placet, tmp_path):
     ("arguments", "code", "says"),
     [
         (["missing"], 2, "no directory, no bundle and no address"),
-        (["git+https://git.example.org/x@main"], 2, "a whole commit"),
+        (["git+https://git.example.org/x"], 2, "or the name of a tag or branch"),
         (["oci://host"], 2, "write oci://HOST/NAME:TAG"),
         (["policy", "--oldest-opa", "9.9.9"], 2, "does not know an OPA 9.9.9"),
         (["policy", "--oldest-opa", "0.20.0"], 3, "OPA 0.20.0 "),

@@ -111,6 +111,23 @@ def test_nothing_is_signed_when_a_test_fails(built, work, signing, opa_binary):
     assert not built.with_name(built.name + ".attestations.jsonl").exists()
 
 
+def test_tests_in_older_rego_are_converted_when_one_says_so(tmp_path, signing, opa_binary):
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy/app.rego").write_text("package app\n\nallow if input.good\n")
+    (tmp_path / "tests").mkdir()
+    older = 'package app_test\n\nimport data.app\n\ntest_good { app.allow with input as {"good": true} }\n'
+    (tmp_path / "tests/app_test.rego").write_text(older)
+    bundle = tmp_path / "app.tar.gz"
+    placet("bundle", "build", tmp_path / "policy", "-o", bundle, "--entrypoint", "app/allow", "--opa", opa_binary)
+    command = ["bundle", "attest", bundle, "--tests", tmp_path / "tests", "--opa", opa_binary, *signing(CI)]
+    assert placet(*command, expect=3).stderr == (
+        "placet: denied: rego.compile: app_test.rego:5:1: `if` keyword is required before rule body; "
+        "give --v0-compatible where the tests are older Rego (v0)\n"
+    )
+    assert json.loads(placet(*command, "--v0-compatible", "--output", "json").stdout)["passed"] == 1
+    assert [one.predicate_type for one in attestations(bundle)] == [statements.TEST_RESULT]
+
+
 def test_nothing_is_signed_below_the_threshold(built, work, signing, opa_binary):
     tests = work / "tests"
     tests.mkdir()

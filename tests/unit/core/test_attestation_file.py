@@ -8,7 +8,7 @@ import pytest
 
 from app.core import attestation_file, statements
 from app.core.errors import PlacetError, UsageError
-from app.core.verification import MAX_ATTESTATIONS
+from app.core.verification import MAX_ATTESTATIONS, split_attestations
 
 from .test_attestation_claims import wrapped
 
@@ -140,3 +140,10 @@ def test_what_fails_makes_no_file(path):
     assert not path.exists()
     with pytest.raises(PlacetError, match="cannot write"):
         added(path.parent / "nowhere" / path.name, link("build"))
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n"])
+def test_one_more_stands_on_its_own_line_whatever_the_last_ends_with(end):
+    build, publish = link("build"), link("publish")
+    assert split_attestations(attestation_file.appended(build + end, publish)) == [build, publish]
+    assert attestation_file.appended(b"", publish) == publish + b"\n"

@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from app.core import building, bundle, statements, strict_json
+from app.core import building, bundle, bundle_source, statements, strict_json
 from app.core.bundle import digest_of, parse_bundle
+from app.core.bundle_manifest import Choices
 from app.core.errors import Denied, UsageError
 from app.core.opa import Opa
+from app.core.policy_template import Template, create
 from app.core.reason_codes import Reason
 
 from .tars import POLICY
@@ -172,3 +174,40 @@ def test_the_shipped_examples_build_reproducibly(example, opa):
     once, again = building.build(example, opa), building.build(example, opa)
     assert once.bundle == again.bundle
     assert bundle.parse_bundle(once.bundle).manifest.revision
+
+
+def test_two_new_policies_are_one_bundle(tmp_path, opa):
+    made = [create(name, Template.HTTP_API, tmp_path) for name in ("one", "two")]
+    sources = [bundle_source.read(str(path), git=False) for path in made]
+    with pytest.raises(Denied, match="--entrypoint one/authz/decision") as denied:
+        building.build(sources, opa)
+    assert denied.value.reason == Reason.MANIFEST_ENTRYPOINT
+    built = building.build(sources, opa, choices=Choices(entrypoint="two/authz/decision"))
+    found = parse_bundle(built.bundle).manifest
+    assert (sorted(found.roots), found.entrypoint) == (["one", "two"], "two/authz/decision")
+
+
+def test_builtins_that_placet_yaml_allows(directory, opa):
+    (directory / "dice.rego").write_bytes(b"package app\n\nroll := rand.intn(`x`, 3)\n")
+    with pytest.raises(building.Refused, match=r"dice\.rego:3:9: undefined .*; a policy may not call .*placet\.yaml"):
+        building.build(directory, opa)
+    (directory / "placet.yaml").write_text("allowed_builtins: [rand.intn]\n")
+    assert building.build(directory, opa).allowed == ("rand.intn",)
+    (directory / "placet.yaml").write_text("allowed_builtins: [rand.int]\n")
+    with pytest.raises(UsageError, match=r"placet\.yaml: allowed_builtins: rand\.int: OPA .* has no such builtin"):
+        building.build(directory, opa)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("f if {\n", r"more\.rego:4:1: unexpected eof token; OPA could not read on from here"),
+        ("f := b\n", r"more\.rego:3:6: var b is unsafe; give it a value"),
+        ("f {\n\ttrue\n}\n", r"more\.rego:3:1: .*; older Rego \(v0\) is converted by .*--v0-compatible`$"),
+    ],
+)
+def test_what_does_not_compile_has_a_remedy(directory, opa, text, said):
+    (directory / "more.rego").write_text(f"package app\n\n{text}")
+    with pytest.raises(building.Refused, match=said) as refused:
+        building.build(directory, opa)
+    assert not [one for one in refused.value.others if "more.rego" in one.message]

@@ -39,6 +39,12 @@ def test_what_is_in_a_bundle(opa):
     assert json.dumps(contents)
 
 
+def test_a_rule_of_several_definitions_is_listed_once(opa):
+    several = b"package app\n\nb contains 1\n\nb contains 2\n\ndefault a := false\n\na if input.x\n\na if input.y\n"
+    [module] = read(opa, {"app.rego": several}).as_dict()["modules"]
+    assert module["rules"] == ["app.b", "app.a"]
+
+
 def test_a_bundle_of_opas_own_is_shown_with_its_faults(opa):
     raw = packed(
         member(b"/app.rego", b"package app\n\nallow if input.x\n"),
@@ -125,3 +131,35 @@ def test_the_same_bundle(opa):
     found = changes(opa, {"app.rego": RULES}, {"app.rego": RULES})
     assert found["same"] is True
     assert not any(any(found[what].values()) for what in ("rules", "data", "signers", "evidence"))
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("0.12345678901234567890", "0.12345678901234567891"),  # the same double
+        ("12345678901234567890", "12345678901234567891"),
+        ("1.0", "1.00"),  # other text in a message
+        ("1e2", "100"),
+    ],
+)
+def test_numbers_are_compared_and_shown_as_they_are_written(opa, was, becomes):
+    def files(number):
+        return {
+            "app.rego": f"package app\n\nlimit := {number}\n".encode(),
+            "data.json": f'{{"n": [{number}]}}'.encode(),
+        }
+
+    found = difference(*(read(opa, files(one), roots=["app", "n"]) for one in (was, becomes)))
+    assert found["data"]["changed"] == [{"path": "n[0]", "from": was, "to": becomes}]
+    assert found["rules"]["changed"] == ["app.limit"]
+    same = difference(read(opa, files(was)), read(opa, files(was) | {"x_test.rego": b"package x"}))
+    assert not (same["data"]["changed"] or same["rules"]["changed"])
+
+
+def test_numbers_of_the_manifest_are_compared_as_they_are_written(opa):
+    def built(number):
+        manifest = f'{{"roots": ["app"], "metadata": {{"budget": {number}}}}}'.encode()
+        return bundle_contents.read(packed(member(b"/.manifest", manifest)), b"", [], opa)
+
+    [changed] = difference(built("0.1"), built("0.10000000000000000001"))["manifest"]
+    assert changed == {"member": "metadata.budget", "from": "0.1", "to": "0.10000000000000000001"}

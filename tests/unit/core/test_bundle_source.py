@@ -99,6 +99,30 @@ def test_manifests_of_several_directories_add_up(tmp_path):
     assert manifest["metadata"] == {"placet": {"entrypoint": "app/allow"}}
 
 
+def deciding(directory, name, **more):
+    manifest = {"roots": [name], "metadata": {"placet": {"entrypoint": f"{name}/allow"}}, **more}
+    module = f"package {name}\n".encode()
+    return read(str(write(directory / name, **{"p.rego": module, ".manifest": json.dumps(manifest).encode()})))
+
+
+def test_of_two_entrypoints_whoever_builds_chooses(tmp_path):
+    two = [deciding(tmp_path, name) for name in ("one", "two")]
+    with pytest.raises(
+        Denied, match=r"two has the entrypoint two/allow; say which one.* --entrypoint one/allow"
+    ) as denied:
+        merged(two)
+    assert denied.value.reason == Reason.MANIFEST_ENTRYPOINT
+    assert denied.value.field == "metadata.placet.entrypoint"
+    manifest = json.loads(merged(two, entrypoint="two/allow")[".manifest"])
+    assert manifest == {"roots": ["one", "two"], "metadata": {"placet": {"entrypoint": "two/allow"}}}
+
+
+def test_what_else_two_manifests_give_differently_is_the_manifests_fault(tmp_path):
+    with pytest.raises(Denied, match="'revision' another value than before it; keep one") as denied:
+        merged([deciding(tmp_path, name, revision=name) for name in ("one", "two")], entrypoint="one/allow")
+    assert denied.value.reason == Reason.MANIFEST_MALFORMED
+
+
 def test_nothing_of_that_name(tmp_path):
     with pytest.raises(UsageError, match="no directory, no bundle and no address"):
         read(str(tmp_path / "missing"))

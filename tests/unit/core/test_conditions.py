@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core import conditions
+from app.core import condition_check, conditions
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement
 from app.core.opa import Opa
@@ -124,6 +124,15 @@ def test_one_that_takes_too_long(opa, monkeypatch):
     monkeypatch.setattr(conditions, "TIMEOUT", 1)
     endless = "count([1 | some i in numbers.range(1, 30000); some j in numbers.range(1, 30000); i == j]) == 1"
     assert "the condition fails" in denial(opa, endless)
+
+
+def test_one_that_takes_too_long_to_compile(opa, monkeypatch):
+    monkeypatch.setattr(condition_check, "COMPILING", 0.5)
+    nested = "[y | y := " * 40 + "1" + "]" * 40
+    said = denial(opa, nested)
+    assert said.startswith("attestations[0] (")
+    assert "the condition fails: opa eval took more than" in said
+    assert condition_check.fault("true", opa) is None
 
 
 def test_what_a_statement_says_is_never_run(opa):

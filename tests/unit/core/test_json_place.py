@@ -13,7 +13,8 @@ from app.core.json_place import place
         (b'{\n "a": 1,\n "a": 2\n}', (3, 2)),
         (b'{"x": [{"a": 1}, {"a": 1,\n  "a": 2}]}', (2, 3)),
         (b'\xef\xbb\xbf{"a": 1}', (1, 1)),
-        (b'{\n\t"a": 1,\n\t"a": 2}', (1, 1)),  # YAML has no tabs: no place is better than a wrong one
+        (b'{\n\t"a": 1,\n\t"a": 2}', (3, 2)),  # YAML has no tabs there, JSON does
+        (b'{\n\t"b":\t{"a": 1,\t"a": 2}}', (2, 16)),
     ],
 )
 def test_what_the_parser_refuses(text, where):

@@ -241,6 +241,18 @@ def test_a_challenge_that_nobody_meets(registry, challenge, says):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("address", ["https://[::1", "https://exa mple/", "https://xn--a/", "https://a:99999999/"])
+@pytest.mark.parametrize("as_token_realm", [False, True])
+def test_an_address_that_is_none(registry, address, as_token_realm):
+    if as_token_realm:
+        registry.challenge = f'Bearer realm="{address}"'
+    else:
+        registry.redirect = address
+    with pytest.raises(PlacetError, match="the registry does not answer: ") as error:
+        oci.read(f"oci://{registry.host}/team/x:v1")
+    assert "\n" not in str(error.value)
+
+
 def test_a_registry_that_is_not_there():
     with pytest.raises(PlacetError, match="does not answer"):
         oci.read("oci://127.0.0.1:1/team/x:v1")

@@ -167,6 +167,14 @@ def test_what_does_not_parse_is_not_passed_over(opa, source):
     assert denied.value.reason == Reason.REGO_COMPILE
 
 
+@pytest.mark.parametrize("size", [1, 5_000])  # either way of asking
+def test_what_does_not_parse_is_named_with_its_place(opa, size):
+    with pytest.raises(Denied) as denied:
+        opa.inspect({"dir/a.rego": b"package p\n\nx := {\n" + b"#" * size, "good.rego": b"package p\n"})
+    assert denied.value.detail.startswith("dir/a.rego:4:")
+    assert denied.value.field == "dir/a.rego"
+
+
 @pytest.mark.parametrize("package", ['p["b/c"]', 'p["/"]', 'data["system/log"]'])
 def test_a_package_whose_name_has_a_slash(opa, package):
     with pytest.raises(Denied) as denied:
@@ -252,8 +260,48 @@ def test_a_binary_that_cannot_run(tmp_path):
 
 def test_a_binary_that_hangs(tmp_path, monkeypatch):
     monkeypatch.setattr(opas, "TIMEOUT", 0.2)
-    with pytest.raises(PlacetError, match="took more than"):
-        program(tmp_path, "import time; time.sleep(60)").check({"a.rego": b"package a\n"})
+    with pytest.raises(PlacetError, match=r"opa version took more than 0\.2 s"):
+        _ = program(tmp_path, "import time; time.sleep(60)").version
+
+
+NESTED = b"package app\n\nx := " + b"[y | y := " * 40 + b"1" + b"]" * 40 + b"\n"  # twice as long a level
+
+
+@pytest.mark.parametrize(
+    ("ask", "reason", "command"),
+    [
+        (lambda opa: opa.check({"a.rego": NESTED}), Reason.REGO_COMPILE, "check"),
+        (lambda opa: opa.rehearse(composed({"app.rego": NESTED})), Reason.ACTIVATION_SLOW, "eval"),
+    ],
+)
+def test_what_compiles_for_years_is_denied_in_time(opa, monkeypatch, ask, reason, command):
+    monkeypatch.setattr(opas, "COMPILING", 0.5)
+    with pytest.raises(Denied) as denied:
+        ask(opa)
+    assert denied.value.reason == reason
+    assert denied.value.detail == (
+        f"opa {command} took more than 0.5 s; nest comprehensions less deeply, or write several rules in place of a "
+        "large one"
+    )
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_many_modules_share_the_time_to_be_read(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(opas, "COMPILING", 0.5)
+    deadlines = []
+    run = Opa.run
+
+    def noted(self, arguments, **options):
+        deadlines.append(options["deadline"])
+        return run(self, arguments, **options)
+
+    monkeypatch.setattr(Opa, "run", noted)
+    modules = {f"{number:02}.rego": b"package a\n" + b"#" * size for number in range(20)}
+    with pytest.raises(Denied, match=r"took more than 0\.5 s") as denied:
+        program(tmp_path, "import time; time.sleep(60)").inspect(modules)
+    assert denied.value.reason == Reason.REGO_COMPILE
+    assert len(deadlines) == (1 if size == 1 else 20)
+    assert len(set(deadlines)) == 1
 
 
 def test_a_binary_that_fails_is_not_a_policy_that_passes(tmp_path):

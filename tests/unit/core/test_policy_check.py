@@ -8,9 +8,9 @@ import textwrap
 import pytest
 import yaml
 
-from app.core.errors import PlacetError, UsageError
+from app.core.errors import Denied, PlacetError, UsageError
 from app.core.opa import Opa
-from app.core.policy_check import check
+from app.core.policy_check import check, unreadable
 from app.core.policy_lint import lint
 from app.core.policy_project import load
 from app.core.policy_template import Template, create
@@ -311,3 +311,53 @@ def test_a_template_tells_regal_what_it_does_on_purpose(tmp_path, template):
     assert rules["idiomatic"]["directory-package-mismatch"] == {"level": "ignore"}
     assert "# METADATA\n# entrypoint: true\ndecision := {" in (made / "shop" / "authz.rego").read_text()
     assert max(map(len, (made / "shop" / "authz.rego").read_text().expandtabs(1).splitlines())) <= 120
+
+
+def test_a_builtin_that_the_system_allows_by_name(policy, opa):
+    add(policy, "dice.rego", "package shop.dice\n\na := rand.intn(`x`, 3)\n\nb := uuid.rfc4122(`x`)\n")
+    settings = policy / "placet.yaml"
+    plain = settings.read_text()
+    assert found(policy, opa) == [("dice.rego", 3, 6, "compile"), ("dice.rego", 5, 6, "compile")]
+    assert "allowed_builtins in placet.yaml" in check(load(policy), opa)[0].remedy
+    (one,) = check(load(policy), opa, ["rand.intn"])
+    assert one.line == 5
+    settings.write_text(plain + "allowed_builtins: [uuid.rfc4122]\n")
+    (one,) = check(load(policy), opa)
+    assert one.line == 3
+    assert check(load(policy), opa, ["rand.intn"]) == []
+    settings.write_text(plain + "allowed_builtins: [rand.int]\n")
+    with pytest.raises(UsageError, match=r"placet\.yaml: allowed_builtins: rand\.int: OPA .* has no such builtin"):
+        check(load(policy), opa)
+
+
+def test_data_in_yaml_is_looked_at_and_shown_where_it_stands(policy, opa):
+    (policy / "shop" / "data.json").rename(policy / "shop" / "data.yaml")  # JSON is YAML
+    assert found(policy, opa) == []
+    (policy / "shop" / "data.yaml").write_text("agents: {}\nauthz:\n  decision: 1\n")
+    (one,) = check(load(policy), opa)
+    assert one.file.endswith("shop/shop/data.yaml")
+    assert "data.json" not in one.message
+
+
+def test_what_cannot_be_read_is_a_fault_with_its_place(policy):
+    data = policy / "shop" / "data.json"
+    data.unlink()
+    data.with_suffix(".yaml").write_text("agents: 1\nlimits: [\n")
+    with pytest.raises(Denied) as denied:
+        load(policy)
+    one = unreadable(policy, denied.value)
+    assert str(one).startswith(f"{policy}/shop/data.yaml:3:1: shop/data.yaml is no data: ")
+    assert one.remedy == "correct the YAML there"
+
+
+@pytest.mark.parametrize("text", ["f := {\n\t`a`: 1,\n", "f := [1,\n", 'f := "abc\n', "f := `abc\n"])
+def test_what_opa_says_of_one_place_in_several_ways_is_one_fault(policy, opa, text):
+    add(policy, "x.rego", f"package shop.x\n\n{text}")
+    add(policy, "x_test.rego", "package shop.x_test\n\ntest_x if 1 == 1\n")
+    assert [kind for *_, kind in found(policy, opa)] == ["syntax"]
+
+
+def test_a_name_that_opa_fmt_cannot_write_is_said_to_be_one(policy, opa):
+    add(policy, "escape.rego", 'package shop.escape\n\nlibrary["\\u001b[31m"] := true\n')
+    with pytest.raises(PlacetError, match=r"opa fmt cannot write \S*shop/escape\.rego: a name in it has a control"):
+        check(load(policy), opa)

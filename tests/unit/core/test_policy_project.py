@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core.errors import UsageError
+from app.core import bundle_source
+from app.core.errors import Denied, UsageError
 from app.core.policy_project import load
 from app.core.policy_template import Template, create
+from app.core.reason_codes import Reason
 
 MODULE = "package app.authz\n\nallow := true\n"
 
@@ -79,8 +81,46 @@ def test_a_link_is_not_followed(policy, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "secret.rego"
     outside.write_text(MODULE)
     (policy / "link.rego").symlink_to(outside)
-    with pytest.raises(UsageError, match="not a regular file"):
+    with pytest.raises(Denied, match=r"link\.rego is a link; put the file itself there") as denied:
         load(policy)
+    assert denied.value.reason == Reason.ARCHIVE_LINK
+
+
+def test_a_linked_directory_is_refused_in_the_words_of_a_build(tmp_path, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "authz.rego").write_text(MODULE)
+    (tmp_path / "app").symlink_to(outside)
+    said = []
+    for reads in (load, lambda directory: bundle_source.read(str(directory), git=False)):
+        with pytest.raises(Denied) as denied:
+            reads(tmp_path)
+        said.append(str(denied.value))
+    assert said == [f"archive.link: {tmp_path}/app is a link; put the file itself there, or its directory"] * 2
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "data.yml"])
+def test_data_is_read_as_a_build_reads_it(policy, name):
+    (policy / "app").mkdir()
+    (policy / "app" / name).write_text("# limits\nlimits: {EUR: 500, list: [1, 2.5]}\n")
+    project = load(policy)
+    assert project.data == {"app/data.json": b'{"limits": {"EUR": 500, "list": [1, 2.5]}}'}
+    assert project.data["app/data.json"] == bundle_source.read(str(policy), git=False).files["app/data.json"]
+    assert project.location("app/data.json") == str(policy / "app" / name)
+    (policy / "app" / "data.json").write_text("{}")
+    with pytest.raises(Denied, match=rf"app/{name} and app/data\.json both give data; keep one"):
+        load(policy)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("a: 1\na: 2\n", "line 1 column 1"), ("a: [\n", "line 2 column 1"), ("d: 2026-01-01\n", "in quotes")],
+)
+def test_data_that_is_none_is_named_with_its_place(policy, text, place):
+    (policy / "data.yaml").write_text(text)
+    with pytest.raises(Denied, match=f"data.yaml is no data: .*{place}") as denied:
+        load(policy)
+    assert denied.value.reason == Reason.DATA_MALFORMED
+    assert "\n" not in denied.value.detail
 
 
 def test_a_schema_lies_inside(policy):

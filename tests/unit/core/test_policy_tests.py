@@ -121,9 +121,17 @@ def test_the_verdicts_are_those_of_opa_test(policy, opa, opa_binary):
 
 def test_what_does_not_compile_is_no_report(policy, opa):
     (policy / "bad.rego").write_text("package app.bad\n\na := b\n")
-    with pytest.raises(PlacetError, match=r"bad\.rego:3: .*unsafe.*placet policy check") as failed:
+    with pytest.raises(PlacetError, match=r"bad\.rego:3:6: .*unsafe.*; give it a value.*placet policy check") as failed:
         run_tests(load(policy), opa)
     assert "placet-test-" not in str(failed.value)
+
+
+def test_data_in_yaml_is_there_in_a_test(policy, opa):
+    (policy / "app").mkdir()
+    (policy / "app" / "data.yaml").write_text("limits: {EUR: 500}\n")
+    (policy / "yaml_test.rego").write_text("package app.yaml_test\n\ntest_it if data.app.limits.EUR == 500\n")
+    (one,) = run_tests(load(policy), opa, pattern="yaml_test").results
+    assert one.outcome == "passed"
 
 
 def test_a_pattern_that_opa_refuses_is_wrong_usage(policy, opa):
@@ -150,6 +158,7 @@ def test_junit_has_what_ci_systems_read(policy, opa):
         "errors": "0",
         "skipped": "1",
         "time": "",
+        "file": f"{policy}/authz_test.rego",
     }
     cases = {case.get("name"): case for case in suite}
     assert cases["test_small"].find("failure") is None

@@ -154,3 +154,21 @@ def test_the_glue_is_that_of_a_composed_bundle(tmp_path, opa_binary):
     composed = compose(parse_bundle(build(policy, Opa(opa_binary)).bundle), Library.shipped())
     theirs = read_archive(composed.raw)["placet/glue.rego"]
     assert theirs.startswith(glue("mine/authz/decision"))
+
+
+@pytest.mark.parametrize("ask", [evaluate, bench, explain])
+def test_what_does_not_compile_is_named_with_its_column_and_a_remedy(tmp_path, opa, ask):
+    (tmp_path / "a.rego").write_text("package a\n\nx := 1\n\nf if {\n")
+    with pytest.raises(PlacetError, match=r"a\.rego:6:1: unexpected eof token; OPA could not read on from here"):
+        ask(load(tmp_path), opa, "data.a.x", None, None)
+    (tmp_path / "a.rego").write_text("package a\n\nx := b\n")
+    with pytest.raises(PlacetError, match=rf"^{tmp_path}/a\.rego:3:6: var b is unsafe; give it a value"):
+        ask(load(tmp_path), opa, "data.a.x", None, None)
+
+
+@pytest.mark.parametrize("ask", [evaluate, bench, explain])
+def test_data_in_yaml_is_there(tmp_path, opa, ask):
+    (tmp_path / "a.rego").write_text("package a\n\nx := data.a.limits.EUR\n")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "data.yaml").write_text("limits: {EUR: 500}\n")
+    assert "500" in str(ask(load(tmp_path), opa, "data.a.x", None, None)) or ask is bench  # which fails on undefined

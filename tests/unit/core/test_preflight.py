@@ -60,7 +60,7 @@ def test_a_sound_policy_has_no_faults(opa):
             {"b.rego": b'package app\n\nx := rand.intn("x", 5)\n'},
             Reason.REGO_COMPILE,
             "b.rego:3:6: undefined function rand.intn",
-            "docs/reasons.md",
+            "docs/determinism.md",
         ),
         ({"data.json": b"[]"}, Reason.DATA_MALFORMED, "data.json", "one JSON object"),
     ],
@@ -205,3 +205,8 @@ def test_an_opa_that_nobody_knows(opa, version):
 def test_faults_are_shown_as_json(opa):
     [fault] = preflight.check(files(**{"patch.json": b"{}"}), opa)
     assert json.loads(json.dumps(fault.as_dict()))["reason"] == "archive.stray"
+
+
+def test_without_a_module_nothing_is_compiled(opa):
+    found = preflight.check({"app.txt": b""}, opa)
+    assert [one.reason for one in found] == [Reason.ARCHIVE_STRAY]

@@ -43,6 +43,12 @@ REFUSED = {
 }
 
 
+def test_a_byte_order_mark_is_named_with_what_to_do():
+    with pytest.raises(StrictJSONError) as error:
+        strict_json.loads(REFUSED["a byte order mark"])
+    assert str(error.value) == "not JSON: it begins with a byte order mark; save it as UTF-8 without one"
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_in_one_line(name):
     began = time.thread_time()
