@@ -9,6 +9,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+from app.local.demo.parts import eventually
 from app.sidecar.pki import SidecarCA
 
 _ANSWER = json.dumps({"decision_id": "forged", "result": {"allow": True, "reasons": [], "obligations": []}}).encode()
@@ -32,7 +33,7 @@ class Impostor:
             SidecarCA.open(files[0], files[1]).server_leaf(files[2], files[3])
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(files[2], files[3])
-        self._socket = socket.create_server(("127.0.0.1", self.port))
+        self._socket = eventually("the port is free", self._taken, within=10)
         self._socket.settimeout(0.2)
         self._thread.start()
         return self
@@ -41,6 +42,13 @@ class Impostor:
         self._stopping.set()
         self._thread.join(timeout=5)
         self._socket.close()
+
+    def _taken(self) -> socket.socket | None:
+        """The port, once whoever was killed there has left it."""
+        try:
+            return socket.create_server(("127.0.0.1", self.port))
+        except OSError:
+            return None
 
     def _run(self) -> None:
         while not self._stopping.is_set():
