@@ -20,15 +20,18 @@ class Weeks:
 
     def __init__(self, plane: Plane, interval: float = INTERVAL) -> None:
         self._plane = plane
+        self._needed = partitions.are_kept(plane.store.engine)
         self._rounds = Rounds("weeks", interval, self._round, "make the database's parts of the weeks to come")
 
     def start(self) -> None:
         """Begin, after the interval: the migrations made room for this week."""
-        self._rounds.start()
+        if self._needed:
+            self._rounds.start()
 
     def stop(self) -> None:
         """End the thread; returns when it has ended its round."""
-        self._rounds.stop()
+        if self._needed:
+            self._rounds.stop()
 
     def _round(self) -> None:
         with self._plane.store.write() as session:

@@ -138,8 +138,10 @@ def build(
                 packed, opa, oldest=choices.oldest_opa, allowed=allowed, strict=strict, syntax=syntax
             )
             raise Refused(denied, faults) from denied
-    originals = [replace(one, files={**one.files, **one.originals}) for one in sources]
-    came = bundle_source.merged(originals, entrypoint=choices.entrypoint)
+    came = files
+    if converted:
+        originals = [replace(one, files={**one.files, **one.originals}) for one in sources]
+        came = bundle_source.merged(originals, entrypoint=choices.entrypoint)
     notes = {
         "type": _NOTES,
         "bundle": bundle.digest,

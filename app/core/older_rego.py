@@ -26,7 +26,7 @@ from app.core.files import write_tree
 from app.core.opa import Opa
 from app.core.opa_errors import first_error
 from app.core.reason_codes import Reason
-from app.core.syntax_tree import dotted, imported
+from app.core.syntax_tree import dotted, imported, package
 
 #: What names of functions begin with that stand for builtins that are no more.
 _PREFIX = "rego_v0_"
@@ -75,11 +75,11 @@ def convert(modules: Mapping[str, bytes], opa: Opa) -> dict[str, bytes]:
             raise _refused(path, f"names that begin with {_PREFIX} are needed for the conversion: choose others")
     parsed = {path: _parsed(path, content, opa) for path, content in modules.items() if _PERHAPS.search(content)}
     # A function of the package's own hides a builtin of its name; opa fmt refuses that, and says where.
-    own = {(_package(syntax), rule["head"].get("name")) for syntax in parsed.values() for rule in syntax["rules"]}
+    own = {(package(syntax), rule["head"].get("name")) for syntax in parsed.values() for rule in syntax["rules"]}
     prepared = dict(modules)
     gone: dict[str, set[str]] = {}
     for path, syntax in parsed.items():
-        hidden = {*imported(syntax), *(name for package, name in own if package == _package(syntax))}
+        hidden = {*imported(syntax), *(name for place, name in own if place == package(syntax))}
         prepared[path], gone[path] = _prepared(path, modules[path].decode(), syntax, frozenset(_GONE) - hidden)
     with tempfile.TemporaryDirectory(prefix="placet-older-") as scratch:
         top = Path(scratch) / "policy"
@@ -136,10 +136,6 @@ def _parsed(path: str, content: bytes, opa: Opa) -> dict[str, Any]:
     except RecursionError as error:
         raise _refused(path, "it is nested too deeply") from error
     return {"rules": [], **syntax}
-
-
-def _package(syntax: Mapping[str, Any]) -> str:
-    return "/".join(str(term["value"]) for term in syntax["package"]["path"][1:])
 
 
 def _prepared(path: str, text: str, syntax: Mapping[str, Any], gone: frozenset[str]) -> tuple[bytes, set[str]]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.core import data_conflicts, determinism, policy_remedy, roots, stray, strict_json
+from app.core import data_conflicts, determinism, policy_remedy, roots, stray, strict_json, syntax_tree
 from app.core.bundle import MANIFEST, build_bundle, is_data, is_policy, modules_of, read_directory
 from app.core.errors import Denied, UsageError
 from app.core.fault import Fault
@@ -176,14 +176,13 @@ def capabilities(modules: Sequence[Module], sources: Mapping[str, bytes], opa: O
 def unknown(modules: Sequence[Module], opa: Opa, allowed: frozenset[str] = frozenset()) -> list[Fault]:
     """All builtins that the modules call and may not, by name: the compiler stops after a few."""
     may = {one["name"] for one in json.loads(opa.capabilities_with(allowed))["builtins"]}
-    own: dict[str, set[str]] = {}
-    for module in modules:
-        heads = (rule["head"]["ref"][0]["value"] for rule in module.syntax.get("rules", []))
-        own.setdefault(module.package, set()).update(heads)
+    own = syntax_tree.named(module.syntax for module in modules)
     lacking: dict[str, str] = {}
     for module in modules:
         for name in called(module.syntax) - may:
-            if name.split(".", 1)[0] not in own[module.package]:  # a rule of the package's, such as lib.f(x)
+            if (
+                name.split(".", 1)[0] not in own[syntax_tree.package(module.syntax)]
+            ):  # a rule of the package's, such as lib.f(x)
                 lacking.setdefault(name, module.file)
     if len(lacking) < 2:
         return []  # the compiler has named it

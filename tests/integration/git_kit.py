@@ -9,8 +9,7 @@ import threading
 import time
 
 from app.local.ports import free_port
-
-from .tls_kit import self_signed
+from bench.certificate import self_signed
 
 USER, PASSWORD = "reader", "correct horse"
 
@@ -20,7 +19,7 @@ class GitServer:
 
     def __init__(self, directory):
         self.directory = directory
-        self.certificate, key = self_signed(directory, "127.0.0.1")
+        self.certificate, key = self_signed(directory)
         #: Bytes that were sent.
         self.sent = 0
         #: Set to let nothing through until it is cleared.

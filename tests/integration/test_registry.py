@@ -16,9 +16,9 @@ from app.core.errors import PlacetError, UsageError
 from app.core.shipped import shipped
 from app.local.demo.parts import eventually
 from app.local.ports import free_port
+from bench.certificate import self_signed
 
 from .registry_kit import PASSWORD, USER, Registry, RegistryUser, Tokens, by_password
-from .tls_kit import self_signed
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900), pytest.mark.xdist_group("registry")]
 

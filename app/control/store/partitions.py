@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlmodel import Session
 
 #: What was there when parts came, and until the end of that week; and what belongs to no week that there is.
@@ -34,12 +34,17 @@ def end_of(time_ns: int) -> int:
     return time_ns + WEEK - (time_ns - _MONDAY) % WEEK
 
 
+def are_kept(engine: Engine) -> bool:
+    """Whether this database has parts."""
+    return engine.dialect.name == "postgresql"
+
+
 def keep(session: Session, time_ns: int) -> list[str]:
     """Make the parts of this week and the next ones, and drop old empty ones. Gives what was done, for the log.
 
     Each change waits for whoever uses `decision`, for as long as a lock may take, and is then over at once.
     """
-    if session.connection().dialect.name != "postgresql":
+    if not are_kept(session.connection().engine):
         return []
     session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     there = set(session.execute(_PARTS).scalars())

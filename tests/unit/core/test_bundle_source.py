@@ -1,7 +1,6 @@
 import gzip
 import io
 import json
-import subprocess
 import tarfile
 
 import pytest
@@ -13,6 +12,7 @@ from app.core.bundle_source import merged, read, unpack
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.reason_codes import Reason
 
+from .git_kit import git
 from .tars import POLICY, bundle, header, member, packed
 
 
@@ -274,12 +274,6 @@ def test_a_damaged_tar_is_read_or_refused(changes, cut):
 
 
 # ---- git ---------------------------------------------------------------------------------------------------
-
-
-def git(directory, *arguments):
-    names = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "protocol.file.allow=always")
-    done = subprocess.run(["git", *names, *arguments], cwd=directory, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 @pytest.fixture

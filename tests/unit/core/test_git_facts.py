@@ -1,19 +1,12 @@
 """What git knows about a directory: nothing of the directory's runs, and nothing in it hides a change."""
 
 import os
-import subprocess
 
 import pytest
 
 from app.core import git_facts
 
-SETTINGS = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-
-
-def git(directory, *arguments):
-    command = ["git", "-C", str(directory), *SETTINGS, *arguments]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
+from .git_kit import git
 
 
 @pytest.fixture

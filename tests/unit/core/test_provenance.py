@@ -1,7 +1,6 @@
 """What provenance says about where a bundle came from: git, OPA, the run."""
 
 import json
-import subprocess
 
 import pytest
 
@@ -10,6 +9,7 @@ from app.core.bundle import digest_of
 from app.core.ci_run import Run
 from app.core.opa import Opa
 
+from .git_kit import git
 from .tars import POLICY
 
 MANIFEST = b'{"roots": ["app"], "metadata": {"placet": {"entrypoint": "app/allow"}}}'
@@ -29,12 +29,6 @@ def checkout(tmp_path):
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--quiet", "--message", "policy")
     return tmp_path
-
-
-def git(directory, *arguments):
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", *who, *arguments], cwd=directory, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def predicate(directory, opa, run=None):
