@@ -84,7 +84,7 @@ test-rego: tools
 
 .PHONY: test-python
 test-python: tools
-	@$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: soak
 soak: tools ## Repeat the kill and fault tests at length; writes docs/soak.md.

@@ -1,7 +1,8 @@
 """What evidence costs: cutting, committing, checking and storing records; and what a proof and its verification take.
 
 Rivals in the same run: a raw COPY of the same bytes into one column of PostgreSQL, and one INSERT of them into SQLite.
-With PostgreSQL two sidecars send at once, and two connections copy. fsck is asked of what came in.
+With PostgreSQL two sidecars send at once, and two connections copy. fsck is asked of what came in. Rates are of a
+machine; beside them stands the CPU time, of a record, and of batches of one record and of a hundred.
 The control plane makes all its checks (signature, log, sequence, root, counts) on batches that a real Sigstore signed;
 calls are made in process, without HTTP. Records are those of a governed OPA, with other decision ids.
 """
@@ -16,14 +17,15 @@ import secrets
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from app.core.bundle import digest_of
-from bench import questions, result, stand
+from bench import cpu_time, questions, result, stand
 from bench.control import BUNDLE, Control, controlled, postgresql
 from bench.raw_stores import Signed, copied, inserted, together
 from bench.world import World
@@ -40,15 +42,18 @@ AIMS = {
 SYSTEM, SIDECARS = "payments", ("one", "two")
 SIDECAR = SIDECARS[0]
 _BATCH = 1000
+_WHOSE = {"own": "control plane", "database": "PostgreSQL"}
+#: Records of a small batch, and how many of each: a sidecar with few decisions sends one a second.
+_SMALL, _TIMES = (1, 100), 20
 
 
-def cut(lines: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:
+def cut(lines: Sequence[bytes], most: int = _BATCH) -> Iterator[tuple[int, Sequence[bytes]]]:
     """The first entry's number and the entries of each batch, as large as batches may be."""
     from app.core.batch import MAX_BYTES
 
     first = size = 0
     for number, line in enumerate(lines):
-        if number - first == _BATCH or size + len(line) + 1 > MAX_BYTES:
+        if number - first == most or size + len(line) + 1 > MAX_BYTES:
             yield first, lines[first:number]
             first, size = number, 0
         size += len(line) + 1
@@ -93,14 +98,16 @@ def agent(lines: Sequence[bytes]) -> float:
     return len(lines) / (time.process_time() - begun)
 
 
-def signed(control: Control, lines: Sequence[bytes], instance: str, sidecar: str = SIDECAR) -> list[Signed]:
+def signed(
+    control: Control, lines: Sequence[bytes], instance: str, sidecar: str = SIDECAR, most: int = _BATCH
+) -> list[Signed]:
     """Batches that follow each other, signed at the same time as an agent does."""
     from app.core import merkle
     from app.core.batch import BatchStatement, payload_digest
 
     session = control.session(SYSTEM, sidecar)
     statements, parts, previous, byte = [], [], None, 0
-    for first, entries in cut(lines):
+    for first, entries in cut(lines, most):
         salts = secrets.token_bytes(merkle.SALT * len(entries))
         batch = BatchStatement.describe(
             sidecar=session.identity, instance=instance, file="000001.log", first_entry=first, first_byte=byte,
@@ -141,10 +148,21 @@ def ingest(control: Control, batches: Sequence[Signed]) -> float:
     return together(all_of, batches)
 
 
+def small(control: Control, url: str, lines: Sequence[bytes]) -> dict[str, float]:
+    """Milliseconds of CPU that a small batch takes."""
+    from app.control.batches import take
+
+    figures = {}
+    for most in _SMALL:
+        made = signed(control, lines[: most * _TIMES], "i", f"small-{most}", most)
+        each = cpu_time.each(url, lambda one: take(control.plane, SYSTEM, one.sidecar, one.body), made)
+        for whose, seconds in each._asdict().items():
+            figures[f"ingest with PostgreSQL: ms of CPU a batch of {most}, {_WHOSE[whose]}"] = seconds * 1000
+    return figures
+
+
 def checked(control: Control, number: int) -> float:
     """Seconds that fsck would take for 1,000,000 records, all its checks on, in one process."""
-    from functools import partial
-
     from app.control import fsck
     from cli.server import _batch_verifier
 
@@ -201,8 +219,15 @@ def measure(opa: Path, rounds: int, batches: int) -> tuple[dict[str, float], dic
     runs: dict[str, list[float]] = {}
 
     def note(name: str, value: float) -> None:
-        result.say(f"{name}: {value:,.0f}")
+        result.say(f"{name}: {value:,.1f}")
         runs.setdefault(name, []).append(value)
+
+    def rate(name: str, url: str | None, number: int, work: Callable[[], float]) -> None:
+        before = cpu_time.spent(url) if url else None
+        note(f"{name} records per s", work())
+        if url and before:
+            for whose, seconds in cpu_time.since(before, url)._asdict().items():
+                note(f"{name} us of CPU a record, {_WHOSE[whose]}", seconds / number * 1_000_000)
 
     with tempfile.TemporaryDirectory(prefix="placet-bench-") as name:
         directory = Path(name)
@@ -216,12 +241,14 @@ def measure(opa: Path, rounds: int, batches: int) -> tuple[dict[str, float], dic
                     url = stack.enter_context(postgresql()) if kind == "PostgreSQL" else None
                     control = stack.enter_context(controlled(directory / f"{kind}-{turn}", url, opa))
                     made = batches_of(control, part, f"i{turn}", SIDECARS if url else SIDECARS[:1])
-                    raw = inserted(directory / f"raw-{turn}.db", made) if url is None else copied(url, made)
-                    note(f"ingest with {kind}: raw records per s", raw)
-                    note(f"ingest with {kind}: records per s", ingest(control, made))
+                    raw = partial(inserted, directory / f"raw-{turn}.db") if url is None else partial(copied, url)
+                    rate(f"ingest with {kind}: raw", url, len(part), partial(raw, made))
+                    rate(f"ingest with {kind}:", url, len(part), partial(ingest, control, made))
                     note(f"stored with {kind}: bytes a record", control.stored_bytes(url) / len(part))
                     if url is not None:
                         note("fsck: s of 1,000,000 records", checked(control, len(part)))
+                        for figure, value in small(control, url, part).items():
+                            note(figure, value)
                     if kind == "SQLite":
                         for figure, value in proof(control, made).items():
                             note(figure, value)

@@ -1,170 +1,159 @@
-"""What a search takes as the store grows: 95th percentiles of questions on PostgreSQL, the machine's own beside them.
+"""What a search takes as one store grows from 10,000 to 5,000,000 records, on PostgreSQL.
 
-Records are lines of a governed OPA with other ids, subjects, resources, amounts and times, ten batches a second of a
-week. Calls are made in process, without HTTP. The rival is PostgreSQL itself, asked for the newest 50 rows of the
-same table by their time.
+Each question is asked many times, with other values where it has any, in this process, without HTTP. CPU time is that
+of this process and of the database's, one after the other: what an answer takes where a core is free. Wall time is
+that of the machine as it was. `--store DIR` keeps the store and what was measured, and goes on where it was.
 """
 
 from __future__ import annotations
 
-import random
-import re
+import contextlib
+import json
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import evidence, result
-from bench.control import postgresql
+from sqlalchemy import text
 
+from app.control.plane import Plane
+from app.control.settings import Settings
+from bench import filled_store, growth_plot, result
+from bench.filled_store import Plan
+from bench.search_questions import CONTENT, FILTERS, SUMMARIES, Question, Questions
+
+#: Milliseconds, 95th percentile, by the kind of question.
+AIM_MS = {FILTERS: 20.0, SUMMARIES: 150.0, CONTENT: 200.0}
 AIMS = {
-    "indexed filters: aim of 20 ms / p95": 1.0,
-    "histogram and facets: aim of 150 ms / p95": 1.0,
-    "one word or path: aim of 200 ms / p95": 1.0,
+    **{f"{kind}: aim of {aim:g} ms / p95 of the median question": 1.0 for kind, aim in AIM_MS.items()},
+    **{f"{kind}: aim of {aim:g} ms / p95 of the slowest question": 1.0 for kind, aim in AIM_MS.items()},
 }
-SIZES, QUICK = (10_000, 100_000, 1_000_000), (10_000, 30_000)
+SIZES, QUICK = (10_000, 100_000, 1_000_000, 5_000_000), (10_000,)
 _BATCH = 1000
-_BEGIN = datetime(2026, 11, 19, tzinfo=UTC)
-_SPAN = timedelta(days=7)
-_STAMP = re.compile(rb'"timestamp":"[^"]*"')
+#: After which a question is asked no more, once it was asked so often at least.
+_SECONDS, _LEAST = 8.0, 5
 
 
-def varied(lines: list[bytes], first: int, total: int, chance: random.Random) -> bytes:
-    """One batch, of records `first` and on of `total`; one record in 50,000 has a word of its own."""
-    made = []
-    for number in range(first, min(first + _BATCH, total)):
-        line = lines[number % len(lines)]
-        at = _BEGIN + _SPAN * (number / total)
-        line = _STAMP.sub(b'"timestamp":"%s"' % at.strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode(), line)
-        line = line.replace(b"example.org/support", b"example.org/job-%d" % chance.randrange(5000))
-        line = line.replace(b'"id":"p-1"', b'"id":"p-%d"' % chance.randrange(100_000))
-        line = line.replace(b'"amount":40', b'"amount":%d' % chance.randrange(50_000))
-        if number % 50_000 == 777:
-            line = line.replace(b'"currency":"EUR"', b'"currency":"needle%d"' % number)
-        if number % 7 == 0:
-            line = line.replace(b'"allow":true', b'"allow":false').replace(
-                b'"reasons":[]', b'"reasons":[{"code":"policy.denied","message":"no"}]'
-            )
-        made.append(line)
-    return b"\n".join(made) + b"\n"
+@dataclass(frozen=True)
+class Taken:
+    """What a question took, in milliseconds."""
+
+    kind: str
+    name: str
+    cpu_p50: float
+    cpu_p95: float
+    wall_p50: float
+    wall_p95: float
 
 
-def p95(work: Callable[[int], Any], times: int) -> float:
-    """Milliseconds."""
-    taken = []
-    for number in range(times):
-        begun = time.perf_counter()
-        work(number)
-        taken.append((time.perf_counter() - begun) * 1000)
-    return sorted(taken)[min(len(taken) - 1, int(len(taken) * 0.95))]
+def ask(plane: Plane, question: Question, times: int) -> Taken:
+    """Ask a question so often, or for `_SECONDS`, and once before that, which does not count."""
+    cpu, wall = [], []
+    with plane.store.read() as session:
+        backend = int(session.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        ends = time.monotonic() + _SECONDS
+        for number in range(times + 1):
+            if number > _LEAST and time.monotonic() > ends:
+                break
+            begun, used = time.perf_counter(), time.process_time() + _used(backend)
+            question.ask(session, number)
+            session.rollback()
+            if number:
+                cpu.append((time.process_time() + _used(backend) - used) * 1000)
+                wall.append((time.perf_counter() - begun) * 1000)
+    return Taken(question.kind, question.name, *_percentiles(cpu), *_percentiles(wall))
 
 
-def ask(plane: Any, times: int) -> dict[str, float]:
-    """The 95th percentiles of each kind of question."""
-    from sqlalchemy import text
-    from sqlmodel import Session
-
-    from app.control import search, summary
-    from app.control.decision_filter import Filter
-
-    def one(session: Session, **asked: Any) -> Any:
-        return search.search(session, plane.objects, Filter(**asked), 50, None, patience=60)
-
-    def whole(session: Session, wanted: Filter) -> None:
-        summary.histogram(session, wanted, "hour")
-        summary.facets(session, wanted, "hour")
-
-    def deep(session: Session, number: int) -> Any:
-        middle = _BEGIN + _SPAN * ((number + 1) / (times + 2))
-        return one(session, system="payments", until=middle)
-
-    week = Filter(system="payments", since=_BEGIN, until=_BEGIN + _SPAN)
-    newest = text("SELECT * FROM decision ORDER BY time_ns DESC, id DESC LIMIT 50")
-    kinds: dict[str, Callable[[Session, int], Any]] = {
-        "PostgreSQL itself": lambda session, _: session.execute(newest).all(),
-        "denials of a system": lambda session, _: one(session, system="payments", outcome="deny"),
-        "a subject": lambda session, n: one(session, subject_id=f"spiffe://example.org/job-{n}"),
-        "a resource": lambda session, n: one(session, resource_id=f"p-{n}"),
-        "a page in the middle": deep,
-        "a reason": lambda session, _: one(session, reason="policy.denied"),
-        "histogram and facets": lambda session, _: whole(session, week),
-        "a rare word": lambda session, n: one(session, text="needle777" if n % 2 else f"nothing{n}"),
-        "a JSON path": lambda session, n: one(session, where=(("input.context.amount", str(n * 17)),)),
-    }
-    found = {}
-    for name, work in kinds.items():
-        with plane.store.read() as session:
-            found[name] = p95(lambda number, work=work, session=session: work(session, number), times)  # type: ignore[misc]
-    return found
+def _used(process: int) -> float:
+    """Seconds that a process was on a CPU, in the nanoseconds that Linux counts."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e9
 
 
-def measure(opa: Path, sizes: tuple[int, ...], times: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Figures for each size, and the aims against the largest."""
-    from app.control.installation import initialise
-    from app.control.plane import Plane
-    from app.control.raw_records import Span
-    from app.control.records import ingest
-    from app.control.settings import Settings
-    from app.control.store import System
+def _percentiles(taken: list[float]) -> tuple[float, float]:
+    return round(statistics.median(taken), 3), round(sorted(taken)[min(len(taken) - 1, int(len(taken) * 0.95))], 3)
+
+
+def measure(directory: Path, opa: Path, sizes: tuple[int, ...], times: int) -> dict[int, list[Taken]]:
+    """What each question took at each size, of which some may have been measured before."""
 
     def refuse(*_: Any) -> Any:
         raise AssertionError
 
-    figures: dict[str, float] = {}
-    chance = random.Random(7)
-    with tempfile.TemporaryDirectory(prefix="placet-bench-") as name, postgresql() as url:
-        directory = Path(name)
-        lines = evidence.records(opa, 75, directory / "opa")
-        made = initialise(directory / "control", directory / "root-key.pem", url)
-        plane = Plane.open(Settings.load(made.directory), refuse)
-        with plane.store.write() as session:
-            session.add(System(name="payments", identities=[], horizon_seconds=60))
-        stored = byte = 0
-        largest: dict[str, float] = {}
+    kept = directory / "measured.json"
+    found: dict[int, list[Taken]] = {}
+    if kept.exists():
+        found = {int(size): [Taken(**one) for one in taken] for size, taken in json.loads(kept.read_text()).items()}
+    plan = Plan.of(directory, max(SIZES[-1], *sizes), _BATCH)
+    with filled_store.server(directory) as url:
+        filled_store.prepare(directory, url, opa, plan)
+        many = plan.many(directory)
         for size in sizes:
+            known = {(one.kind, one.name) for one in found.setdefault(size, [])}
+            if filled_store.stored(url) > size:
+                if known:
+                    continue
+                raise SystemExit(f"{directory} holds more than {size} records already: measure that in another store")
             begun = time.perf_counter()
-            for first in range(stored, size, _BATCH):
-                body = varied(lines, first, sizes[-1], chance)
-                ingest(plane, Span("payments", "one", "i", "f", byte, byte + len(body)), body)
-                byte += len(body)
-            result.say(f"{size} records: {(size - stored) / (time.perf_counter() - begun):,.0f}/s stored")
-            stored = size
-            _analyse(plane)
-            largest = ask(plane, times)
-            for question, value in largest.items():
-                figures[f"{size:,} records, {question}: ms p95"] = round(value, 2)
-                result.say(f"  {question}: {value:.1f} ms")
-        plane.close()
-    indexed = max(largest[name] for name in ("denials of a system", "a subject", "a resource", "a page in the middle"))
-    ratios = {
-        "indexed filters: aim of 20 ms / p95": 20 / indexed,
-        "histogram and facets: aim of 150 ms / p95": 150 / largest["histogram and facets"],
-        "one word or path: aim of 200 ms / p95": 200 / max(largest["a rare word"], largest["a JSON path"]),
-        "indexed filters: p95 / that of PostgreSQL itself": indexed / largest["PostgreSQL itself"],
+            filled_store.fill(directory, url, plan, size)
+            result.say(f"{size:,} records, after {time.perf_counter() - begun:.0f} s")
+            plane = Plane.open(Settings.load(directory / "control"), refuse)
+            for question in Questions(plane, many, size).all():
+                if (question.kind, question.name) in known:
+                    continue
+                found[size].append(taken := ask(plane, question, times))
+                result.say(f"  {taken.kind}: {taken.name}: {taken.cpu_p95:.1f} ms of CPU, {taken.wall_p50:.1f} ms")
+                kept.write_text(json.dumps({key: [asdict(one) for one in value] for key, value in found.items()}))
+            plane.close()
+    return found
+
+
+def ratios(largest: list[Taken]) -> dict[str, float]:
+    """The aims against what was measured of the most records."""
+    of = {kind: sorted(one.cpu_p95 for one in largest if one.kind == kind) for kind in AIM_MS}
+    return {
+        name: round(AIM_MS[kind] / value, 3)
+        for kind, values in of.items()
+        for name, value in (
+            (f"{kind}: aim of {AIM_MS[kind]:g} ms / p95 of the median question", statistics.median(values)),
+            (f"{kind}: aim of {AIM_MS[kind]:g} ms / p95 of the slowest question", values[-1]),
+        )
     }
-    return figures, {name: round(value, 3) for name, value in ratios.items()}
 
 
-def _analyse(plane: Any) -> None:
-    from sqlalchemy import text
-
-    with plane.store.write() as session:
-        session.execute(text("ANALYZE decision"))
-        session.execute(text("ANALYZE batch"))
+@contextlib.contextmanager
+def _store(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="placet-bench-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 def main() -> None:
     """Run the benchmark and print its report."""
     parser = result.options(__doc__)
-    parser.add_argument("--records", type=int, help="store so many at last, for example 5000000")
+    parser.add_argument("--records", type=int, default=SIZES[2], help="store so many at last (default: 1,000,000)")
+    parser.add_argument("--times", type=int, default=20, help="ask each question so often (default: 20)")
+    parser.add_argument("--store", type=Path, help="keep the store in this directory, or go on with the one there")
+    parser.add_argument("--plot", type=Path, help="draw the growth into this SVG file")
     options = parser.parse_args()
-    sizes = QUICK if options.quick else SIZES
-    if options.records:
-        sizes = (*(size for size in SIZES if size < options.records), options.records)
-    figures, ratios = measure(result.opa_of(options), sizes, 20 if options.quick else 50)
-    result.show("search", figures, ratios, AIMS, options.output)
+    sizes = QUICK if options.quick else (*(size for size in SIZES if size < options.records), options.records)
+    with _store(options.store) as directory:
+        found = measure(directory, result.opa_of(options), sizes, 5 if options.quick else options.times)
+    if options.plot:
+        lines = [(size, one.kind, one.name, one.cpu_p95) for size, taken in found.items() for one in taken]
+        options.plot.write_text(growth_plot.svg(lines, AIM_MS))
+    figures = {
+        f"{size:,} records, {one.kind}: {one.name}: ms {what} p95": value
+        for size, taken in found.items()
+        for one in taken
+        for what, value in (("of CPU", one.cpu_p95), ("wall", one.wall_p95))
+    }
+    result.show("search", figures, ratios(found[max(found)]), AIMS, options.output)
 
 
 if __name__ == "__main__":

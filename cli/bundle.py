@@ -11,6 +11,7 @@ import typer
 from app.core.errors import UsageError
 from app.core.files import read_bounded
 from cli import bundle_attest, bundle_build, bundle_countersign, bundle_look, client, signing
+from cli.denial import placed
 from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
 from cli.progress import busy
@@ -110,30 +111,32 @@ def verify(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Verify a bundle and its evidence as the control plane and the sidecars do. Exit code 3 when it is denied."""
+    files = release_files(bundle)
+    checker = pinned_opa(opa)
+    checker.expect()  # it starts while the rest is imported
     from app.core import condition_check
     from app.core.errors import Denied
     from app.core.verification import split_attestations, verify_release
     from app.core.verification_policy import VerificationPolicy
 
-    files = release_files(bundle)
     rules = VerificationPolicy.of(certificate_identity, certificate_oidc_issuer, policy)
-    checker = pinned_opa(opa)
     condition_check.require(rules, checker, policy)
     trusted = signing.trust(trust_config, staging)
-    try:
-        with busy("verifying"):
-            release = verify_release(
-                files["bundle"],
-                files["signature"],
-                split_attestations(files["attestations"]),
-                policy=rules,
-                trust=trusted,
-                opa=checker,
-            )
-    except Denied as denied:
-        if output is Output.JSON:
-            emit({"verified": False, **denied.as_dict()}, output)
-        raise
+    with placed():
+        try:
+            with busy("verifying"):
+                release = verify_release(
+                    files["bundle"],
+                    files["signature"],
+                    split_attestations(files["attestations"]),
+                    policy=rules,
+                    trust=trusted,
+                    opa=checker,
+                )
+        except Denied as denied:
+            if output is Output.JSON:
+                emit({"verified": False, **denied.as_dict()}, output)
+            raise
     emit(
         {
             "verified": True,
@@ -170,7 +173,7 @@ def publish(
     files = release_files(bundle)
     plane = client.connect(server, token_file)
     session = signing.session(trust_config, staging, identity_token)
-    with busy("publishing"):
+    with placed(), busy("publishing"):
         link = session.sign(building.publish_link(files["bundle"], files["signature"], bundle.name, system, channel))
         release: dict[str, Any] = plane.upload(
             f"/api/v1/systems/{system}/releases",

@@ -61,10 +61,11 @@ def build(
 
     Beside the bundle, OUT.build.json keeps what went into it, for the provenance that `sign` signs.
     """
+    chosen = pinned_opa(opa)
+    chosen.expect(strict=strict)  # it starts while the rest is imported
     from app.core import allowed_builtins, building, bundle_output, bundle_source
     from app.core.bundle_manifest import Choices
 
-    chosen = pinned_opa(opa)
     allowed = allowed_builtins.known(chosen, [], allow_builtin or ())
     choices = Choices(tuple(root or []), entrypoint, oldest_opa, allowed, strict, v0_compatible)
     if any(one.startswith(("git+", "oci://")) for one in sources):

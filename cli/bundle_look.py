@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,11 +26,14 @@ DIFF_EPILOG = "Example: placet bundle diff payments-1.tar.gz payments-2.tar.gz"
 
 def inspect(
     bundle: Annotated[str, typer.Argument(help=f"The bundle: {_FORMS}.", show_default=False)],
+    allow_builtin: Annotated[
+        list[str] | None, typer.Option(help="A builtin that the system's verification policy allows. Repeatable.")
+    ] = None,
     opa: OpaOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what is in a bundle, what its evidence claims, and why it would be refused. It verifies no signature."""
-    contents = _contents(bundle, pinned_opa(opa)).as_dict()
+    contents = _contents(bundle, pinned_opa(opa), allow_builtin or ()).as_dict()
     if output is Output.JSON:
         emit(contents, output)
         return
@@ -84,14 +88,18 @@ def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _contents(bundle: str, opa: Opa) -> Contents:
-    from app.core import archive, bundle_contents, bundle_source, oci
+def _contents(bundle: str, opa: Opa, allow: Iterable[str] = ()) -> Contents:
+    from app.core import allowed_builtins, archive, bundle_contents, bundle_manifest, bundle_source, oci
     from app.core.verification import split_attestations
 
+    allowed = allowed_builtins.known(opa, [], allow)
     if bundle.startswith("oci:") or Path(bundle, "oci-layout").is_file():
         named = bundle if bundle.startswith("oci:") else f"oci:{bundle}"
-        return bundle_contents.read(oci.read(named)[0], b"", [], opa)
+        return bundle_contents.read(oci.read(named)[0], b"", [], opa, allowed)
     if Path(bundle).is_dir():
-        return bundle_contents.read(archive.write_archive(bundle_source.read(bundle, git=False).files), b"", [], opa)
+        source = bundle_source.read(bundle, git=False)
+        allowed |= allowed_builtins.known(opa, bundle_manifest.settings([source]))
+        return bundle_contents.read(archive.write_archive(source.files), b"", [], opa, allowed)
     files = release_files(Path(bundle))
-    return bundle_contents.read(files["bundle"], files["signature"], split_attestations(files["attestations"]), opa)
+    attestations = split_attestations(files["attestations"])
+    return bundle_contents.read(files["bundle"], files["signature"], attestations, opa, allowed)

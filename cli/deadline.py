@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from app.core.errors import PlacetError
+
 #: Seconds after which it is said again, if something took it for an error of its own.
 _AGAIN = 1.0
 
@@ -17,8 +19,8 @@ class _Late(BaseException):
 
 
 @contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Raise `LogUnavailable` after so long: timeouts of reads count from byte to byte, and bytes can drip."""
+def within(seconds: float, late: PlacetError) -> Iterator[None]:
+    """Raise `late` after so long: timeouts of reads count from byte to byte, and bytes can drip."""
     before = signal.signal(signal.SIGALRM, _late)
     try:
         try:
@@ -27,9 +29,7 @@ def within(seconds: float) -> Iterator[None]:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     except _Late:
-        from app.core.log_source import LogUnavailable
-
-        raise LogUnavailable(f"the look was not done in {seconds:g} seconds (--deadline)") from None
+        raise late from None
     finally:
         signal.signal(signal.SIGALRM, before)
 

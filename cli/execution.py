@@ -78,7 +78,7 @@ def start(
 
 
 @app.command(
-    epilog="Example: placet execution renew 5hJqT0cW --token execution.token --edge https://127.0.0.1:8182 "
+    epilog="Example: placet execution renew refunds-of-today-01 --token execution.token --edge https://127.0.0.1:8182 "
     "--ca ca.pem -o execution.token",
     context_settings=client.TAKES_AN_ID,
 )

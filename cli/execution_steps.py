@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 STEP_EXAMPLE = (
-    "Example: placet execution step 5hJqT0cW --token execution.token --name build --material source=main.c "
+    "Example: placet execution step refunds-of-today-01 --token execution.token --name build --material source=main.c "
     "--product program=main --decision 4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e --edge https://127.0.0.1:8182 --ca ca.pem "
     "-- cc -o main main.c"
 )
 END_EXAMPLE = (
-    "Example: placet execution end 5hJqT0cW --token execution.token --outcome completed "
+    "Example: placet execution end refunds-of-today-01 --token execution.token --outcome completed "
     "--edge https://127.0.0.1:8182 --ca ca.pem"
 )
 

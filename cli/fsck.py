@@ -1,4 +1,4 @@
-"""`placet server fsck`: name whatever was changed of what is stored of records."""
+"""`placet lineage fsck`, also `placet server fsck`: name whatever was changed of what is stored of records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.core.errors import Denied, PlacetError
+from app.core.errors import Denied, PlacetError, UsageError
 from cli.output import Output, emit, json_text, say
 from cli.progress import Shown
 from cli.server_directory import DirectoryOption, directory_of
@@ -53,6 +53,22 @@ def fsck(
             show_default=False,
         ),
     ] = None,
+    trust_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--trust-config",
+            help="A Sigstore ClientTrustConfig, to verify the evidence of releases, approvals and modes again. Without "
+            "it that is only compared with digests and rows.",
+            show_default=False,
+        ),
+    ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            help="Directory or URL of the lineage log: read it, too, and name any tile of which a bit was changed.",
+            show_default=False,
+        ),
+    ] = None,
     system: Annotated[str | None, typer.Option(help="Of this system alone.", show_default=False)] = None,
     sidecar: Annotated[str | None, typer.Option(help="Of sidecars of this name alone.", show_default=False)] = None,
     since: Annotated[
@@ -79,6 +95,12 @@ def fsck(
     trust = lineage_trust_config or settings.lineage_trust
     if trust is not None:
         _batch_verifier(trust)  # what cannot be read is said now
+    if log is not None and trust is None:
+        raise UsageError("--log needs --lineage-trust-config, which names the log's key")
+    read = checker.Log(log, trust) if log is not None and trust is not None else None
+    if trust_config is not None:
+        _batch_verifier(trust_config)
+    said = partial(checker.proved_by, trust_config) if trust_config is not None else checker.said_by
     issuers = tuple(map(issuer_url, identity_issuer or [DEFAULT_IDENTITY_ISSUER]))
     verifier = partial(_some_verifier, trust) if trust is not None else None
     begins = datetime.fromtimestamp(options.moment(since, "--since"), UTC) if since is not None else None
@@ -99,7 +121,7 @@ def fsck(
     try:
         with Shown("checking: ") as shown:
             report = checker.check(
-                checker.Means(settings, issuers, verifier),
+                checker.Means(settings, issuers, verifier, read, said),
                 found,
                 scope=checker.Scope(system, sidecar, begins),
                 jobs=jobs,
@@ -134,6 +156,8 @@ def _some_verifier(trust: Path) -> Any:
 def _summary(checked: dict[str, Any], breaks: list[dict[str, Any]]) -> str:
     still = sum(one["cleared_at"] is None for one in breaks)
     statements = f", {checked['links']} statements" if checked["links"] else ""
+    if checked["log"] is not None:
+        statements += f", {checked['log']} entries of the log"
     return (
         f"{checked['batches']} batches with {checked['entries']} entries and {checked['decisions']} decisions, "
         f"{checked['states']} trust states{statements}: {checked['findings'] or 'no'} findings; "

@@ -7,13 +7,15 @@ from typing import Annotated
 import typer
 
 from cli import client, lineage_execution, lineage_export, lineage_monitor
+from cli.fsck import fsck
 from cli.output import Output, OutputOption, emit, say
 
-app = typer.Typer(epilog="Whether what is stored was changed since: placet server fsck, where the control plane runs.")
+app = typer.Typer()
 
 
 app.command(epilog=lineage_monitor.MONITOR_EPILOG)(lineage_monitor.monitor)
 app.command(epilog=lineage_monitor.ENTRIES_EPILOG)(lineage_monitor.entries)
+app.command(epilog="Example: placet lineage fsck --dir ./control --log /var/lib/rekor")(fsck)
 app.command(epilog=lineage_export.EXAMPLE, context_settings=client.TAKES_AN_ID)(lineage_export.export)
 app.command(epilog=lineage_execution.EXECUTIONS_EPILOG)(lineage_execution.executions)
 app.command(epilog=lineage_execution.SHOW_EPILOG, context_settings=client.TAKES_AN_ID)(lineage_execution.show)

@@ -152,7 +152,8 @@ class _Look:
         from app.core.log_source import LogUnavailable
 
         state = MonitorState.load(self._file, self._monitor.trust)
-        with messages.status("reading the log"), within(self._longest):
+        late = LogUnavailable(f"the look was not done in {self._longest:g} seconds (--deadline)")
+        with messages.status("reading the log"), within(self._longest, late):
             report, after = self._monitor.look(state, full=full)
         _print(report, self._output, line)
         if report.findings:

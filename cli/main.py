@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -86,6 +87,8 @@ def _root(
 
 def main() -> None:
     """Run `placet`. Every error that a person can cause ends in one line on stderr."""
+    if sys.argv[1:2] == ["bundle"]:
+        gc.set_threshold(50_000)  # half a second of imports makes no garbage, and is looked through again and again
     try:
         build(sys.argv[1:])()
     except Denied as denied:

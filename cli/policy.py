@@ -65,11 +65,10 @@ def check(
 
     try:
         project = load(directory)
-    except Denied as denied:
-        findings = [unreadable(directory, denied)]
-    else:
         with busy("checking"):
             findings = sorted([*check_all(project, pinned_opa(opa), allow_builtin or ()), *lint(project)])
+    except Denied as denied:
+        findings = [unreadable(directory, denied)]
     if output is Output.JSON:
         emit([one.as_dict() for one in findings], output)
     for one in findings if output is Output.TABLE else []:

@@ -254,7 +254,7 @@ def _verifiers(
     from app.local import tools
 
     trust = TrustConfig.choose(trust_config, staging=staging)
-    checker = Opa(opa or tools.installed("opa"))
+    checker = Opa(opa or tools.installed("opa"), busy=True)
     messages.print(f"OPA {checker.version}, {checker.digest}")
 
     def verify(

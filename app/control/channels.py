@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from sqlmodel import Session, col, select
 
-from app.control import impact, systems
-from app.control.problems import NotFound
+from app.control import impact, releases, systems
+from app.control.problems import Conflict
 from app.control.publication import current_pointers
-from app.control.store import Carried, Pointer
+from app.control.store import Pointer
 from app.control.tokens import Access
+from app.core.verification_policy import VerificationPolicy
 
 
-def point(session: Session, by: Access, system: str, channel: str, release: str) -> Pointer:
+def point(
+    session: Session, by: Access, system: str, channel: str, release: str, *, accepted: VerificationPolicy
+) -> Pointer:
     """Point a channel at a release that its system carries. The same release again changes nothing.
 
-    Raises `Denied` where the system demands to know the release's effect before (`app.control.impact`).
+    `accepted` is what `releases.require_accepted` found the release to satisfy. Raises `Conflict` where that is the
+    system's policy no more, or `Denied` where it demands to know the release's effect before (`app.control.impact`).
     """
+    releases.find(session, system, release)
     found = systems.find(session, system)
-    if session.get(Carried, (system, release)) is None:
-        raise NotFound(f"the system {system} has no release {release}; publish it first")
+    if systems.policy_of(found) != accepted:
+        raise Conflict(f"the verification policy of {system} was changed at the same time; try again")
     before = session.exec(
         select(Pointer)
         .where(Pointer.system == system, Pointer.channel == channel)

@@ -187,8 +187,9 @@ class Place:
 
     def after(self) -> Any:
         """The condition of the rows that follow."""
-        older = col(Decision.time_ns) < self.time_ns
-        return or_(older, and_(Decision.time_ns == self.time_ns, col(Decision.id) < self.row))
+        older = or_(col(Decision.time_ns) < self.time_ns, col(Decision.id) < self.row)
+        # First a bound by time alone: by it an index begins there, in the place of reading all that is newer.
+        return and_(col(Decision.time_ns) <= self.time_ns, older)
 
 
 def moment(text: str) -> datetime:

@@ -10,6 +10,7 @@ import logging
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
@@ -154,8 +155,12 @@ def readmit(session: Session, by: Access, system: str, sidecar: str) -> Eviction
 
 def eviction(session: Session, system: str, sidecar: str) -> Eviction | None:
     """The eviction of a sidecar that is in force."""
-    query = select(Eviction).where(Eviction.system == system, Eviction.sidecar == sidecar)
-    return session.exec(query.where(col(Eviction.readmitted_at).is_(None))).first()
+    return session.exec(select(Eviction).where(*evicting(system, sidecar))).first()
+
+
+def evicting(system: Any, sidecar: Any) -> tuple[Any, ...]:
+    """Which evictions of a sidecar are in force, for a query; names, or parameters of it."""
+    return Eviction.system == system, Eviction.sidecar == sidecar, col(Eviction.readmitted_at).is_(None)
 
 
 def is_evicted(session: Session, system: str, sidecar: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
-from app.control.plane import Plane
+from app.control.objects import Objects
 from app.control.problems import NotFound
 from app.core import merkle, strict_json
 from app.core.checkpoint import MAX_CHECKPOINT
@@ -20,13 +20,13 @@ class Place:
     checkpoint: str
 
 
-def place_in(plane: Plane, key: str, *, refused: bool = False) -> Place | None:
+def place_in(objects: Objects, key: str, *, refused: bool = False) -> Place | None:
     """The place that the object `key` names; None where it is missing or damaged. Raises `Unavailable`.
 
     `refused`: it is not a bundle, but the body of a request that holds one (`app.control.lineage`).
     """
     try:
-        document = strict_json.load_object(plane.objects.get(key))
+        document = strict_json.load_object(objects.get(key))
         if refused:
             document = strict_json.load_object(document["evidence"].encode())
         [entry] = document["verificationMaterial"]["tlogEntries"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, literal
+from sqlalchemy import BigInteger, bindparam, delete, insert, literal
 from sqlmodel import Session, col, func, or_, select
 
 from app.control import sinks, systems
@@ -17,6 +17,14 @@ from app.control.store import Batch, Forward, ForwardBatch
 
 #: Sinks that a control plane has: each costs every ingest a row.
 MAX_FORWARDS = 32
+
+#: Made once: each batch needs it.
+_ENQUEUE = insert(ForwardBatch).from_select(
+    ["forward", "batch"],
+    select(Forward.name, bindparam("row", type_=BigInteger)).where(
+        or_(col(Forward.system).is_(None), col(Forward.system) == bindparam("of"))
+    ),
+)
 
 
 def add(
@@ -59,7 +67,4 @@ def remove(session: Session, name: str) -> None:
 
 def enqueue(session: Session, batch: Batch) -> None:
     """Queue a new batch for its sinks, in the transaction that stores it."""
-    of = select(Forward.name, literal(batch.id)).where(
-        or_(col(Forward.system).is_(None), col(Forward.system) == batch.system)
-    )
-    session.execute(insert(ForwardBatch).from_select(["forward", "batch"], of))
+    session.connection().execute(_ENQUEUE, {"of": batch.system, "row": batch.id})

@@ -14,6 +14,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from app.control import states
+from app.control.batch_place import Place
 from app.control.plane import Plane
 from app.control.store import Batch, LineageBreak, System
 from app.core.batch import BatchStatement
@@ -38,13 +39,13 @@ LATE = timedelta(days=7)
 MAX_KEPT = MAX_LIMIT
 
 
-def judge(session: Session, row: Batch, says: BatchStatement) -> list[LineageBreak]:
+def judge(session: Session, row: Batch, says: BatchStatement, before: Place) -> list[LineageBreak]:
     """Open the breaks of a batch whose row was added in this transaction, which `lineage.serialise` guards.
 
-    What comes back is for `tell`, after the commit.
+    `before` is where its sidecar stood when it came. What comes back is for `tell`, after the commit.
     """
     states.named(session, row.system, says.states)
-    found = list(_against(session, row, says))
+    found = list(_against(session, row, says, before))
     if not found:
         return []
     limits = session.get_one(System, row.system).lineage_limits
@@ -59,24 +60,17 @@ def tell(plane: Plane, opened: list[LineageBreak]) -> None:
         log.error("lineage break %s %s %s/%s: %s: %s", row.id, said, row.system, row.sidecar, row.kind, row.detail)
 
 
-def _against(session: Session, row: Batch, says: BatchStatement) -> Iterator[tuple[str, str]]:
+def _against(session: Session, row: Batch, says: BatchStatement, before: Place) -> Iterator[tuple[str, str]]:
     """What a batch says against its sidecar: the kind, and the detail."""
-    before = _before(session, row)
-    if before is not None and before.closed_at is not None and says.closed_at < before.closed_at - BACK:
-        yield "clock", f"closed at {moment(says.closed_at)}, the batch before it at {moment(before.closed_at)}"
+    closed_at = before.last_closed_at
+    if closed_at is not None and says.closed_at < closed_at - BACK:
+        yield "clock", f"closed at {moment(says.closed_at)}, the batch before it at {moment(closed_at)}"
     elif row.signed_at is not None and (wrong := _beside_timestamp(session, row, says)):
         yield "clock", f"closed at {moment(says.closed_at)}, {wrong} its timestamp of {moment(row.signed_at)}"
-    if before is not None and before.opa != says.opa:
-        yield "opa", f"the OPA {says.opa} wrote it, the batch before it was written by {before.opa}"
+    if not before.is_first and before.last_opa != says.opa:
+        yield "opa", f"the OPA {says.opa} wrote it, the batch before it was written by {before.last_opa}"
     if says.dropped:
         yield "dropped", f"of {says.dropped} answers of OPA there is no record"
-
-
-def _before(session: Session, row: Batch) -> Batch | None:
-    """The batch of the same instance before this one."""
-    theirs = (Batch.system == row.system, Batch.sidecar == row.sidecar, Batch.instance == row.instance)
-    query = select(Batch).where(*theirs, col(Batch.first_entry) < row.first_entry)
-    return session.exec(query.order_by(col(Batch.first_entry).desc()).limit(1)).first()
 
 
 def _beside_timestamp(session: Session, row: Batch, says: BatchStatement) -> str:

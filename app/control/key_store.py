@@ -121,7 +121,10 @@ def _import_hsm(uri: str) -> tuple[str, Key]:
 
 def _import_azure(uri: str) -> tuple[str, Key]:
     parts = urlsplit(uri)
-    return AzureSigner.import_((parts.hostname or "").removesuffix(".vault.azure.net"), parts.path.split("/")[2])
+    full, key = AzureSigner.import_((parts.hostname or "").removesuffix(".vault.azure.net"), parts.path.split("/")[2])
+    if not f"{full}/".startswith(f"{uri.rstrip('/')}/"):
+        raise UsageError(f"the service gives the newest version of this key, {full}: name that one, or none")
+    return full, key
 
 
 #: How the public half of a key is fetched, by the scheme of its URI.

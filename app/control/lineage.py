@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import BigInteger, bindparam, func
 from sqlmodel import Session, col, select
 
 from app.control.plane import Plane
@@ -37,6 +37,9 @@ MAX_CLEARED = 100
 
 _MAX_NOTE = 1000
 
+#: Made once: each batch needs it.
+_LOCK = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -57,12 +60,17 @@ def serialise(session: Session, system: str, sidecar: str) -> None:
     """Until this transaction ends, no other one changes this sidecar's lineage. On SQLite nobody else writes anyway."""
     if session.get_bind().dialect.name == "postgresql":
         key = int.from_bytes(sha256(f"lineage/{system}/{sidecar}".encode()).digest()[:8], signed=True)
-        session.execute(select(func.pg_advisory_xact_lock(key)))
+        session.connection().execute(_LOCK, {"key": key})
 
 
 def open_break(session: Session, system: str, sidecar: str) -> LineageBreak | None:
     """The break that stops a sidecar."""
-    return session.exec(select(LineageBreak).where(*_open(system, sidecar, stops=True))).first()
+    return session.exec(select(LineageBreak).where(*stopping(system, sidecar))).first()
+
+
+def stopping(system: Any, sidecar: Any) -> list[Any]:
+    """Which breaks stop a sidecar, for a query; names, or parameters of it."""
+    return _open(system, sidecar, stops=True)
 
 
 def require_whole(session: Session, system: str, sidecar: str) -> None:
@@ -157,7 +165,7 @@ def clear(session: Session, by: Access, identifier: int, reason: str) -> Lineage
     return row
 
 
-def _open(system: str, sidecar: str | None, *, stops: bool) -> list[Any]:
+def _open(system: Any, sidecar: Any | None, *, stops: bool) -> list[Any]:
     where: list[Any] = [
         LineageBreak.system == system,
         col(LineageBreak.stops).is_(stops),

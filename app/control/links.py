@@ -47,6 +47,7 @@ def take(plane: Plane, system: str, sidecar: str, body: bytes) -> int:
     Raises `Denied`, `Problem`.
     """
     signer, verify = sidecar_statement.signer_of(plane, system, sidecar, "what sidecars state")
+    sidecar_statement.require_admitted(plane, system, sidecar)
     try:
         signed = signed_by(signer, verify, _evidence_of(body))
     except Denied as denied:

@@ -87,9 +87,9 @@ def page(plane: Plane, system: str | None, after: Cursor, limit: int = MAX_PAGE)
         breaks = _rows(session, _breaks(system), LineageBreak, LineageBreak.opened_at, after.broken, left)
     taken, refused = [*map(_of_batch, batches), *map(_of_link, links)], [*map(_of_break, breaks)]
     with ThreadPoolExecutor(READERS) as pool:
-        places = list(pool.map(lambda one: place_in(plane, one.key), taken))
+        places = list(pool.map(lambda one: place_in(plane.objects, one.key), taken))
     with ThreadPoolExecutor(REFUSED_READERS) as pool:
-        places += pool.map(lambda one: place_in(plane, one.key, refused=True), refused)
+        places += pool.map(lambda one: place_in(plane.objects, one.key, refused=True), refused)
     named = taken + refused
     entries = [entry for one, place in zip(named, places, strict=True) if (entry := one.at(place)) is not None]
     reached = Cursor(_last(batches, after.batch), _last(links, after.link), _last(breaks, after.broken))
@@ -110,7 +110,7 @@ def newest_checkpoint(plane: Plane) -> str:
     found = [(row.log_index, row.evidence) for row in batch if row.log_index is not None and row.evidence]
     found += [(row.log_index, row.object) for row in link]
     for _, key in sorted(found, reverse=True):
-        place = place_in(plane, key)
+        place = place_in(plane.objects, key)
         if place is not None:
             return place.checkpoint
     raise NotFound("nothing signed is stored yet, so no checkpoint was seen")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
@@ -143,6 +144,13 @@ def _reachable() -> Iterator[None]:
 
 def _line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def is_key(key: Any) -> bool:
+    """Whether an object store takes it for a key: damaged rows may hold anything."""
+    if not isinstance(key, str) or not key.isprintable() or {"", ".", ".."} & set(key.split("/")):
+        return False
+    return "#" not in key and "%" not in key and key.isascii()
 
 
 def is_private(path: Path) -> bool:

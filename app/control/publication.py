@@ -52,7 +52,7 @@ def targets(session: Session, objects: Objects, published: set[str], domain: str
     The files of releases lie there already: uploads put them before their transaction.
     """
     found: dict[str, TargetFile] = {}
-    for path, body in _documents(session, domain):
+    for path, body in documents(session, domain):
         target = TargetFile.from_data(path, body, ["sha256"])
         if object_key(target) not in published:
             objects.put(object_key(target), body)
@@ -72,6 +72,16 @@ def release_file(digest: str, file: str, sha256: str, length: int) -> TargetFile
     return TargetFile(length, {"sha256": sha256}, release_target(digest, file))
 
 
+def release_files(release: Release) -> tuple[TargetFile, TargetFile, TargetFile]:
+    """The targets of a release: the bundle, its signature, its attestations."""
+    digest = release.digest
+    return (
+        release_file(digest, BUNDLE_FILE, digest.removeprefix("sha256:"), release.bundle_length),
+        release_file(digest, SIGNATURE_FILE, release.signature_sha256, release.signature_length),
+        release_file(digest, ATTESTATIONS_FILE, release.attestations_sha256, release.attestations_length),
+    )
+
+
 def current_pointers(session: Session) -> list[Pointer]:
     """The current position of every channel."""
     newest = select(Pointer.system, Pointer.channel, func.max(Pointer.sequence)).group_by(
@@ -85,7 +95,8 @@ def current_pointers(session: Session) -> list[Pointer]:
     ]
 
 
-def _documents(session: Session, domain: str) -> Iterator[tuple[str, bytes]]:
+def documents(session: Session, domain: str) -> Iterator[tuple[str, bytes]]:
+    """Each document that follows from the database, by its path."""
     horizons = dict(session.exec(select(System.name, System.horizon_seconds)).all())
     for pointer in current_pointers(session):
         document = ChannelPointer(
@@ -228,6 +239,4 @@ def _release_files(session: Session) -> Iterator[TargetFile]:
     """Only what a channel points to: an older release comes back with its pointer."""
     digests = {pointer.release for pointer in current_pointers(session)}
     for release in session.exec(select(Release).where(col(Release.digest).in_(digests)).order_by(Release.digest)):
-        yield release_file(release.digest, BUNDLE_FILE, release.digest.removeprefix("sha256:"), release.bundle_length)
-        yield release_file(release.digest, SIGNATURE_FILE, release.signature_sha256, release.signature_length)
-        yield release_file(release.digest, ATTESTATIONS_FILE, release.attestations_sha256, release.attestations_length)
+        yield from release_files(release)

@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import func, update
+from sqlalchemy import insert as add_row
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
@@ -39,6 +40,7 @@ MAX_BATCH = 16 * 1024 * 1024
 COLUMNS = ("system", "sidecar", "position", *Line._fields)
 
 _BATCHES, _DECISIONS = (Decision.metadata.tables[name] for name in ("batch", "decision"))
+_ADD = add_row(_BATCHES)
 
 #: How many lines there are of each (outcome, reason or mode; its name).
 Counts = Counter[tuple[str, str]]
@@ -75,7 +77,9 @@ def ingest(plane: Plane, span: Span, body: bytes) -> int:
         with plane.store.write() as session:
             if _is_known(session, span, digest):
                 return span.last
-            insert(session, Batch(**asdict(span), sha256=digest, object=key, other_lines=0), made, made.rows())
+            batch = Batch(**asdict(span), sha256=digest, object=key, other_lines=0)
+            insert(session, batch, made.words, made.rows())
+            session.execute(update(_BATCHES).where(_BATCHES.c.id == batch.id).values(made.summary()))
     except IntegrityError:
         # Another request stored a batch of this place between our look and our insert.
         with plane.store.read() as session:
@@ -127,9 +131,8 @@ class Read:
         self.entries = entries
         self.words = word_filter.build(entries)
         self.counts = Counts()
-        #: The least and the greatest time of the rows, as far as they were read.
-        self.oldest_ns: int | None = None
-        self.newest_ns: int | None = None
+        #: The least and the greatest of the rows.
+        self._times: tuple[int | None, int | None] = None, None
         self._place = system, sidecar
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
@@ -153,7 +156,19 @@ class Read:
             times.append(time_ns)
             yield *self._place, position, *columns_of(line, time_ns)
         self.counts.update({("outcome", outcome): number for outcome, number in outcomes.items()})
-        self.oldest_ns, self.newest_ns = min(times, default=None), max(times, default=None)
+        self._times = min(times, default=None), max(times, default=None)
+
+    def summary(self) -> dict[str, int | None]:
+        """Columns of the batch that are right when all rows were read."""
+        of = {name: self.counts["outcome", name] for name in ("allow", "deny", "unreadable", "other")}
+        return {
+            "allows": of["allow"],
+            "denials": of["deny"],
+            "unreadable": of["unreadable"],
+            "other_lines": of["other"],
+            "oldest_ns": self._times[0],
+            "newest_ns": self._times[1],
+        }
 
 
 def columns_of(line: Line, time_ns: int | None) -> tuple[Any, ...]:
@@ -169,16 +184,15 @@ def _reasons_text(reasons: tuple[str, ...]) -> str:
     return json.dumps(reasons)
 
 
-def insert(session: Session, batch: Batch, made: Read, rows: Iterable[tuple[Any, ...]]) -> None:
-    """Add a batch and the rows of its decisions, as `made.rows` makes them now, or has made them."""
-    session.add(batch)
-    session.flush()
-    session.execute(update(_BATCHES).where(_BATCHES.c.id == batch.id).values({batch_words: made.words}))
+def insert(session: Session, batch: Batch, words: bytes, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Add a batch, with its filter, and the rows of its decisions; and give the batch its number."""
+    # Past the session, which would need a statement for the batch and another one for the filter.
+    values = {name: value for name, value in batch if name != "id"} | {batch_words.name: words}
+    added = session.connection().execute(_ADD, values).inserted_primary_key
+    assert added is not None
+    batch.id = added[0]
     add_rows(session, _DECISIONS, ("batch", *COLUMNS), ((batch.id, *row) for row in rows))
-    count_of = {outcome: made.counts["outcome", outcome] for outcome in ("allow", "deny", "unreadable", "other")}
-    batch.allows, batch.denials, batch.unreadable = count_of["allow"], count_of["deny"], count_of["unreadable"]
     forwarding.enqueue(session, batch)
-    batch.other_lines, batch.oldest_ns, batch.newest_ns = count_of["other"], made.oldest_ns, made.newest_ns
 
 
 def count(plane: Plane, system: str, counts: Counts) -> None:

@@ -2,6 +2,7 @@
 
 A release may be carried by several systems, and TUF serves one set of evidence for it. So what is added must
 satisfy the verification policy of every system that carries it: nobody can spoil a release for others.
+What the same person says again supersedes what they said before (`app.control.superseded`).
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ from hashlib import sha256
 
 from sqlmodel import Session, col, select
 
-from app.control import systems
+from app.control import superseded, systems
 from app.control.plane import Plane
 from app.control.problems import Conflict, NotFound, TooLarge, Unavailable
-from app.control.publication import object_key, release_file
+from app.control.publication import object_key, release_files
 from app.control.store import Carried, Evidence, Release, System
 from app.control.tokens import Access
 from app.core.bundle import digest_of
 from app.core.errors import Denied
-from app.core.targets import ATTESTATIONS_FILE, BUNDLE_FILE, SIGNATURE_FILE
-from app.core.verification import VerifiedRelease
+from app.core.evidence import VerifiedStatement
+from app.core.verification import MAX_ATTESTED, VerifiedRelease, split_attestations
+from app.core.verification_policy import VerificationPolicy
 
 #: Bytes of each part of an upload, and of all attestations of a release together.
 MAX_BUNDLE = 64 * 1024 * 1024
 MAX_SIGNATURE = 1024 * 1024
-MAX_ATTESTATIONS = 8 * 1024 * 1024
+MAX_ATTESTATIONS = MAX_ATTESTED
 
 _ATTEMPTS = 3
 
@@ -83,7 +85,8 @@ def _take_once(plane: Plane, by: Access, system: str, upload: Upload) -> tuple[R
     # … and, merged with what is stored, the policies of all that carry it.
     merged = verified
     if known.release is not None:
-        merged = _verify_merged(plane, upload, known.release, stored, [receiver, *others])
+        spoken = superseded.newest([*stored, *verified.attestations])
+        merged = _verify_merged(plane, upload, known.release, [one.raw for one in spoken], [receiver, *others])
 
     attestations = _jsonl(merged)
     release = _row(merged, upload.bundle, attestations)
@@ -108,7 +111,7 @@ def find(session: Session, system: str, digest: str) -> tuple[Release, Carried]:
     systems.find(session, system)
     carried, release = session.get(Carried, (system, digest)), session.get(Release, digest)
     if carried is None or release is None:
-        raise NotFound(f"the system {system} has no release {digest}")
+        raise NotFound(f"the system {system} has no release {digest}; publish it first")
     return release, carried
 
 
@@ -124,21 +127,34 @@ def listed(session: Session, system: str) -> list[tuple[Release, Carried]]:
 
 
 def evidence_of(session: Session, digest: str) -> list[Evidence]:
-    """The attestations of a release, in the order of their signatures."""
+    """The attestations that are published of a release, in the order of their signatures."""
     query = select(Evidence).where(Evidence.release == digest)
-    return list(session.exec(query.order_by(col(Evidence.signed_at), Evidence.sha256)))
+    return superseded.newest(session.exec(query.order_by(col(Evidence.signed_at), Evidence.sha256)))
 
 
-def _stored_evidence(session: Session, known: _Known) -> list[bytes]:
-    return [row.raw for row in evidence_of(session, known.release.digest)] if known.release else []
+def require_accepted(plane: Plane, system: str, digest: str) -> VerificationPolicy:
+    """Verify a release by the policy of its system as it is now: it was taken under the one of its time.
+
+    Returns that policy. Raises `NotFound` where the system has no such release, or `Denied`.
+    """
+    with plane.store.read() as session:
+        release, _ = find(session, system, digest)
+        rules = systems.policy_of(systems.find(session, system))
+    bundle, signature, attestations = (plane.objects.get(object_key(file)) for file in release_files(release))
+    plane.verify(bundle, signature, split_attestations(attestations), rules)
+    return rules
+
+
+def _stored_evidence(session: Session, known: _Known) -> list[VerifiedStatement]:
+    rows = evidence_of(session, known.release.digest) if known.release else []
+    return [VerifiedStatement(one.predicate_type, one.statement, one.signer, one.signed_at, one.raw) for one in rows]
 
 
 def _verify_merged(
-    plane: Plane, upload: Upload, release: Release, stored: Sequence[bytes], carriers: Iterable[System]
+    plane: Plane, upload: Upload, release: Release, attestations: Sequence[bytes], carriers: Iterable[System]
 ) -> VerifiedRelease:
     """The stored signature with old and new evidence, verified for each carrier."""
     signature = _stored_signature(plane, release, upload)
-    attestations = list(dict.fromkeys([*stored, *upload.attestations]))
     results = [plane.verify(upload.bundle, signature, attestations, systems.policy_of(carrier)) for carrier in carriers]
     return results[0]
 
@@ -146,8 +162,7 @@ def _verify_merged(
 def _stored_signature(plane: Plane, release: Release, upload: Upload) -> bytes:
     if sha256(upload.signature).hexdigest() == release.signature_sha256:
         return upload.signature
-    file = release_file(release.digest, SIGNATURE_FILE, release.signature_sha256, release.signature_length)
-    signature = plane.objects.get(object_key(file))
+    signature = plane.objects.get(object_key(release_files(release)[1]))
     if sha256(signature).hexdigest() != release.signature_sha256:
         raise Conflict(f"the stored signature of {release.digest} was changed; upload the original files to restore it")
     return signature
@@ -155,12 +170,8 @@ def _stored_signature(plane: Plane, release: Release, upload: Upload) -> bytes:
 
 def _put_files(plane: Plane, release: Release, bundle: bytes, signature: bytes, attestations: bytes) -> None:
     """Object first, then the transaction: what the database names is always there. Putting again also repairs."""
-    for file, sha, body in (
-        (BUNDLE_FILE, release.digest.removeprefix("sha256:"), bundle),
-        (SIGNATURE_FILE, release.signature_sha256, signature),
-        (ATTESTATIONS_FILE, release.attestations_sha256, attestations),
-    ):
-        plane.objects.put(object_key(release_file(release.digest, file, sha, len(body))), body)
+    for file, body in zip(release_files(release), (bundle, signature, attestations), strict=True):
+        plane.objects.put(object_key(file), body)
 
 
 def _jsonl(verified: VerifiedRelease) -> bytes:

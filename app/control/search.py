@@ -12,9 +12,10 @@ import heapq
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, cast, func, literal
+from sqlalchemy import BigInteger, ColumnElement, Integer, cast, func, literal, or_
 from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, select, tuple_
 from sqlmodel.sql.expression import SelectOfScalar
@@ -23,17 +24,19 @@ from app.control import raw_records
 from app.control.decision_filter import Filter, Place
 from app.control.objects import Objects
 from app.control.problems import NotFound
-from app.control.raw_records import Changed
+from app.control.raw_records import Changed, Entries
 from app.control.store import Batch, Decision
 from app.control.store.decision import batch_words
-from app.core import word_filter
+from app.core import record_frames, word_filter
 from app.core.record_words import Wanted
 
 MAX_PAGE = 200
 #: Seconds of work on batches for one page.
 PATIENCE = 0.5
-#: Batches whose filters are asked at once.
-_TOGETHER = 500
+#: Batches whose filters are asked at once: first few, which is enough where much fits, then more.
+_FIRST, _TOGETHER = 16, 500
+#: Batches whose rows are asked at once, at most.
+_MOST_OF_ROWS = 64
 _LATEST = 2**63 - 1
 
 
@@ -85,7 +88,7 @@ def in_batch(session: Session, objects: Objects, wanted: Filter, number: int) ->
     if not found:
         return []
     batch = session.get_one(Batch, number)
-    hold = _holding(objects, batch, [one.position for one in found], content)
+    hold = _holding(objects, batch, _entries(objects, batch), [one.position for one in found], content)
     return [one for one in found if hold and one.position in hold]
 
 
@@ -96,13 +99,17 @@ class _ByBatch:
         self._session, self._objects, self._limit, self._place = session, objects, limit, place
         self._filter, self._content = wanted, wanted.wanted
         self._clauses = wanted.clauses()
-        self._terms = list(dict.fromkeys(term for clause in self._clauses for term in clause))
+        #: The terms, and the bits that each needs.
+        self._terms = {term: _needed(term) for clause in self._clauses for term in clause}
         self._conditions = [*wanted.conditions(), *([place.after()] if place else [])]
         if self._content is not None:
             self._conditions.append(col(Decision.erased).is_(None))
         #: (time, row) of what was found and of the newest so many; the oldest of them first.
         self._found: list[tuple[int, int]] = []
         self._unread: list[str] = []
+        #: Batches that may hold something and were not looked into yet, and how many there may be.
+        self._pending: list[Any] = []
+        self._together = 1
 
     def page(self, deadline: float) -> Page:
         """The page, by what can be done until `deadline`, of the monotonic clock; and always some of it."""
@@ -114,22 +121,28 @@ class _ByBatch:
                 break
             # Not before one batch further than the page before: else no page would ever come further.
             if newest < begin and time.monotonic() > deadline:
+                self._look_into_pending()
                 return self._page([one for one in self._found if one[0] > newest], Place(newest))
             if self._may_hold(batch):
-                self._look_into(batch)
+                self._pending.append(batch)
+                if len(self._pending) >= self._together:
+                    self._look_into_pending()
+        self._look_into_pending()
         return self._page(self._found, None)
 
     def _page(self, found: list[tuple[int, int]], rest: Place | None) -> Page:
         newest = sorted(found, reverse=True)
-        rows = self._rows([row for _, row in newest[: self._limit]])
+        rows = self._rows(newest[: self._limit])
         if len(newest) > self._limit:
             rest = Place.of(rows[-1])
         return Page(rows, rest.cursor() if rest else None, self._unread)
 
-    def _rows(self, ids: list[int]) -> list[Decision]:
-        if not ids:
+    def _rows(self, found: list[tuple[int, int]]) -> list[Decision]:
+        if not found:
             return []
-        query = select(Decision).where(col(Decision.id).in_(ids))
+        query = select(Decision).where(
+            col(Decision.id).in_([row for _, row in found]), _between(found[-1][0], found[0][0])
+        )
         return list(self._session.exec(query.order_by(col(Decision.time_ns).desc(), col(Decision.id).desc())))
 
     def _batches(self) -> Iterator[Any]:
@@ -139,45 +152,73 @@ class _ByBatch:
         if self._place:
             where.append(col(Batch.oldest_ns) <= self._place.time_ns)
         header = func.substr(batch_words, 1, len(word_filter.HEADER))
-        columns: list[Any] = [col(Batch.id), newest, col(Batch.object), header, *map(_block, self._terms)]
+        fixed = [col(Batch.id), col(Batch.oldest_ns), newest, col(Batch.object), col(Batch.entries)]
+        columns: list[Any] = [*fixed, header, *map(_block, self._terms)]
         query = sql_select(*columns).where(*where).order_by(newest.desc(), col(Batch.id).desc())
         after: Any = None
+        size = _FIRST
         while True:
             chunk = query if after is None else query.where(tuple_(newest, col(Batch.id)) < after)
-            found = self._session.execute(chunk.limit(_TOGETHER)).all()
+            found = self._session.execute(chunk.limit(size)).all()
             yield from found
-            if len(found) < _TOGETHER:
+            if len(found) < size:
                 return
+            size = min(4 * size, _TOGETHER)
             after = tuple_(literal(found[-1].newest_ns, BigInteger), literal(found[-1].id, BigInteger))
 
     def _may_hold(self, batch: Any) -> bool:
-        _, _, _, header, *blocks = batch
-        if header is None:
+        _, _, _, _, _, header, *blocks = batch
+        if header is None or header != word_filter.HEADER:
             return True
         held = {
-            term: word_filter.block_may_hold(bytes(header), bytes(block), term)
-            for term, block in zip(self._terms, blocks, strict=True)
+            term: int.from_bytes(block, "little") & needed == needed or len(block) != word_filter.BLOCK
+            for (term, needed), block in zip(self._terms.items(), blocks, strict=True)
         }
         return all(any(held[term] for term in clause) for clause in self._clauses)
 
-    def _look_into(self, batch: Any) -> None:
-        query = select(Decision.time_ns, Decision.id, Decision.position).where(Decision.batch == batch.id)
-        order = (col(Decision.time_ns).desc(), col(Decision.id).desc())
-        rows = query.where(*self._conditions).order_by(*order)
-        if self._content is None:
-            rows = rows.limit(self._limit + 1)
-        there = self._session.exec(rows).all()
+    def _look_into_pending(self) -> None:
+        """Read the rows of the pending batches in one query: of more and more batches, the more there are to read."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        if self._content is not None:
+            for batch in pending:
+                self._look_into(batch, self._content)
+            return
+        for time_ns, row, _ in self._session.exec(self._rows_of(pending).limit(self._limit + 1)):
+            self._note((time_ns, row or 0))
+        self._together = min(2 * self._together, _MOST_OF_ROWS)
+
+    def _look_into(self, batch: Any, content: Wanted) -> None:
+        query = self._rows_of([batch])
+        entries = _entries(self._objects, batch)
+        if entries is not None and batch.object.endswith(record_frames.SUFFIX):
+            some = [number for number, one in enumerate(entries) if one is not None and content.may_be_in(one)]
+            if not some and batch.entries == len(entries):
+                return
+            # And what is in no entry, which tells that these are not the records that were stored.
+            position = col(Decision.position)
+            query = query.where(or_(position.in_(some), position >= len(entries)))
+        there = self._session.exec(query).all()
         if not there:
             return
-        hold: set[int] | None = None
-        if self._content is not None:
-            hold = _holding(self._objects, batch, [position for _, _, position in there], self._content)
-            if hold is None:
-                self._unread.append(batch.object)
-                return
+        positions = [position for _, _, position in there]
+        hold = _holding(self._objects, batch, entries, positions, content, self._limit + 1)
+        if hold is None:
+            self._unread.append(batch.object)
+            return
         for time_ns, row, position in there:
-            if hold is None or position in hold:
+            if position in hold:
                 self._note((time_ns, row or 0))
+
+    def _rows_of(self, batches: list[Any]) -> Any:
+        """The query for the rows of some batches that fit by their columns, newest first."""
+        query = select(Decision.time_ns, Decision.id, Decision.position).where(
+            col(Decision.batch).in_([batch.id for batch in batches]),
+            _between(min(batch.oldest_ns for batch in batches), max(batch.newest_ns for batch in batches)),
+            *self._conditions,
+        )
+        return query.order_by(col(Decision.time_ns).desc(), col(Decision.id).desc())
 
     def _note(self, found: tuple[int, int]) -> None:
         heapq.heappush(self._found, found)
@@ -185,15 +226,50 @@ class _ByBatch:
             heapq.heappop(self._found)
 
 
-def _holding(objects: Objects, batch: Any, positions: list[int], content: Wanted) -> set[int] | None:
-    """Which of these positions have a record that holds `content`; None when the batch is not what was stored."""
+def _entries(objects: Objects, batch: Any) -> Entries | None:
+    """The entries of a batch; None when it is not what was stored."""
     try:
-        entries = raw_records.entries(objects, batch)
+        return raw_records.entries(objects, batch)
+    except (Changed, NotFound):
+        return None
+
+
+def _holding(
+    objects: Objects,
+    batch: Any,
+    entries: Entries | None,
+    positions: list[int],
+    content: Wanted,
+    most: int | None = None,
+) -> set[int] | None:
+    """Which of these positions have a record that holds `content`: the first `most` of them, or all.
+
+    None when the batch is not what was stored.
+    """
+    if entries is None:
+        return None
+    try:
         numbers = raw_records.numbers(objects, batch, positions)
-        found = {at: entries[number] for at, number in numbers.items()}
+        found = [(at, entries[number]) for at, number in numbers.items()]
     except (Changed, NotFound, IndexError):
         return None
-    return {at for at, entry in found.items() if entry is not None and content.in_record(entry)}
+    return set(islice((at for at, entry in found if entry is not None and content.in_record(entry)), most))
+
+
+def _between(oldest_ns: int, newest_ns: int) -> ColumnElement[bool]:
+    """Of rows that are named otherwise, too: it spares the database its parts of other weeks."""
+    return col(Decision.time_ns).between(oldest_ns, newest_ns)
+
+
+def _needed(term: str) -> int:
+    """The bits of its block that a term needs: each without which the block does not hold it."""
+    size, full = word_filter.BLOCK, (1 << 8 * word_filter.BLOCK) - 1
+
+    def is_needed(bits: int) -> bool:
+        return not word_filter.block_may_hold(word_filter.HEADER, (full ^ bits).to_bytes(size, "little"), term)
+
+    octets = [at for at in range(0, 8 * size, 8) if is_needed(0xFF << at)]
+    return sum(1 << bit for at in octets for bit in range(at, at + 8) if is_needed(1 << bit))
 
 
 def _block(term: str) -> Any:

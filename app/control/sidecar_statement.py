@@ -29,17 +29,21 @@ class Signed:
 def signer_of(plane: Plane, system: str, sidecar: str, what: str) -> tuple[SignerIdentity, StatementVerifier]:
     """Who must have signed what a sidecar sends, and what verifies it. `what` it is, for the message.
 
-    Raises `Conflict` where this control plane cannot know, `Problem` for an unknown system or an evicted sidecar.
+    Raises `Conflict` where this control plane cannot know.
     """
     if plane.verify_batch is None:
         raise Conflict(f"this control plane was given no lineage log, so it cannot check {what}")
     if not plane.identity_issuer:
         raise Conflict("this control plane issues no identities (--identity-issuer), so it knows no sidecar's")
+    identity = sidecar_id(plane.settings.domain, system, sidecar)
+    return SignerIdentity(identity=identity, issuer=plane.identity_issuer), plane.verify_batch
+
+
+def require_admitted(plane: Plane, system: str, sidecar: str) -> None:
+    """Raise `Problem` for an unknown system or an evicted sidecar."""
     with plane.store.read() as session:
         systems.find(session, system)
         enrolment.require_admitted(session, system, sidecar)
-    identity = sidecar_id(plane.settings.domain, system, sidecar)
-    return SignerIdentity(identity=identity, issuer=plane.identity_issuer), plane.verify_batch
 
 
 def signed_by(signer: SignerIdentity, verify: StatementVerifier, evidence: bytes, invalid: Reason, step: str) -> Signed:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
 
-from sqlalchemy import func, update
+from sqlalchemy import bindparam, func, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
@@ -29,6 +29,17 @@ MAX_STATE = 256 * 1024
 #: names. A batch of 1,000 records names a few.
 MAX_UNNAMED = 256
 WINDOW = timedelta(days=1)
+
+#: Made once: each batch needs it.
+_NAME = (
+    update(TrustState)
+    .where(
+        col(TrustState.system) == bindparam("of"),
+        col(TrustState.digest).in_(bindparam("digests", expanding=True)),
+        col(TrustState.named).is_(False),
+    )
+    .values(named=True)
+)
 
 
 def keep(plane: Plane, by: Access, system: str, digest: str, document: bytes) -> None:
@@ -58,8 +69,7 @@ def keep(plane: Plane, by: Access, system: str, digest: str, document: bytes) ->
 def named(session: Session, system: str, digests: Sequence[str]) -> None:
     """A batch that names these states is stored."""
     if digests:
-        theirs = (col(TrustState.system) == system, col(TrustState.digest).in_(digests))
-        session.execute(update(TrustState).where(*theirs, col(TrustState.named).is_(False)).values(named=True))
+        session.connection().execute(_NAME, {"of": system, "digests": list(digests)})
 
 
 def find(plane: Plane, system: str, digest: str) -> bytes:

@@ -14,7 +14,7 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Any
+from typing import Any, Self
 
 from app.core import stray
 from app.core.errors import Denied
@@ -36,6 +36,10 @@ _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._@+=, -]")
 MAX_EXTENSION = 64 * 1024
 _DIGITS = re.compile(rb"[0-9]{64}")
 _END = bytes(2 * tarfile.BLOCKSIZE)
+#: Parts of a header's block: what format it says that it has, and what is the beginning of the path in POSIX's.
+_MAGIC, _PREFIX, _PREFIX_END = slice(257, 265), slice(345, 500), 500
+_POSIX = b"ustar\x0000"
+_PLAIN_TAR = "pack it as a plain tar: `placet bundle build`, `tar --format=ustar`"
 #: Headers that change the next one: its path, its size, its type. Readers disagree about them.
 _EXTENSIONS = {
     tarfile.XHDTYPE,
@@ -122,7 +126,33 @@ def plain_segment(segment: str) -> str:
     return _NOT_PLAIN.sub("_", segment).strip() or "_"
 
 
-class _PlainMember(tarfile.TarInfo):
+class _OneReading(tarfile.TarInfo):
+    """A member of which every reader takes the same path and the same type.
+
+    tarfile reads the last quarter of any header as the beginning of the path. Others do so where the header says that
+    it is POSIX's (`ustar`), and all but its last bytes, and read times and maps of holes there otherwise. And what is
+    "contiguous" is a file for tarfile, and nothing for OPA.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        if any(buf[_PREFIX_END:]) or (buf[_MAGIC] != _POSIX and any(buf[_PREFIX])):
+            raise Denied(
+                Reason.ARCHIVE_SPECIAL,
+                f"{member.name[:MAX_NAME]!r} has a tar header that readers take for different paths; {_PLAIN_TAR}",
+                field=member.name[:MAX_NAME],
+            )
+        if member.type == tarfile.CONTTYPE:
+            raise Denied(
+                Reason.ARCHIVE_SPECIAL,
+                f"{member.name[:MAX_NAME]!r} is a contiguous file, which not all readers take for one; {_PLAIN_TAR}",
+                field=member.name[:MAX_NAME],
+            )
+        return member
+
+
+class _PlainMember(_OneReading):
     """A member whose header stands for itself."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
@@ -137,7 +167,7 @@ class _PlainMember(tarfile.TarInfo):
         return member
 
 
-class ForeignMember(tarfile.TarInfo):
+class ForeignMember(_OneReading):
     """A member of an archive that somebody else's tool made: extension headers may say what they are for, and no more.
 
     A sparse file is a few bytes that are read as terabytes of zeros.

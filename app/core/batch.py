@@ -7,7 +7,7 @@ that OPA wrote. The statement is RFC 8785 bytes; whoever reads one demands exact
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -87,32 +87,17 @@ class BatchStatement:
 
         Raises `Denied` for what would be no batch: such as too many entries, or as many leaves as do not fit.
         """
-        if len(entries) != len(leaves):
-            raise _malformed(f"{len(entries)} entries, but {len(leaves)} leaves", "entries")
-        if any(b"\n" in entry for entry in entries):
-            raise _malformed("an entry is one line, without its newline", "entries")
-        read = [read_entry(entry) for entry in entries]
-        decisions = [one for one in read if one is not None]
-        allows = sum(one.allow for one in decisions)
         batch = cls(
             sidecar=sidecar,
             instance=instance,
             file=file,
             first_entry=first_entry,
-            entries=len(entries),
             first_byte=first_byte,
-            last_byte=first_byte + sum(len(entry) + 1 for entry in entries),
-            root=merkle.root(leaves).hex(),
             previous=previous,
-            allows=allows,
-            denials=len(decisions) - allows,
-            others=len(read) - len(decisions),
             dropped=dropped,
-            policies=_sorted(one.policy for one in decisions),
-            libraries=_sorted(one.library for one in decisions),
-            states=_sorted(one.state for one in decisions),
             opa=opa,
             closed_at=closed_at.astimezone(UTC).replace(microsecond=0),
+            **_said(entries, leaves, first_byte),
         )
         return cls.read(batch.statement())
 
@@ -167,21 +152,9 @@ class BatchStatement:
         return statements.statement([statements.resource(SUBJECT, self.root)], PREDICATE, predicate)
 
     def differing(self, entries: Sequence[bytes], leaves: Sequence[bytes]) -> list[str]:
-        """The members of which these entries and their leaves say otherwise. Raises `Denied` as `describe` does."""
-        found = BatchStatement.describe(
-            sidecar=self.sidecar,
-            instance=self.instance,
-            file=self.file,
-            first_entry=self.first_entry,
-            first_byte=self.first_byte,
-            entries=entries,
-            leaves=leaves,
-            previous=self.previous,
-            opa=self.opa,
-            closed_at=self.closed_at,
-            dropped=self.dropped,
-        )
-        return [one.name for one in fields(self) if getattr(self, one.name) != getattr(found, one.name)]
+        """The members of which these entries and their leaves say otherwise. Raises `Denied` for what is no entry."""
+        found = _said(entries, leaves, self.first_byte)
+        return [name for name, value in found.items() if getattr(self, name) != value]
 
     def matches(self, entries: Sequence[bytes], leaves: Sequence[bytes]) -> bool:
         """Whether everything that this batch says of its entries is what these entries and their leaves say."""
@@ -233,6 +206,28 @@ class BatchStatement:
         for name, digests in (("policies", self.policies), ("libraries", self.libraries), ("states", self.states)):
             if digests != _sorted(digests):
                 raise _malformed("not sorted, or one stands twice", name)
+
+
+def _said(entries: Sequence[bytes], leaves: Sequence[bytes], first_byte: int) -> dict[str, Any]:
+    """What entries and their leaf hashes say: members of a batch that begins at that byte."""
+    if len(entries) != len(leaves):
+        raise _malformed(f"{len(entries)} entries, but {len(leaves)} leaves", "entries")
+    if any(b"\n" in entry for entry in entries):
+        raise _malformed("an entry is one line, without its newline", "entries")
+    read = [read_entry(entry) for entry in entries]
+    decisions = [one for one in read if one is not None]
+    allows = sum(one.allow for one in decisions)
+    return {
+        "entries": len(entries),
+        "last_byte": first_byte + sum(map(len, entries)) + len(entries),
+        "root": merkle.root(leaves).hex(),
+        "allows": allows,
+        "denials": len(decisions) - allows,
+        "others": len(read) - len(decisions),
+        "policies": _sorted({one.policy for one in decisions}),
+        "libraries": _sorted({one.library for one in decisions}),
+        "states": _sorted({one.state for one in decisions}),
+    }
 
 
 def payload_digest(statement: bytes) -> str:

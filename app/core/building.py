@@ -18,6 +18,7 @@ from app.core import (
     allowed_builtins,
     bundle_manifest,
     bundle_source,
+    git_facts,
     older_rego,
     policy_remedy,
     preflight,
@@ -31,9 +32,9 @@ from app.core.ci_run import Run
 from app.core.errors import Denied, UsageError
 from app.core.fault import Fault
 from app.core.git_facts import GitFacts
-from app.core.opa import Opa
+from app.core.opa import Module, Opa
 from app.core.reason_codes import Reason
-from app.core.verification import check_policy
+from app.core.rego_check import check_policy
 
 _NOTES = "placet.dev/build-notes/v1"
 
@@ -110,7 +111,7 @@ def build(
     allowed_there = allowed_builtins.known(opa, bundle_manifest.settings(sources))
     allowed = choices.allowed_builtins | allowed_there
     files = bundle_source.merged(sources, entrypoint=choices.entrypoint)
-    git = sources[0].git if len(sources) == 1 else None
+    git = git_facts.shared([one.git for one in sources])
     facts = {
         "tool": f"placet {version('placet')}",
         "opa": opa.version,
@@ -119,12 +120,13 @@ def build(
     }
     strict = choices.strict and not any(one.wrapped for one in sources)  # of a bundle, its author is not here
     packed = files
-    syntax = None
+    policy = modules_of(files)
+    syntax: Sequence[Module] | None = opa.accepted(policy, strict=strict, allowed=allowed)
     with ThreadPoolExecutor(1) as pool:
         # It takes as long as all the rest, and depends on nothing of it.
-        compiling = pool.submit(opa.check, modules_of(files), strict=strict, allowed=allowed)
+        compiling = pool.submit(opa.check, policy, strict=strict, allowed=allowed) if syntax is None else None
         try:
-            whole = completed(files, sources, opa, choices, facts)
+            whole = completed(files, sources, opa, choices, facts, syntax)
             packed, syntax = dict(whole.files), whole.modules
             if choices.oldest_opa is not None:
                 for fault in preflight.capabilities(whole.modules, modules_of(packed), opa, choices.oldest_opa):

@@ -70,8 +70,13 @@ class Contents:
         }
 
 
-def read(raw: bytes, signature: bytes, attestations: Sequence[bytes], opa: Opa) -> Contents:
-    """Take a bundle apart, whoever built it. Raises `Denied` when it is no archive or its Rego does not parse."""
+def read(
+    raw: bytes, signature: bytes, attestations: Sequence[bytes], opa: Opa, allowed: frozenset[str] = frozenset()
+) -> Contents:
+    """Take a bundle apart, whoever built it. Raises `Denied` when it is no archive or its Rego does not parse.
+
+    `allowed` are builtins that the system allows by name.
+    """
     files = bundle_source.unpack(raw)
     today = older_rego.converted(bundle_source.Source("", files), opa)  # as `build` would take it
     modules = opa.inspect(modules_of(today.files))
@@ -93,7 +98,7 @@ def read(raw: bytes, signature: bytes, attestations: Sequence[bytes], opa: Opa) 
             data_files[path] = len(content)
             values.update(_leaves(written, reduce(_below, path.split("/")[:-1], "")))
     evidence = tuple(_claims(one) for one in [signature, *attestations] if one)
-    faults = tuple(one.as_dict() for one in preflight.check(files, opa, strict=False))
+    faults = tuple(one.as_dict() for one in preflight.check(files, opa, strict=False, allowed=allowed))
     return Contents(digest_of(raw), len(raw), manifest, members, tuple(modules), values, data_files, evidence, faults)
 
 

@@ -48,9 +48,17 @@ class Completed:
 
 
 def completed(
-    files: Mapping[str, bytes], sources: Sequence[Source], opa: Opa, choices: Choices, facts: Mapping[str, Any]
+    files: Mapping[str, bytes],
+    sources: Sequence[Source],
+    opa: Opa,
+    choices: Choices,
+    facts: Mapping[str, Any],
+    syntax: Sequence[Module] | None = None,
 ) -> Completed:
-    """The files with a whole manifest. Raises `Denied`, or `UsageError` about placet.yaml."""
+    """The files with a whole manifest. `syntax`: the modules, where they were read already.
+
+    Raises `Denied`, or `UsageError` about placet.yaml.
+    """
     wrapped = any(one.wrapped for one in sources)
     manifest = _given(files, wrapped)
     for path, content in files.items():
@@ -59,9 +67,10 @@ def completed(
     modules = modules_of(files)
     if not modules:
         raise Denied(Reason.ARCHIVE_EMPTY, "the bundle holds no Rego module; name the directory where *.rego lies")
-    syntax = _inspected(modules, opa)
+    syntax = _inspected(modules, opa) if syntax is None else syntax
     # Of several inputs, none speaks for the whole.
-    own = settings(sources)[0] if len(sources) == 1 and sources[0].directory is not None else policy_project.Settings()
+    known = settings(sources)
+    own = known[0] if len(sources) == 1 and known else policy_project.Settings()
     decided: dict[str, Any] = {}
 
     owned = list(choices.roots or manifest.get("roots") or own.roots or [])
@@ -118,8 +127,14 @@ def _inspected(modules: Mapping[str, bytes], opa: Opa) -> list[Module]:
 
 
 def settings(sources: Sequence[Source]) -> list[policy_project.Settings]:
-    """What the placet.yaml of each directory says. Raises `UsageError` when one is wrong."""
-    return [policy_project.settings_of(one.directory) for one in sources if one.directory is not None]
+    """What the placet.yaml of each directory says, or of each commit. Raises `UsageError` when one is wrong."""
+    found = []
+    for one in sources:
+        if one.directory is not None:
+            found.append(policy_project.settings_of(one.directory))
+        elif one.settings is not None:
+            found.append(policy_project.parsed_settings(one.settings, f"{one.name}: {policy_project.SETTINGS}"))
+    return found
 
 
 def _data(files: Mapping[str, bytes]) -> dict[str, Any]:

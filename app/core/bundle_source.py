@@ -13,6 +13,7 @@ from app.core import archive, data_files, git_facts, git_source, oci, preflight,
 from app.core.bundle import IGNORED_BY_BUILD, MANIFEST, digest_of, named_by, read_directory
 from app.core.errors import Denied, UsageError
 from app.core.git_facts import GitFacts
+from app.core.policy_project import SETTINGS
 from app.core.reason_codes import Reason
 
 #: What a project has beside its policy, and OPA never loads from a bundle.
@@ -44,6 +45,8 @@ class Source:
     originals: Mapping[str, bytes] = field(default_factory=dict)
     #: Where it lies, if it is a directory: its placet.yaml is there.
     directory: Path | None = field(default=None, compare=False)
+    #: Its placet.yaml, if it has one and is no directory.
+    settings: bytes | None = None
 
 
 def read(source: str, *, ignore: Sequence[str] = (), git: bool = True) -> Source:
@@ -52,7 +55,8 @@ def read(source: str, *, ignore: Sequence[str] = (), git: bool = True) -> Source
         fetched = git_source.fetch(source)
         taken, left = _taken(fetched.files, ignore)
         beside = [{**one.resource, "name": path} for path, one in fetched.submodules.items()]
-        return Source(fetched.name, taken, left, fetched.facts, fetched.facts.resource, submodules=beside)
+        facts, settings = fetched.facts, fetched.files.get(SETTINGS)
+        return Source(fetched.name, taken, left, facts, facts.resource, submodules=beside, settings=settings)
     if source.startswith("oci:"):
         raw, digest = oci.read(source)
         return _bundle(source, raw, {"uri": source, "digest": {"sha256": digest.removeprefix("sha256:")}})
@@ -63,9 +67,9 @@ def read(source: str, *, ignore: Sequence[str] = (), git: bool = True) -> Source
         return _bundle(source, raw, dict(statements.resource(path.name, digest_of(raw))))
     if not path.is_dir():
         raise UsageError(f"{source} is no directory, no bundle and no address such as git+https://HOST/PATH@COMMIT")
-    facts = git_facts.facts(path) if git else None
+    known = git_facts.facts(path) if git else None
     taken, left = _taken(read_directory(path, leave_out=(*ignore, *_BESIDE), leftovers=True, placed=module_path), ())
-    return Source(source, taken, left, facts, directory=path)
+    return Source(source, taken, left, known, directory=path)
 
 
 def merged(sources: Sequence[Source], *, entrypoint: str | None = None) -> dict[str, bytes]:

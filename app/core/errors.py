@@ -41,3 +41,7 @@ class Denied(PlacetError):
     def as_dict(self) -> dict[str, str | None]:
         """The denial as the JSON that the CLI and the API print."""
         return {"reason": str(self.reason), "detail": self.detail, "step": self.step, "field": self.field}
+
+
+class TooSlow(Denied):
+    """A denial because something took too long on this host, now. It says nothing lasting about the input."""

@@ -12,31 +12,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cryptography.x509 import (
-    Certificate,
-    ExtensionNotFound,
-    ObjectIdentifier,
-    PrecertificateSignedCertificateTimestamps,
-    RFC822Name,
-    SubjectAlternativeName,
-    UniformResourceIdentifier,
-    UnrecognizedExtension,
-)
+from cryptography.x509 import Certificate, PrecertificateSignedCertificateTimestamps
 from sigstore.errors import VerificationError
 from sigstore.models import Bundle
 from sigstore.verify import policy as sigstore_policy
 
 from app.core import statements, strict_json
+from app.core.certificate_name import certified, only_name, shown
 from app.core.errors import Denied
 from app.core.evidence_form import checked_base64, checked_form, deny, members
 from app.core.evidence_place import judged
 from app.core.reason_codes import Reason
 from app.core.trust import TrustConfig, Window
 from app.core.verification_policy import ListedSigner, SignerIdentity, VerificationPolicy
-
-#: The OIDC issuer in a certificate of Fulcio's, as plain text:
-#: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md
-_ISSUER = ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE = re.compile(r"\u2014 (?P<name>\S+) (?P<base64>\S+)")
@@ -82,7 +70,7 @@ class _AllowedSigners:
 
     def verify(self, cert: Certificate) -> None:
         for allowed in self._identities:
-            name = allowed.identity if isinstance(allowed, SignerIdentity) else _only_name(cert)
+            name = allowed.identity if isinstance(allowed, SignerIdentity) else only_name(cert)
             if name is None or not allowed.covers(name):
                 continue
             try:
@@ -115,7 +103,7 @@ def verify_evidence(
             allowed = ", ".join(map(str, policy.identities))
             raise Denied(
                 Reason.EVIDENCE_IDENTITY,
-                f"the {step} is signed by {_names(bundle.signing_certificate)}; allowed: {allowed}",
+                f"the {step} is signed by {shown(bundle.signing_certificate)}; allowed: {allowed}",
                 step=step,
                 field="certificate.identity",
             ) from error
@@ -137,36 +125,10 @@ def claimed_signer(raw: bytes, step: str) -> SignerIdentity:
     """Whom the certificate in a Sigstore bundle names. Nothing is verified. Raises `Denied`."""
     checked_form(raw, step)
     try:
-        certificate = Bundle.from_json(raw).signing_certificate
-        [name] = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
-        issuer = certificate.extensions.get_extension_for_oid(_ISSUER).value
-        if not isinstance(issuer, UnrecognizedExtension):
-            raise ValueError("the issuer is not as Fulcio writes it")
-        return SignerIdentity(identity=str(name.value), issuer=issuer.value.decode())
+        return certified(Bundle.from_json(raw).signing_certificate)
     except Exception as error:  # some of sigstore-python's errors have no common class
         detail = f"the certificate: {_first_line(error)}"
         raise Denied(Reason.EVIDENCE_INVALID, detail, step=step, field="certificate") from error
-
-
-def _only_name(certificate: Certificate) -> str | None:
-    """The name of a certificate that has one, of a kind that a pattern is compared with: an e-mail address or a URI."""
-    try:
-        names = list(certificate.extensions.get_extension_for_class(SubjectAlternativeName).value)
-    except (ValueError, ExtensionNotFound):
-        return None
-    if len(names) != 1 or not isinstance(names[0], RFC822Name | UniformResourceIdentifier):
-        return None
-    return names[0].value
-
-
-def _names(certificate: Certificate) -> str:
-    try:
-        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
-        issuer = certificate.extensions.get_extension_for_oid(_ISSUER).value
-        by = issuer.value.decode() if isinstance(issuer, UnrecognizedExtension) else "nobody known"
-        return f"{', '.join(str(name.value) for name in names) or 'nobody'} (by {by})"
-    except (ValueError, LookupError, ExtensionNotFound):
-        return "an unreadable certificate"
 
 
 def _first_line(error: BaseException) -> str:
@@ -231,7 +193,7 @@ def _strict_checkpoint(proof: dict[str, Any], host: str, step: str) -> None:
             step,
             "checkpoint.origin",
         )
-    if origin not in _signers(signatures, step):
+    if host not in _signers(signatures, step):  # as Rekor v1 signs, too, whose origin goes on with its tree's number
         raise deny(Reason.EVIDENCE_INVALID, "the checkpoint is not signed in the log's name", step, "checkpoint.origin")
     if size != str(proof["treeSize"]):
         raise deny(Reason.EVIDENCE_INVALID, "treeSize is not the checkpoint's", step, "inclusionProof.treeSize")

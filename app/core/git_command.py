@@ -110,4 +110,6 @@ def _told(said: str) -> str:
     """What went wrong, of all that git said: its last word, but for advice. Without credentials of an address."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines
+    if telling and telling[-1].startswith("fatal: Could not read from remote repository"):  # ssh has said why
+        telling = [re.sub(r"^\S+@\S+: ", "", lines[max(0, lines.index(telling[-1]) - 1)])]
     return re.sub(r"://[^/@\s]*@", "://", telling[-1])[:300] if telling else ""

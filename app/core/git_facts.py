@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,14 @@ class GitFacts:
     def as_dict(self) -> dict[str, str | bool]:
         """The facts as manifest and build notes have them."""
         return {"commit": self.commit, "remote": self.remote, "dirty": self.dirty}
+
+
+def shared(inputs: Sequence[GitFacts | None]) -> GitFacts | None:
+    """What git says of all the inputs of a build, where they are of one commit."""
+    known = [one for one in inputs if one is not None]
+    if not known or len(known) < len(inputs) or len({(one.commit, one.remote) for one in known}) > 1:
+        return None
+    return GitFacts(known[0].commit, known[0].remote, any(one.dirty for one in known))
 
 
 def facts(directory: Path) -> GitFacts | None:

@@ -67,7 +67,7 @@ class Matching:
         while self._expected is not None and self._more and (count is None or got < count):
             page = self._expected.page(self.cursor)
             self._onwards.require(self.cursor, page.next, len(page.entries), more=page.more)
-            self._own = self._pinned or page.identities
+            self._own = self._pinned or page.identities or None
             self.cursor, self._more = page.next, page.more
             got += len(page.entries)
             self._report.expected += len(page.entries)

@@ -135,6 +135,8 @@ def _parsed(path: str, content: bytes, opa: Opa) -> dict[str, Any]:
         syntax: dict[str, Any] = json.loads(answer.stdout)
     except RecursionError as error:
         raise _refused(path, "it is nested too deeply") from error
+    except ValueError as error:  # Python's own limit
+        raise _refused(path, "it has a number of too many digits") from error
     return {"rules": [], **syntax}
 
 

@@ -32,4 +32,5 @@ def _line(error: dict[str, Any], base: Path | None) -> str:
     location = error.get("location") or {}
     file = str(location.get("file", "")).removeprefix(f"{base}/")
     where = f"{file}:{location['row']}:{location['col']}: " if file and "row" in location else ""
-    return f"{where}{error.get('message', 'unknown error')}".splitlines()[0][:500]
+    said = str(error.get("message", "unknown error")).replace(f"{base}/", "")  # other places, named in passing
+    return f"{where}{said}".splitlines()[0][:500]

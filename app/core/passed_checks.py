@@ -32,11 +32,15 @@ class PassedChecks:
 
         To be asked for before the checks: the file may become another binary meanwhile.
         """
+        return digest, allowed, *self.binary()
+
+    def binary(self) -> Key:
+        """What tells the binary from another that is put in its place."""
         try:
             file = self._binary.stat()
         except OSError as error:
             raise PlacetError(f"cannot run {self._binary}: {error.strerror}") from error
-        return digest, allowed, file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns
+        return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns
 
     def holds(self, key: Key) -> bool:
         """Whether that passed."""

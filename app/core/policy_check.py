@@ -69,14 +69,14 @@ def check(project: Project, opa: Opa, allow: Iterable[str] = ()) -> list[Finding
 
 
 def unreadable(directory: Path, denied: Denied) -> Finding:
-    """Why a policy could not even be read (`policy_project.load`), at the file that is to blame."""
+    """Why a policy could not even be read (`policy_project.load`), or compiled in time, at the file to blame."""
     path = directory / (denied.field or "")
     raw = read_bounded(path, archive.MAX_DECOMPRESSED, "data") if path.is_file() and not path.is_symlink() else b""
     message, _, helps = denied.detail.partition("; ")
     return Finding(
         os.path.normpath(path),
         *place(raw, message),
-        "bundle",
+        "compile" if denied.reason == Reason.REGO_COMPILE else "bundle",
         printable(message),
         printable(helps) or Fault.of(denied).remedy,
     )

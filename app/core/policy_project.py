@@ -162,9 +162,13 @@ def _walk(directory: Path) -> Iterator[Path]:
 def settings_of(directory: Path) -> Settings:
     """What the placet.yaml of a directory says. Raises `UsageError` when that is wrong."""
     path = directory / SETTINGS
-    if not path.exists():
-        return Settings()
-    raw = read_bounded(path, _MAX_SMALL, "the settings")
+    return parsed_settings(read_bounded(path, _MAX_SMALL, "the settings"), str(path)) if path.exists() else Settings()
+
+
+def parsed_settings(raw: bytes, path: str) -> Settings:
+    """What a placet.yaml says that is called `path`. Raises `UsageError` when that is wrong."""
+    if len(raw) > _MAX_SMALL:
+        raise UsageError(f"{path}: the settings are larger than {_MAX_SMALL >> 20} MiB")
     try:
         document = strict_yaml.load(raw)
         return Settings.model_validate({} if document is None else document)

@@ -1,6 +1,6 @@
 """What would stop a bundle, told before it is signed: every fault with its name and its remedy.
 
-The same checks are steps of the verifier (`app.core.verification.check_policy` raises the first), since a bundle may
+The same checks are steps of the verifier (`app.core.rego_check` raises the first), since a bundle may
 have been built by something else.
 """
 
@@ -17,7 +17,7 @@ from app.core import data_conflicts, determinism, policy_remedy, roots, stray, s
 from app.core.bundle import MANIFEST, build_bundle, is_data, is_policy, modules_of, read_directory
 from app.core.errors import Denied, UsageError
 from app.core.fault import Fault
-from app.core.opa import Module, Opa
+from app.core.opa import FORBIDDEN_BUILTINS, Module, Opa
 from app.core.reason_codes import Reason
 from app.core.syntax_tree import dotted, imported
 
@@ -51,7 +51,7 @@ def check(
     named = manifest.get("roots") if manifest else None
     wrong = [] if manifest is None else list(roots.faults(named))
     found += wrong
-    modules = modules_of(files)
+    modules = {path: content for path, content in modules_of(files).items() if not stray.is_leftover(path)}
     compiles = True
     try:
         if modules:
@@ -68,8 +68,10 @@ def check(
         found += unknown(syntax, opa, allowed)
         found += data_conflicts.faults(syntax, {path: raw for path, raw in files.items() if is_data(path)})
         sound = manifest is not None and not wrong
+        owned = named if sound else None
+        told = " ".join(one.message for one in found if one.reason == Reason.REGO_COMPILE)
         found += policy_faults(
-            syntax, modules, opa, roots_=named if sound else None, entrypoint=entrypoint(manifest), allowed=allowed
+            syntax, modules, opa, roots_=owned, entrypoint=entrypoint(manifest), allowed=allowed, told=told
         )
         if oldest is not None:
             found += capabilities(syntax, modules, opa, oldest)
@@ -89,8 +91,12 @@ def policy_faults(
     roots_: Sequence[str] | None,
     entrypoint: str | None,
     allowed: frozenset[str] = frozenset(),
+    told: str = "",
 ) -> Iterator[Fault]:
-    """What is wrong with modules that compile: packages, entrypoint, and calls that are not deterministic."""
+    """What is wrong with modules that compile: packages, entrypoint, and calls that are not deterministic.
+
+    The compiler refuses some of these calls, too: those that stand in what it `told` are not told again.
+    """
     yield from packages(modules, roots_)
     if entrypoint is not None and not defines(modules, entrypoint):
         yield Fault(
@@ -100,6 +106,8 @@ def policy_faults(
             "metadata.placet.entrypoint",
         )
     for one in determinism.all_findings(modules, sources, opa, allowed):
+        if one.finding.builtin in FORBIDDEN_BUILTINS and one.finding.builtin in re.findall(r"[\w.]+", told):
+            continue
         yield Fault(
             Reason.REGO_NONDETERMINISTIC, one.said, "docs/determinism.md has the form to write instead", one.file
         )
@@ -151,7 +159,7 @@ def capabilities(modules: Sequence[Module], sources: Mapping[str, bytes], opa: O
         return [
             Fault(
                 Reason.REGO_COMPILE,
-                f"OPA {oldest} has no {_some(sorted(lacking))}, which {_some(files)} call",
+                f"OPA {oldest} has no {_some(sorted(lacking))}, called in {_some(files)}",
                 "write it without them, or bring the fleet to a newer OPA",
                 files[0],
             )

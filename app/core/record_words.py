@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any
 
 import msgspec
+
+from app.core.number_text import is_number, plain
 
 #: Levels of brackets of a record that are read by path; of a deeper one, and of one that is no JSON, words alone.
 MAX_DEPTH = 128
@@ -30,6 +33,9 @@ MAX_TERMS, MAX_FOLDED, MAX_GROWN = 175_000, 256 * 1024, 1024 * 1024
 #: Members that hold tokens, of which records keep digests: nothing to search for.
 _TOKENS = {"input.identity", "input.warrant", "input.proof", "input.environment", "input.execution.token"}
 
+#: How members of the input are named that have such a path.
+_TOKEN_MEMBERS = [path.removeprefix("input.") for path in _TOKENS]
+
 #: The term of a record that is not read by path, so that none of its values stands in the filter.
 PATHLESS = "="
 
@@ -43,7 +49,8 @@ _BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]')
 _BEGUN = re.compile(r"\w\*\Z")
 #: The word that was begun: it may be a UUID.
 _LAST = re.compile(r"[\w-]+\*\Z")
-_NUMBER = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?")
+#: What stands in a record as it is read, where that has no escapes.
+_VERBATIM = re.compile(r"[ !#-\[\]-~]+")
 
 
 class _Record(msgspec.Struct):
@@ -87,7 +94,7 @@ def pair(path: str, value: str) -> str:
 
     Names of members are joined by dots, and the places in an array left out: `input.roles=admin` is any of them.
     """
-    return f"{path}={_plain(value) if _NUMBER.fullmatch(value) else value}"
+    return f"{path}={plain(value)}"
 
 
 def leaves(raw: bytes) -> Iterator[Leaf]:
@@ -111,21 +118,24 @@ def leaves_of_all(entries: Iterable[bytes]) -> set[Leaf]:
     Raises `TooMany`.
     """
     found: set[Leaf] = set()
-    seen: set[tuple[str, bytes]] = set()
+    #: By the names of members, their values as bytes; None for tokens, which are not even looked at.
+    of_input: dict[str, set[bytes] | None] = defaultdict(set, dict.fromkeys(_TOKEN_MEMBERS))
+    of_result: dict[str, set[bytes] | None] = defaultdict(set)
     for raw in entries:
         try:
             if _is_deep(raw):
                 raise ValueError
             record = _decode_members(raw)
-            for path, members in (("input", record.input), ("result", record.result)):
+            for path, members, seen in (("input", record.input, of_input), ("result", record.result, of_result)):
                 if members is None:
                     found.add((path, "null"))
                     continue
                 for name, text in members.items():
-                    key = (_join(path, name), bytes(text))
-                    if key not in seen and key[0] not in _TOKENS:
-                        found.update(_below([(key[0], _decode_value(text))]))
-                        seen.add(key)
+                    values = seen[name]
+                    if values is None or (value := bytes(text)) in values:
+                        continue
+                    found.update(_below([(_join(path, name), _decode_value(value))]))
+                    values.add(value)
         except (msgspec.MsgspecError, ValueError):
             found.update(leaves(raw))  # such as a result that is no object
         else:
@@ -149,14 +159,15 @@ def _below(pending: list[tuple[str, Any]], only: Set[str] | None = None) -> Iter
     """The leaves of values at their paths; with `only`, those alone to which its paths lead one by one."""
     while pending:
         path, value = pending.pop()
-        if isinstance(value, str):
+        kind = type(value)
+        if kind is str:
             yield path, value
-        elif isinstance(value, dict):
+        elif kind is dict:
             for name, member in value.items():
                 below = _join(path, name)
                 if below not in _TOKENS and (only is None or below in only):
                     pending.append((below, member))
-        elif isinstance(value, list):
+        elif kind is list:
             pending.extend([(path, member) for member in value])
         else:
             yield path, _text(value)
@@ -209,22 +220,35 @@ class Wanted:
         self._words = [word for part in parts for word in words(_LAST.sub("", part) if _BEGUN.search(part) else part)]
         self._pairs = {pair(path, value) for path, value in where}
         self._paths = {path for path, _ in where} - _BARE
+        self._verbatim = [value.encode() for _, value in where if _VERBATIM.fullmatch(value) and not _is_other(value)]
+        self._bytes = [part.encode("utf-8", "surrogatepass") for part in self._texts]
         #: The terms that a record must have, and so the filter of its batch.
         self.terms = [*self._words, *self._pairs]
         self._parts = [_as_it_stands(part) for part in parts]
 
+    def may_be_in(self, raw: bytes) -> bool:
+        """Whether a look at the bytes of a record does not rule it out: much quicker than reading it."""
+        if b"\\" in raw:  # else each value stands in it as it is read
+            return True
+        if not all(value in raw for value in self._verbatim):
+            return False
+        return not self._texts or not raw.isascii() or all(map(raw.lower().__contains__, self._bytes))
+
     def in_record(self, raw: bytes) -> bool:
         """Whether all of it is in a record."""
-        if self._texts and raw.isascii() and b"\\" not in raw:  # so each value stands in it as it is read
-            folded = raw.lower().decode()
-            if not all(part in folded for part in self._texts):
-                return False
+        if not self.may_be_in(raw):
+            return False
         if self._pairs and not self._pairs <= {pair(*leaf) for leaf in _at(self._paths, raw)}:
             return False
         if not self._texts:
             return True
         text = fold("\n".join(value for _, value in leaves(raw)))
         return all(part.search(text) for part in self._parts) and set(words(text)).issuperset(self._words)
+
+
+def _is_other(value: str) -> bool:
+    """Whether a value that reads so may be written otherwise in a record."""
+    return is_number(value) or value in ("nan", "inf", "-inf")
 
 
 def _as_it_stands(part: str) -> re.Pattern[str]:
@@ -272,20 +296,3 @@ def _text(value: Any) -> str:
     if value is None:
         return "null"
     return str(value) if not isinstance(value, bool) else "true" if value else "false"
-
-
-def _plain(number: str) -> str:
-    """One text for all ways to write a number: 40, 40.0 and 4e1 are `40`."""
-    match = _NUMBER.fullmatch(number)
-    assert match is not None
-    sign, whole, fraction, exponent = match[1], match[2], match[3] or "", match[4] or "0"
-    if not fraction and exponent == "0" and (whole[0] != "0" or whole == "0") and len(whole) <= 64 and number != "-0":
-        return number
-    digits = (whole + fraction).lstrip("0")
-    if not digits or len(exponent) > 18:
-        return "0" if not digits else number
-    power = int(exponent) - len(fraction) + len(digits) - len(digits.rstrip("0"))
-    digits = digits.rstrip("0")
-    if 0 <= power <= 64 - len(digits):
-        return sign + digits + "0" * power
-    return f"{sign}{digits}e{power}"

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.core.errors import Denied
+from app.core.errors import Denied, PlacetError
 from app.core.opa_errors import first_error
 from app.core.reason_codes import Reason
+from app.core.rego_reader import TREES
 
 if TYPE_CHECKING:
     from app.core.opa import Opa
@@ -36,12 +37,6 @@ _MEMORY_A_BYTE = 500
 
 #: Seconds that the lines of a module may take: what they are for can be told without them.
 _LINES = 20
-
-#: The syntax trees of all modules in the input, from one process, as one string: OPA would indent an object.
-_TREES = """json.marshal([{"file": file, "syntax": syntax} |
-  some file, source in input
-  syntax := rego.parse_module(file, source)
-])"""
 
 
 class Decimals(float):
@@ -83,6 +78,15 @@ def inspect(modules: Mapping[str, bytes], opa: Opa, deadline: float) -> list[Mod
     return [_module(path, trees[path]) for path in sorted(trees)]
 
 
+def read(answer: bytes, modules: Mapping[str, bytes]) -> list[Module] | None:
+    """The modules from what `rego_reader` gave; None when one is not among them, or cannot be read."""
+    try:
+        trees = {one["file"]: one["syntax"] for one in _loaded(answer)}
+        return [_module(path, trees[path]) for path in sorted(modules)] if trees.keys() == modules.keys() else None
+    except (Denied, PlacetError, KeyError, TypeError):  # nobody knows yet what to say of it
+        return None
+
+
 def located(file: str, source: bytes, opa: Opa) -> Any:
     """The syntax tree of one module, with lines. Raises `Denied` when it does not parse, or is nested too deeply."""
     answer = opa.run(
@@ -113,11 +117,13 @@ def _groups(modules: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
 
 def _tree(source: bytes, opa: Opa, deadline: float) -> dict[str, Any] | None:
     """The syntax tree of one module, or None when `opa parse` does not give it."""
+    memory = _MEMORY + _MEMORY_A_BYTE * len(source)
     answer = opa.run(
         ["parse", "--format", "json", "--json-include", "-comments", "/dev/stdin"],
         stdin=source,
         accept_failure=True,
-        memory=_MEMORY + _MEMORY_A_BYTE * len(source),
+        memory=memory,
+        heap=memory // 2,
         deadline=deadline,
     )
     if answer.returncode != 0:
@@ -132,7 +138,7 @@ def _trees(modules: Mapping[str, bytes], opa: Opa, deadline: float) -> dict[str,
         return {}
     source = {path: content.decode() for path, content in modules.items()}
     answer = opa.run(
-        ["eval", "--format", "raw", "--stdin-input", _TREES],
+        ["eval", "--format", "raw", "--stdin-input", TREES],
         stdin=json.dumps(source).encode(),
         accept_failure=True,
         deadline=deadline,
@@ -165,6 +171,10 @@ def _loaded(syntax: bytes) -> Any:
         return json.loads(syntax, parse_float=Decimals)
     except RecursionError as error:
         raise Denied(Reason.REGO_COMPILE, "a module is nested too deeply") from error
+    except json.JSONDecodeError as error:
+        raise PlacetError("OPA gave a syntax tree that is no JSON") from error
+    except ValueError as error:  # Python's own limit
+        raise Denied(Reason.REGO_COMPILE, "a module has a number of too many digits") from error
 
 
 def _module(file: str, syntax: dict[str, Any]) -> Module:

@@ -21,7 +21,7 @@ def faults(
     modules: Mapping[str, bytes], written: Path, run: Callable[..., subprocess.CompletedProcess[bytes]]
 ) -> Iterator[tuple[str, int, str]]:
     """File, line and what is wrong, for each annotation with such a schema. `written` is where the modules lie."""
-    if not any(b"METADATA" in content and _PERHAPS.search(content) for content in modules.values()):
+    if not possible(modules):
         return
     answer = run(["inspect", "--annotations", "--format", "json", str(written)], accept_failure=True)
     if answer.returncode != 0:
@@ -34,6 +34,11 @@ def faults(
             place = one["location"]
             said = "a schema in an annotation has a $ref, which OPA would follow: write out what it stands for"
             yield place["file"].removeprefix(f"{written}/"), place["row"], said
+
+
+def possible(modules: Mapping[str, bytes]) -> bool:
+    """Whether a module may have such an annotation: most show at once that they have none."""
+    return any(b"METADATA" in content and _PERHAPS.search(content) for content in modules.values())
 
 
 def references(schema: Any) -> Iterator[str]:

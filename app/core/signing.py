@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+import webbrowser
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from sigstore.oidc import ExpiredIdentity, IdentityError, IdentityToken, Issuer,
 from sigstore.sign import Signer, SigningContext
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+from app.core.certificate_name import certified
 from app.core.errors import PlacetError, UsageError
 from app.core.files import read_bounded
 from app.core.trust import TrustConfig
@@ -26,6 +30,9 @@ from app.core.trust import TrustConfig
 TIMEOUT = (10, 60)
 
 _MAX_TOKEN = 64 * 1024
+
+#: The variable, also of sigstore-python's own command, by which people sign in on another machine and type a code.
+BY_CODE = "SIGSTORE_OAUTH_FORCE_OOB"
 
 #: Connections that are kept to one service: as many as sign at the same time with one certificate.
 _CONNECTIONS = 32
@@ -54,18 +61,29 @@ class SigningSession:
             raise UsageError(f"the identity token cannot be used: {_cause(error)}") from error
         #: The Sigstore instance that it signs with.
         self.trust = trust
-        self.identity = identity.identity
-        self.issuer = identity.federated_issuer
         try:
             context = SigningContext.from_trust_config(trust.config)
             _bound(context)
             self._signer = Signer(identity, context)
+            certificate = self._signer._signing_cert()
             #: When the certificate ends: a signature that is timestamped later is worth nothing.
-            self.valid_until: datetime = self._signer._signing_cert().not_valid_after_utc
+            self.valid_until: datetime = certificate.not_valid_after_utc
+            # Not what the token says: of a CI job's, the authority makes the name of its workflow.
+            self.signer = certified(certificate)
         except ExpiredIdentity as error:
             raise UsageError("the identity token has expired; get a new one") from error
         except Exception as error:  # some of sigstore-python's errors have no common class
             raise PlacetError(f"cannot get a signing certificate: {_cause(error)}") from error
+
+    @property
+    def identity(self) -> str:
+        """The name in the certificate, for which verifiers look."""
+        return self.signer.identity
+
+    @property
+    def issuer(self) -> str:
+        """Who vouched for it."""
+        return self.signer.issuer
 
     @retry(
         retry=retry_if_exception_type(Unanswered),
@@ -99,13 +117,46 @@ def identity_token(trust: TrustConfig, file: Path | None, environment: str | Non
         return read_bounded(file, _MAX_TOKEN, "the identity token").decode(errors="replace").strip()
     if environment:
         return environment.strip()
+    ambient = _ambient()
+    if ambient:
+        return ambient
+    return _of_a_person(trust)
+
+
+def _of_a_person(trust: TrustConfig) -> str:
+    """Who signs in with a browser here, or on another machine and types the code that is shown there."""
+    by_code = os.environ.get(BY_CODE, "").lower() in ("1", "true", "yes", "on")
+    if not sys.stdin.isatty() and (by_code or not _has_browser()):
+        raise PlacetError("nobody is here to sign in: no terminal and no browser; give --identity-token FILE")
     try:
-        ambient = _ambient()
-        if ambient:
-            return ambient
-        return str(Issuer(trust.config.signing_config.get_oidc_url()).identity_token())
+        issuer = Issuer(trust.config.signing_config.get_oidc_url())
+        issuer.session.hooks["response"].append(_prefer_id_token)
+        with redirect_stdout(sys.stderr):  # the question for the code; stdout is for the command's result
+            return str(issuer.identity_token(force_oob=by_code))
+    except EOFError as error:
+        raise PlacetError("no code was typed; give --identity-token FILE") from error
+    except LookupError as error:  # what came back is looked up unseen
+        raise PlacetError(f"cannot get an identity token: the issuer's answer has no {error}; try again") from error
     except (IdentityError, IssuerError, SigstoreError, requests.RequestException) as error:
         raise PlacetError(f"cannot get an identity token: {_cause(error)}; give --identity-token FILE") from error
+
+
+def _has_browser() -> bool:
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
+
+
+def _prefer_id_token(response: requests.Response, *_: object, **__: object) -> None:
+    """Take what OpenID Connect calls the identity token. sigstore-python takes the access token, the same at Dex."""
+    try:
+        answer = response.json()
+    except ValueError:
+        return
+    if isinstance(answer, dict) and isinstance(answer.get("id_token"), str):
+        vars(response)["json"] = lambda: {**answer, "access_token": answer["id_token"]}
 
 
 def _ambient() -> str | None:

@@ -17,6 +17,9 @@ import rfc8785
 MAX_DEPTH = 64
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
+
+
 class StrictJSONError(ValueError):
     """The text is not JSON that everyone reads in the same way."""
 
@@ -88,4 +91,25 @@ def canonical(value: Any) -> bytes:
 
     Raises `ValueError` for what RFC 8785 cannot hold.
     """
+    if _is_plain(value):
+        text = _encode(value)
+        if text.isascii() or len(text.encode("utf-16-le")) == 2 * len(text):  # else RFC 8785 may sort otherwise
+            return text.encode()
     return rfc8785.dumps(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the standard encoder, which is faster, writes a document as RFC 8785 does."""
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        kind = type(one)
+        if kind is dict:
+            if not all(type(name) is str for name in one):
+                return False
+            pending.extend(one.values())
+        elif kind is list:
+            pending.extend(one)
+        elif kind is not str and kind is not bool and one is not None:
+            return False
+    return True

@@ -74,6 +74,10 @@ class TrustConfig:
             raise UsageError(f"{path} is not a Sigstore ClientTrustConfig: {said}") from error
         return trust
 
+    def document(self) -> bytes:
+        """It as a file that `from_file` reads."""
+        return self.config._inner.to_json().encode()
+
     @classmethod
     def production(cls) -> TrustConfig:
         """The public-good instance. Refreshes its root over the network."""
@@ -115,10 +119,16 @@ class TrustConfig:
 
     def log(self, key_id: bytes) -> Log | None:
         """The transparency log with this id; None when there is not exactly one."""
-        found = [log for log in self._root.tlogs if log.log_id.key_id == key_id]
-        if len(found) != 1:
-            return None
-        return _log(found[0])
+        if key_id not in self._asked:
+            found = [log for log in self._root.tlogs if log.log_id.key_id == key_id]
+            if len(found) != 1:
+                return None
+            self._asked[key_id] = _log(found[0])
+        return self._asked[key_id]
+
+    @cached_property
+    def _asked(self) -> dict[bytes, Log]:
+        return {}
 
     @cached_property
     def logs(self) -> tuple[Log, ...]:
@@ -137,14 +147,29 @@ class TrustConfig:
     def authorities_of(self, certificate: Certificate) -> list[Window]:
         """When each of the certificate authorities that issued `certificate` directly is trusted."""
         windows = []
-        for authority in self._root.certificate_authorities:
-            for link in authority.cert_chain.certificates:
-                try:
-                    certificate.verify_directly_issued_by(load_der_x509_certificate(link.raw_bytes))
-                except (ValueError, TypeError, InvalidSignature):
-                    continue
-                windows.append(_window(authority.valid_for))
+        for authority, window in self._authorities:
+            try:
+                certificate.verify_directly_issued_by(authority)
+            except (ValueError, TypeError, InvalidSignature):
+                continue
+            windows.append(window)
         return windows
+
+    @cached_property
+    def _authorities(self) -> list[tuple[Certificate, Window]]:
+        return [
+            (certificate, _window(authority.valid_for))
+            for authority in self._root.certificate_authorities
+            for link in authority.cert_chain.certificates
+            if (certificate := _certificate(link.raw_bytes)) is not None
+        ]
+
+
+def _certificate(raw: bytes) -> Certificate | None:
+    try:
+        return load_der_x509_certificate(raw)
+    except ValueError:
+        return None
 
 
 def _log(log: Any) -> Log:

@@ -7,19 +7,19 @@ step that failed; nothing but a returned `VerifiedRelease` means that the releas
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.core import conditions, data_conflicts, preflight, statements
+from app.core import conditions, statements
 from app.core.bundle import Bundle, Manifest, digest_of, parse_bundle
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement, verify_evidence
 from app.core.layout_check import is_of, require_layout
-from app.core.opa import Module, Opa
+from app.core.opa import Opa
 from app.core.reason_codes import Reason
+from app.core.rego_check import check_policy as check_policy
 from app.core.signer_count import counted
 from app.core.signer_pattern import person
 from app.core.trust import TrustConfig
@@ -27,6 +27,8 @@ from app.core.verification_policy import SignerIdentity, VerificationPolicy, sig
 
 #: More pieces of evidence than this are refused before any is read.
 MAX_ATTESTATIONS = 64
+#: And more bytes than this of all of them together.
+MAX_ATTESTED = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,9 @@ def verify_release(
     if len(attestations) > MAX_ATTESTATIONS:
         detail = f"more than {MAX_ATTESTATIONS} attestations"
         raise Denied(Reason.EVIDENCE_MALFORMED, detail, step="attestations", field=f"attestations[{MAX_ATTESTATIONS}]")
+    if sum(map(len, attestations)) > MAX_ATTESTED:
+        detail = f"attestations of more than {MAX_ATTESTED} bytes together"
+        raise Denied(Reason.EVIDENCE_MALFORMED, detail, step="attestations", field="attestations")
     of_steps = [is_of(policy.layout, raw, f"attestations[{number}]") for number, raw in enumerate(attestations)]
     further = {
         at: verify_evidence(raw, subject=digest, policy=policy, trust=trust, step=at)
@@ -152,45 +157,6 @@ def _step(name: str) -> Iterator[None]:
     except Denied as denied:
         denied.step, denied.field = denied.step or name, denied.field or "bundle"
         raise
-
-
-def check_policy(
-    bundle: Bundle,
-    opa: Opa,
-    *,
-    strict: bool = False,
-    allowed: frozenset[str] = frozenset(),
-    modules: Sequence[Module] | None = None,
-    compiling: Future[None] | None = None,
-) -> None:
-    """Check the Rego of a bundle with OPA itself; `strict` adds OPA's strict mode, for authors.
-
-    `allowed` are builtins that the system allows by name although a decision could then depend on more than it should.
-    `modules` is what `opa.inspect` gave for these very modules, and `compiling` what `opa.check` says of them, where
-    somebody asked already.
-    """
-    # (8.1) It compiles, with the builtins that a policy may call; other processes read its syntax at the same time.
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(opa.inspect, bundle.modules) if modules is None else None
-        if compiling is None:
-            opa.check(bundle.modules, strict=strict, allowed=allowed)
-        else:
-            compiling.result()
-        found = reading.result() if reading is not None else modules or ()
-    # (8.2) Every package lies inside the roots; (8.3) a rule defines the entrypoint; (8.4) nothing decides by more.
-    manifest = bundle.manifest
-    for fault in preflight.policy_faults(
-        found,
-        bundle.modules,
-        opa,
-        roots_=manifest.roots,
-        entrypoint=manifest.entrypoint,
-        allowed=allowed,
-    ):
-        raise fault.denied("rego")
-    # (8.5) No data stands where a rule does: OPA would not load them.
-    for fault in data_conflicts.faults(found, bundle.data):
-        raise fault.denied("rego")
 
 
 def split_attestations(raw: bytes) -> list[bytes]:

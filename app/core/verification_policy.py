@@ -145,7 +145,10 @@ class VerificationPolicy(BaseModel):
         """Read a policy from a YAML file."""
         raw = read_bounded(path, MAX_FILE, "the verification policy")
         try:
-            return cls.model_validate(strict_yaml.load(raw))
+            document = strict_yaml.load(raw)
+            if not isinstance(document, dict):
+                raise UsageError(f"{path} is no verification policy: write `identities:` and below it who may sign")
+            return cls.model_validate(document)
         except ValidationError as error:
             raise UsageError(f"{path}: {_complaint(error)}") from error
         except strict_yaml.StrictYAMLError as error:

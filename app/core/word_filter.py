@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from struct import Struct
 
 from app.core.record_words import TooMany, add_terms, leaves_of_all
 
@@ -20,7 +21,7 @@ BLOCK = 64
 #: Bits for each term, and the most blocks, 256 KiB: one of more terms than that only says "perhaps" more often.
 _BITS = 12
 _MAX_BLOCKS = 4096
-_LOW = 0xFFFF_FFFF
+_split = Struct("<I4xQ").unpack
 #: Of another form, so that it may hold whatever is asked for.
 _EVERYTHING = b"pwf0" + bytes(BLOCK)
 _BIT = [1 << number for number in range(8 * BLOCK)]
@@ -36,8 +37,8 @@ def build(entries: Iterable[bytes]) -> bytes:
     blocks = min(_MAX_BLOCKS, max(1, -(-len(found) * _BITS // (8 * BLOCK))))
     bits = [0] * blocks
     for term in found:
-        number = _hash(term)
-        bits[(number & _LOW) * blocks >> 32] |= _mask(number)
+        number, mask = _place_of(term)
+        bits[number * blocks >> 32] |= mask
     return HEADER + b"".join(block.to_bytes(BLOCK, "little") for block in bits)
 
 
@@ -59,25 +60,22 @@ def offset(size: int, term: str) -> int:
 
 def block_number(term: str) -> int:
     """32 bits that choose the block: of N blocks the one at `number * N >> 32`."""
-    return _hash(term) & _LOW
+    return _place_of(term)[0]
 
 
 def block_may_hold(header: bytes, block: bytes, term: str) -> bool:
     """Whether records have the term, by the header of their filter and the term's own block."""
     if header != HEADER or len(block) != BLOCK:
         return True
-    mask = _mask(_hash(term))
+    _, mask = _place_of(term)
     return int.from_bytes(block, "little") & mask == mask
 
 
-def _hash(term: str) -> int:
-    """128 bits: the lowest 32 choose the block, the upper half the bits in it."""
-    return int.from_bytes(blake2b(term.encode("utf-8", "surrogatepass"), digest_size=16).digest(), "little")
-
-
-def _mask(number: int) -> int:
-    bits = number >> 64
-    return (
+def _place_of(term: str) -> tuple[int, int]:
+    """The number that chooses the term's block, and its bits there: the first and the last half of 128 bits of hash."""
+    number, bits = _split(blake2b(term.encode("utf-8", "surrogatepass"), digest_size=16).digest())
+    mask = (
         _BIT[bits & 511] | _BIT[bits >> 9 & 511] | _BIT[bits >> 18 & 511]
         | _BIT[bits >> 27 & 511] | _BIT[bits >> 36 & 511] | _BIT[bits >> 45 & 511]
     )  # fmt: skip
+    return number, mask

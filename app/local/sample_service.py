@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from app.core.reason_codes import Reason
 from placet_sdk import Decision, problem, read_answer, read_response
-from placet_sdk.strict_json import encode
+from placet_sdk.strict_json import decode, encode
 
 #: Seconds to wait for a decision. A late answer is a denial.
 TIMEOUT = 2.0
@@ -45,7 +45,7 @@ class Governed:
         self._client = OpaClient(host="127.0.0.1", port=port, ssl=str(ca), timeout=TIMEOUT, retries=0)
         # REQUESTS_CA_BUNDLE would replace the pinned CA, and HTTPS_PROXY would be asked even for 127.0.0.1.
         self._client._session.trust_env = False
-        self._client._session.max_redirects = 0
+        self._client._session.hooks["response"].append(_strictly)
 
     def decide(self, request: dict[str, Any]) -> Decision:
         """The decision about `request`; a denial whenever there is none."""
@@ -56,12 +56,20 @@ class Governed:
         try:
             answer = self._client.query_rule(request, "placet", "decision")
         except requests.HTTPError as error:
-            return read_response(error.response.status_code, error.response.content)
-        except requests.exceptions.JSONDecodeError:
-            return Decision.deny(Reason.DECISION_MALFORMED, "OPA's answer is not JSON")
+            return read_response(error.response.status_code, b"")
         except (requests.RequestException, OSError) as error:
             return Decision.deny(Reason.SIDECAR_UNREACHABLE, f"{type(error).__name__}")
+        except ValueError as error:
+            return Decision.deny(Reason.DECISION_MALFORMED, str(error)[:200])
         return read_answer(answer).fulfilled_by(FULFILS)
+
+
+def _strictly(response: requests.Response, **_: Any) -> None:
+    """Status 200 alone is an answer, and no redirect is followed; JSON is read as the SDK reads it."""
+    if response.status_code != requests.codes.ok:
+        raise requests.HTTPError(response=response)
+    raw = response.content
+    response.json = lambda **_: decode(raw)  # type: ignore[method-assign]
 
 
 def create_app(governed: Governed) -> FastAPI:

@@ -113,7 +113,11 @@ class Executions:
                 raise Denied(Reason.LINEAGE_UNAVAILABLE, "no workflow can be followed without a journal")
             answer = api.ask(PATH, {**request, "execution": {"id": identifier, **named}})
             asked = Asked(identifier, request, workflow, decision_id(answer))
-            return replace(self._decided(asked, read_start(answer)), decision_id=asked.decision)
+            start = read_start(answer)
+            outcome = self._decided(asked, start)
+            if start.decision["allow"] and not outcome.execution and outcome.decision:
+                return replace(outcome, decision_id=_recorded(api, asked, outcome.decision["reasons"][0]))
+            return replace(outcome, decision_id=asked.decision)
         except OpaUnavailable:
             return Outcome(refused(Reason.SIDECAR_UNREACHABLE))
         except Denied as denied:
@@ -224,6 +228,18 @@ class Executions:
         )
         at = datetime.fromtimestamp(expires, tz=UTC).isoformat().replace("+00:00", "Z")
         return {"id": identifier, "token": token, "expires_at": at}
+
+
+def _recorded(api: OpaApi, asked: Asked, reason: Mapping[str, str]) -> str | None:
+    """Have OPA record that what it allowed was refused after all. The record's id, if there is one."""
+    named = {} if asked.workflow is None else {"workflow": asked.workflow}
+    try:
+        return decision_id(
+            api.ask(PATH, {**asked.request, "execution": {"id": asked.execution, **named, "refused": dict(reason)}})
+        )
+    except OpaUnavailable as error:
+        log.warning("the refusal of execution %s (%s) has no record: %s", asked.execution, reason["code"], error)
+        return None
 
 
 def _identifier(execution: Any) -> str:

@@ -26,13 +26,17 @@ from app.core.files import write_atomically
 from app.core.governance import SystemGovernance
 from app.core.reason_codes import Reason
 from app.core.targets import (
+    ATTESTATIONS_FILE,
+    BUNDLE_FILE,
     DOMAIN,
     ISSUED_AT,
+    SIGNATURE_FILE,
     STATE_TARGET,
     ChannelPointer,
     PublishedState,
     channel_target,
     governance_target,
+    release_target,
 )
 from app.sidecar.config import SidecarConfig
 
@@ -107,6 +111,14 @@ class Repository:
             raise Unreachable(f"cannot download {target}: {_line(error)}") from error
         except (RepositoryError, OSError, ValueError) as error:
             raise Denied(Reason.METADATA_INVALID, f"{target}: {_line(error)}") from error
+
+    def described(self, release: str) -> tuple[str | None, ...]:
+        """The SHA-256 of a release's files as the newest metadata has them: evidence may be added to a release."""
+        with self._lock:
+            assert self._updater is not None, "refresh first"
+            names = (release_target(release, file) for file in (BUNDLE_FILE, SIGNATURE_FILE, ATTESTATIONS_FILE))
+            found = [self._updater.get_targetinfo(name) for name in names]
+        return tuple(info.hashes.get("sha256") if info else None for info in found)
 
     def stored(self, target: str) -> bytes | None:
         """A target as it was downloaded once; None when it is not there. Nothing vouches for it but what it says."""

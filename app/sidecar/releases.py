@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.core import determinism
 from app.core.compose import Composed, Library, compose
-from app.core.errors import Denied
+from app.core.errors import Denied, TooSlow
 from app.core.opa import Opa
 from app.core.reason_codes import Reason
 from app.core.targets import ATTESTATIONS_FILE, BUNDLE_FILE, SIGNATURE_FILE, ChannelPointer, release_target
@@ -64,7 +64,7 @@ class Releases:
         """While OPA activates a bundle it takes no lease: a slow one would deny everything for a while."""
         seconds = self._opa.rehearse(composed.raw).activation_seconds
         if seconds > self._config.lease_ttl / 2:
-            raise Denied(
+            raise TooSlow(
                 Reason.ACTIVATION_SLOW,
                 f"takes {seconds:.1f} s to activate; with a lease TTL of {self._config.lease_ttl:g} s at most half of "
                 "that is allowed: raise the TTL or shrink the policy",

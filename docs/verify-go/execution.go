@@ -40,10 +40,10 @@ func links() (forms map[string]*regexp.Regexp, file, decision *regexp.Regexp) {
 		"start": link("start", `"action":"<text>","execution":"<run=run>","resource":{"id":"<text>","type":"<text>"},
 			"subject":{"id":"<text>","issuer":"<text>"},"unresolved":[<unresolved=unresolved*>]«,"workflow":"«<label>»"»`, ``,
 			`«<decisions=judged>,»{"digest":{"sha256":"<library=hash>"},"name":"library"},«`+before+`,»«`+thing("link/release/enforce")+`,»
-			{"digest":{"sha256":"<policy=hash>"},"name":"policy"},{"digest":{"sha256":"<state=hash>"},"name":"state"}<then_warrant>`, ``),
+			{"digest":{"sha256":"<policy=hash>"},"name":"policy"},{"digest":{"sha256":"<state=hash>"},"name":"state"}<warrants=then_warrant>`, ``),
 		"step": link("step", `"execution":"<run=run>","facts":{<facts=fact*>},"step":"<label>","steps":"<steps=steps>",
 			"unresolved":[<unresolved=unresolved*>]`, `<argument*>`,
-			`<took=products><decisions=judgeds>`+before+`<then_parent>`, `<made=then_product>`),
+			`<took=products><decisions=judgeds>`+before+`<parents=then_parent>`, `<made=then_product>`),
 		"end": link("end", `"execution":"<run=run>","outcome":"‹<completed=completed>¦<failed=failed>¦<stopped=stopped>›",
 			"reason":‹"<reason=code>"¦null›,"steps":"<steps=steps>"`, ``, before, ``),
 	}
@@ -156,14 +156,21 @@ func decisions(says func(string) []byte, kind string, named map[string]string) {
 	if kind == "end" {
 		return
 	}
+	inOrder(says, "unresolved", `"([^"]+)"`, 64)
 	for _, found := range regexp.MustCompile(`"sha256":"([0-9a-f]{64})"},"name":"decision/([A-Za-z0-9-]+)"`).FindAllSubmatch(says("decisions"), -1) {
 		named[string(found[1])] = string(found[2])
 	}
+	for _, lost := range regexp.MustCompile(`"[^"]+"`).FindAllString(string(says("unresolved")), -1) {
+		demand(!bytes.Contains(says("decisions"), []byte(`"decision/`+lost[1:])), "a decision is named and unresolved")
+	}
 	if kind == "start" { // which has no artifacts
+		inOrder(says, "warrants", `"name":"(warrant/[^"]+)"`, 16)
 		lost := len(regexp.MustCompile(`"[^"]+"`).FindAll(says("unresolved"), -1))
 		demand((lost == 0) != (says("decisions") == nil) && lost <= 1, "an execution starts by one decision")
 		return
 	}
+	inOrder(says, "parents", `"sha256":"([^"]+)"`, 16)
+	inOrder(says, "facts", `(?:^|",)"([^"\\]+)":"`, 16)
 	for _, place := range []string{"took", "made", "decisions"} {
 		var things []struct{ Name string }
 		must(0, json.Unmarshal(slices.Concat([]byte("["), bytes.Trim(says(place), ","), []byte("]")), &things))
@@ -176,6 +183,15 @@ func decisions(says func(string) []byte, kind string, named map[string]string) {
 		}
 		demand(ascending(names) && len(names) <= 64, "%s: not by name, or one stands twice", place)
 	}
+}
+
+// inOrder demands that what stands at a place is sorted, each once, and not too many.
+func inOrder(says func(string) []byte, place, of string, most int) {
+	var found []string
+	for _, one := range regexp.MustCompile(of).FindAllSubmatch(says(place), -1) {
+		found = append(found, string(one[1]))
+	}
+	demand(ascending(found) && len(found) <= most, "%s are not sorted, or too many", place)
 }
 
 func outcome(says func(string) []byte, kind string) any {

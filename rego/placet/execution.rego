@@ -36,6 +36,7 @@ token := claims if {
 	# Subtraction is defined for numbers alone, and `concat` for strings. RFC 3339 ends with the year 9999.
 	claims.exp - claims.iat > 0
 	claims.exp <= 253402300799
+	claims.iat <= (clock.now / 1000000000) + 2
 	names := [claims.exe, claims.sub, claims.sub_iss, claims.domain]
 	concat("", names)
 	min(names) != ""

@@ -33,14 +33,22 @@ rare_well_formed(rare) if {
 	is_array(results)
 	count(results) <= 4
 	execution := object.get(rare, "execution", {"id": "none"})
-	object.remove(execution, ["id", "token", "step", "parent"]) == workflow(execution)
+	object.remove(execution, ["id", "token", "step", "parent"]) == told(execution)
 	is_string(execution.id)
 	execution.id != ""
 }
 
-# The workflow that an execution names as it is about to start: the agent alone can ask so.
-workflow(execution) := {} if {
+# What the agent alone can say of an execution that is about to start: the workflow that it names, and why it does not
+# start after all.
+told(execution) := {} if {
 	not starting.starting
-} else := {"workflow": execution.workflow} if {
-	is_string(execution.workflow)
+} else := said if {
+	said := object.filter(execution, ["workflow", "refused"])
+	is_string(object.get(said, "workflow", ""))
+	refusal_well_formed(object.get(said, "refused", {"code": "", "message": ""}))
 } else := {}
+
+refusal_well_formed(refusal) if {
+	refusal == {"code": refusal.code, "message": refusal.message}
+	concat("", [refusal.code, refusal.message])
+}

@@ -19,16 +19,33 @@ test_good_requests if {
 	}
 }
 
-test_a_start_names_its_workflow if {
-	every execution in [{"id": "e-1"}, {"id": "e-1", "workflow": "pay"}] {
+test_of_a_start_more_may_be_said if {
+	refusal := {"code": "warrant.spent", "message": "No uses."}
+	every execution in [
+		{"id": "e-1"},
+		{"id": "e-1", "workflow": "pay"},
+		{"id": "e-1", "refused": refusal},
+		{"id": "e-1", "workflow": "pay", "refused": refusal},
+	] {
 		request.failures == [] with input as fixtures.request_with({"execution": execution})
 			with data.placet.execution.starting as true
 	}
-	every execution in [{"id": "e-1", "workflow": 1}, {"id": "e-1", "workflow": null}, {"workflow": "pay"}] {
+	every execution in [
+		{"id": "e-1", "workflow": 1},
+		{"id": "e-1", "workflow": null},
+		{"workflow": "pay"},
+		{"id": "e-1", "refused": null},
+		{"id": "e-1", "refused": {}},
+		{"id": "e-1", "refused": {"code": "warrant.spent"}},
+		{"id": "e-1", "refused": {"code": "warrant.spent", "message": 1}},
+		{"id": "e-1", "refused": object.union(refusal, {"more": 1})},
+		{"id": "e-1", "other": refusal},
+	] {
 		request.failures == ["request.malformed"] with input as fixtures.request_with({"execution": execution})
 			with data.placet.execution.starting as true
 	}
 	failures(fixtures.request_with({"execution": {"id": "e-1", "workflow": "pay"}})) == ["request.malformed"]
+	failures(fixtures.request_with({"execution": {"id": "e-1", "refused": refusal}})) == ["request.malformed"]
 }
 
 test_no_input if request.failures == ["request.malformed"]

@@ -9,7 +9,19 @@ import data.placet.warrant
 
 # `decision` as of any request; `claims` of the token, or null; `redeem`, what has to be counted first; and the latest
 # time at which the token may end, in nanoseconds since 1970.
-start := started if {
+start := {"decision": refused, "claims": null, "redeem": [], "expires_at_ns": null} if {
+	# What was allowed and did not start after all, such as for lack of uses: the agent asks again, so that a record says so.
+	object.get(input, ["execution", "refused"], set()) != set()
+	started := begun with execution.starting as true
+		with warrant.redeemed as true
+	refused := object.union(started.decision, {
+		"allow": false,
+		"reasons": array.concat([input.execution.refused], started.decision.reasons),
+		"obligations": [],
+		"mode": null,
+		"expires_at": null,
+	})
+} else := started if {
 	started := begun with execution.starting as true
 		with warrant.redeemed as true
 }

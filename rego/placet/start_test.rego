@@ -64,6 +64,24 @@ test_a_denial_gives_no_claims if {
 	[reason.code | some reason in started.decision.reasons] == ["execution.malformed"]
 }
 
+# The agent says that it did not start what was allowed: the same decision, but a denial.
+test_what_is_refused_after_all_is_a_denial if {
+	refusal := {"code": "warrant.spent", "message": "No uses."}
+	started := start(request, fixtures.state)
+	denied := start(object.union(request, {"execution": {"refused": refusal}}), fixtures.state)
+	object.remove(denied, ["decision"]) == {"claims": null, "redeem": [], "expires_at_ns": null}
+	denied.decision == object.union(started.decision, {"allow": false, "reasons": [refusal], "expires_at": null})
+
+	# Whatever is said there, nothing starts.
+	every said in [null, false, "", {}, {"code": 1}] {
+		odd := start(object.union(request, {"execution": {"refused": said}}), fixtures.state)
+		odd.decision.allow == false
+		odd.claims == null
+	}
+	unknown := start(object.union(object.remove(request, ["identity"]), {"execution": {"refused": refusal}}), fixtures.state)
+	[reason.code | some reason in unknown.decision.reasons] == ["warrant.spent", "identity.missing"]
+}
+
 test_large_claims_are_left_behind if {
 	claims := {"note": concat("", ["x" | some _ in numbers.range(1, 4096)])}
 	started := start(object.union(request, {"identity": {"token": fixtures.token_with(claims)}}), fixtures.state)

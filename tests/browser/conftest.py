@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from playwright.sync_api import sync_playwright
 
 from app.control.app import create_app
 from app.control.installation import initialise
@@ -71,22 +69,6 @@ def _record(number, allow, subject=None, resource=None, code="policy.denied"):
         },
     }
     return json.dumps(document).encode() + b"\n"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """The system's Chromium. A missing one fails the tests: they are not optional.
-
-    Not for the whole session: Playwright keeps an event loop running in this thread, where other tests start theirs.
-    """
-    found = os.environ.get("PLACET_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    assert found, "install Chromium (Debian: apt-get install chromium), or name one in PLACET_CHROMIUM"
-    with sync_playwright() as playwright:
-        # Chromium's own sandbox refuses to run as root.
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=found, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -34,6 +34,13 @@ def tar(*entries: tuple[str, bytes] | tarfile.TarInfo, form: int = tarfile.USTAR
     return packed.getvalue()
 
 
+def summed(header: bytearray) -> bytes:
+    """A header's block with the checksum of what stands in it."""
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
 def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     """A header of a link (to `target`) or of a device."""
     member = tarfile.TarInfo(name)

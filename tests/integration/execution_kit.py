@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -94,6 +95,25 @@ def end(before: Link, number: int, steps: int, outcome: str = "completed", reaso
     )
 
 
+def unsorted(first: Link, one: Link) -> Iterator[tuple[str, bytes]]:
+    """Statements of which a list is not in its order, or names something twice."""
+
+    def changed(link: Link, change: Callable[[Any], None]) -> bytes:
+        document = strict_json.load_object(link.statement())
+        change(document["predicate"])
+        return strict_json.canonical(document)
+
+    parents = [{"digest": {"sha256": number * 64}, "name": "link/parent"} for number in "0f"]
+    warrants = [{"digest": {"sha256": "0" * 64}, "name": name} for name in ("warrant/w-3", "warrant/w-2")]
+    named = FIRST.name.removeprefix("decision/")
+    yield "parents unsorted", changed(one, lambda says: says["materials"].extend(parents))
+    yield "a parent twice", changed(one, lambda says: says["materials"].append(says["materials"][-1]))
+    yield "warrants unsorted", changed(first, lambda says: says["materials"].extend(warrants))
+    for name, lost in (("unsorted", ["b", "a"]), ("twice", ["a", "a"]), ("named", [named])):
+        yield f"unresolved {name}", changed(one, lambda says, lost=lost: says["byproducts"].update(unresolved=lost))
+    yield "facts unsorted", one.statement().replace(b'"exit":"0","z":"\\""', b'"z":"\\"","exit":"0"')
+
+
 @cache
 def signed(stand: Stand) -> dict[str, bytes]:
     """Everything that is signed, by name; statements of the sidecar itself that do not fit together among it."""
@@ -119,6 +139,7 @@ def signed(stand: Stand) -> dict[str, bytes]:
         "other policy": start(policy=OTHER_POLICY).statement(),
         "other instance": start(instance="another").statement(),
         "other decision": start(Ref(DECIDED.name, FIRST.digest)).statement(),
+        **dict(unsorted(first, step(first, 5, 1, (FIRST,)))),
     }
     by = {name: (SIDECAR, statement) for name, statement in wanted.items()}
     by["of another"] = (OTHER_SIDECAR, first.statement())
@@ -182,6 +203,10 @@ def tampered(stand: Stand) -> dict[str, tuple[bytes, str]]:
         "a decision is missing": (proof(stand, numbers=(STARTS, NAMED[0])), "proof.missing"),
         "a decision more": (proof(stand, numbers=(STARTS, *NAMED, 3)), "proof.batch"),
     }
+    for name in ("parents unsorted", "a parent twice", "unresolved unsorted", "unresolved twice", "unresolved named",
+                 "facts unsorted"):  # fmt: skip
+        found[name] = (proof(stand, f"start, {name}", (STARTS, NAMED[0])), "link.malformed")
+    found["warrants unsorted"] = (proof(stand, "warrants unsorted", (STARTS,)), "link.malformed")
     for name, change, reason in (
         ("unknown member", lambda one: one.update(more=1), "proof.malformed"),
         ("no format", lambda one: one.pop("format"), "proof.malformed"),

@@ -217,7 +217,7 @@ def test_sidecar_usage(placet, opa_binary, sigstore, tmp_path):
         )
 
 
-def test_help_has_examples_and_unknown_words_are_usage(placet):
+def test_help_is_there_and_unknown_words_are_usage(placet):
     for noun in ("bundle", "sidecar", "server", "sigstore", "tools", "system", "token", "quarantine", "issuer", "demo"):
         code, _ = placet(noun, "--help")
         assert code == 0

@@ -21,7 +21,7 @@ from app.local import tools
 from .control_kit import PLACET, REPOSITORY
 
 # From cold, cosign takes ten minutes to build; in one group, one worker waits for it.
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800), pytest.mark.xdist_group("cosign")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
 SIGNER, OTHER = "release@example.org", "other@example.org"
 BUNDLE = "payments.tar.gz"

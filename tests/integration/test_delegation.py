@@ -22,7 +22,7 @@ from tests.integration import delegation_attempts as attempts
 from tests.integration import delegation_kit as kit
 from tests.integration import delegation_oracle as oracle
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("delegation")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 SEED = 20260131
 CHAINS = 5_000

@@ -121,7 +121,7 @@ def test_decisions_are_the_same_on_every_process_and_after_restarts(tmp_path: Pa
     # It would be easy to decide the same way about nothing.
     known = {row["code"] for row in json.loads(Path("app/core/reasons.json").read_text()) if row["scope"] == "decision"}
     missed = sorted(known - set(one.codes))
-    assert len(missed) <= 3, missed
+    assert len(missed) <= (3 if count >= DECISIONS else len(known) // 4), missed
     assert one.allowed > count / 20
     assert len(set(one.results.values())) > count / 5
 

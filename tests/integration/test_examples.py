@@ -18,7 +18,7 @@ from app.sidecar.pki import SidecarCA
 from tests.integration import sdk_kit
 from tests.unit.sdk import fake
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("sdk")]
+pytestmark = [pytest.mark.stack]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 PYTHON = [sys.executable]

@@ -15,7 +15,7 @@ from . import execution_kit
 from .proof_stand import Stand
 from .test_verify_go import binary  # noqa: F401 - a fixture
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.xdist_group("verify-go")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
 
 
 class Files:

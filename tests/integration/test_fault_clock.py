@@ -13,7 +13,7 @@ from app.local.demo.rows.table import reports
 
 from .lineage_kit import LineageStack, chained
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("lineage")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

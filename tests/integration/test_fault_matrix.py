@@ -20,7 +20,7 @@ from .fault_kit import FaultStack, faults, pause
 from .lineage_kit import chained
 
 # The first to ask builds the S3 server into the cache of the tools; with an empty build cache that takes minutes.
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
 
 PARTS = ("OPA", "agent", "control plane", "database", "Rekor", "object store")
 ROUNDS = int(os.environ.get("PLACET_FAULT_ROUNDS", "1"))

@@ -12,8 +12,9 @@ import termios
 import pytest
 
 from app.core import building, bundle_source, git_command
-from app.core.errors import PlacetError
+from app.core.errors import PlacetError, UsageError
 from app.core.git_facts import GitFacts
+from app.core.opa import Opa
 
 from .control_kit import PLACET
 from .git_kit import PASSWORD, USER, GitServer, Repository
@@ -81,6 +82,28 @@ def test_a_build_by_commit_tag_and_branch(person, public, opa_binary):
         assert notes["git"] == {"commit": commit, "dirty": False, "remote": public.url}
         assert notes["inputs"] == [{"uri": f"git+{public.url}@{commit}", "digest": {"gitCommit": commit}}]
     assert built[public.first] == built["v1.0"] != built["main"]
+
+
+def test_the_placet_yaml_of_the_commit_counts(person, server, opa_binary):
+    repository = Repository(server, "team/dice")
+    rego = b"package dice\n\nroll := rand.intn(`x`, 6)\n"
+    settings = b"roots: [dice]\nentrypoint: dice/roll\nallowed_builtins: [rand.intn]\n"
+    commit = repository.commit(**{"policy/placet.yaml": settings, "policy/dice.rego": rego})
+    source, out = f"git+{repository.url}@{commit}#policy", "dice.tar.gz"
+    said = person.placet("bundle", "build", source, "-o", out, "--opa", opa_binary, "--output", "json")
+    assert "placet.yaml allows rand.intn" in said.stderr
+    shown = json.loads(person.placet("bundle", "inspect", out, "--opa", opa_binary, "--output", "json").stdout)
+    assert shown["manifest"]["roots"] == ["dice"]
+    assert shown["manifest"]["metadata"]["placet"]["entrypoint"] == "dice/roll"
+    assert [one["reason"] for one in shown["faults"]] != []
+    allowed = ("--allow-builtin", "rand.intn", "--opa", opa_binary, "--output", "json")
+    assert json.loads(person.placet("bundle", "inspect", out, *allowed).stdout)["faults"] == []
+
+    commit = repository.commit(**{"policy/placet.yaml": b"entrypoints: [dice]\n"})
+    with person.here():
+        wrong = bundle_source.read(f"git+{repository.url}@{commit}#policy")
+    with pytest.raises(UsageError, match=rf"^git\+{repository.url}@{commit}: placet.yaml:1:1: "):
+        building.build([wrong], Opa(opa_binary))
 
 
 def test_what_came_before_is_not_fetched(person, server, public):

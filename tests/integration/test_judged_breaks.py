@@ -12,7 +12,7 @@ from app.sidecar.config import SidecarFiles
 from .lineage_kit import LineageStack
 from .test_sidecar_batches import allows
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("lineage")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

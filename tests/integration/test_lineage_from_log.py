@@ -17,7 +17,7 @@ from app.local.demo.stack import AUTHOR, DOMAIN, SYSTEM
 
 from .lineage_kit import LineageStack
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("lineage")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 SIDECAR = "till-s"
 FIRST, SECOND = "an-execution-that-makes", "an-execution-that-takes"

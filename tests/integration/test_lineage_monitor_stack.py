@@ -13,7 +13,7 @@ from app.local import tools
 from .lineage_kit import LineageStack
 from .test_sidecar_batches import Crash, Till, crash
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("lineage-monitor")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from app.local.demo.parts import eventually
 from app.local.demo.rows.table import nothing_missing, reports
 from app.local.demo.run import Demo
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("load")]
+pytestmark = [pytest.mark.stack]
 
 SECONDS = float(os.environ.get("PLACET_LOAD_SECONDS", "60"))
 RULES = 10_000

@@ -16,7 +16,7 @@ from tests.unit.core.log_kit import Authority, MadeLog, some
 SOURCE = Path(__file__).parent / "tlog_proofs" / "main.go"
 
 # The first to ask builds it into the cache of the tools.
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.xdist_group("tlog-proofs")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
 
 
 class Proofs(Tool):

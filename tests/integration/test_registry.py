@@ -20,7 +20,7 @@ from bench.certificate import self_signed
 
 from .registry_kit import PASSWORD, USER, Registry, RegistryUser, Tokens, by_password
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900), pytest.mark.xdist_group("registry")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

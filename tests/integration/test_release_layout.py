@@ -18,7 +18,7 @@ from app.local.demo.stack import AUTHOR, HORIZON, SYSTEM, Stack
 from .lying_kit import lie
 from .release_kit import Session
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("layout")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 TESTER, REVIEWER, STRANGER = "tester@example.org", "reviewer@example.org", "stranger@example.org"
 

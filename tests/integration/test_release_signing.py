@@ -1,15 +1,11 @@
 """Signing when something is down or refuses: one line that says what, and never a signature that cannot verify."""
 
-import json
 import os
 import signal
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import jwt
 import pytest
-from id._internal.oidc import ambient
 from sigstore import sign
 
 from app.core import signing
@@ -115,78 +111,6 @@ def test_a_ci_job_without_an_identity_is_told_what_it_needs(trust, monkeypatch, 
     told = failure(PlacetError, lambda: identity_token(trust, None, None))
     assert told.startswith("this CI job has no identity: ")
     assert said in told
-
-
-def test_the_identity_of_a_buildkite_job(trust, sigstore, monkeypatch, nowhere, tmp_path):
-    token = sigstore.token(DEVELOPER)
-    agent = tmp_path / "buildkite-agent"
-    agent.write_text(f'#!/bin/sh\ntest "$*" = "oidc request-token --audience sigstore" && echo {token}\n')
-    agent.chmod(0o755)
-    monkeypatch.setenv("BUILDKITE", "true")
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert identity_token(trust, None, None) == token
-
-
-def test_the_identity_of_a_gitlab_job(trust, sigstore, monkeypatch, nowhere):
-    monkeypatch.setenv("GITLAB_CI", "true")
-    monkeypatch.setenv("SIGSTORE_ID_TOKEN", token := sigstore.token(DEVELOPER))
-    assert identity_token(trust, None, None) == token
-
-
-@pytest.fixture
-def google(monkeypatch, nowhere, tmp_path, sigstore):
-    """A machine of Google Cloud: the file that says so, and its metadata server, which asks for its own header."""
-    asked = []
-
-    class Metadata(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.answer(self.headers["Metadata-Flavor"] == "Google", b"")
-
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            self.answer(self.headers["Authorization"] == "Bearer of the machine", body)
-
-        def answer(self, allowed, body):
-            asked.append((self.path, body))
-            token = sigstore.token(DEVELOPER)
-            given = json.dumps({"access_token": "of the machine", "token": token})
-            self.send_response(200 if allowed else 403)
-            self.end_headers()
-            self.wfile.write((token if "identity?" in self.path else given).encode())
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
-    Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    (tmp_path / "product").write_text("Google Compute Engine\n")
-    monkeypatch.setattr(ambient, "_GCP_PRODUCT_NAME_FILE", str(tmp_path / "product"))
-    for name in ("TOKEN", "IDENTITY", "GENERATEIDTOKEN"):
-        place = f"_GCP_{name}_REQUEST_URL"
-        monkeypatch.setattr(ambient, place, f"{address}/{getattr(ambient, place).partition('//')[2]}")
-    yield asked
-    server.shutdown()
-    server.server_close()
-
-
-def test_the_identity_of_a_google_cloud_machine(trust, google):
-    assert SigningSession(trust, identity_token(trust, None, None)).identity == DEVELOPER
-    [(path, _)] = google
-    assert "audience=sigstore" in path
-
-
-def test_the_identity_of_a_google_cloud_service_account(trust, google, monkeypatch):
-    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_NAME", "release@acme.iam.gserviceaccount.com")
-    assert SigningSession(trust, identity_token(trust, None, None)).identity == DEVELOPER
-    _, (path, body) = google
-    assert "release@acme.iam.gserviceaccount.com" in path
-    assert json.loads(body) == {"audience": "sigstore", "includeEmail": True}
-
-
-def test_a_google_cloud_machine_that_has_none(trust, google, monkeypatch):
-    monkeypatch.setattr(ambient, "_GCP_IDENTITY_REQUEST_URL", "http://127.0.0.1:1/identity")
-    assert "GCP" in failure(PlacetError, lambda: identity_token(trust, None, None))
 
 
 def stop(stack, service):

@@ -8,6 +8,7 @@ import pytest
 
 from app.core import statements, strict_json
 from app.core.bundle import digest_of
+from app.core.evidence_form import MAX_EVIDENCE
 from app.core.reason_codes import Reason
 from app.core.signing import SigningSession
 from app.core.verification import MAX_ATTESTATIONS, split_attestations
@@ -88,6 +89,8 @@ def test_too_many_attestations(release):
     many = split_attestations((release.attestation + b"\n") * (MAX_ATTESTATIONS + 500))
     assert len(many) <= MAX_ATTESTATIONS + 2
     assert release.denial(attestations=many).reason == Reason.EVIDENCE_MALFORMED
+    large = release.denial(attestations=[b" " * MAX_EVIDENCE] * 9)
+    assert (large.reason, large.step, large.field) == (Reason.EVIDENCE_MALFORMED, "attestations", "attestations")
 
 
 def test_attestations_are_one_a_line(release):

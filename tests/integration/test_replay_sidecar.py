@@ -12,7 +12,7 @@ from app.local.demo.stack import SYSTEM
 from . import control_kit
 from .lineage_kit import LineageStack
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("lineage")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

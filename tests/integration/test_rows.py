@@ -14,7 +14,7 @@ from app.local.demo.run import Demo
 from cli import demo
 from cli.output import Output
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("rows")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 ROUNDS = int(os.environ.get("PLACET_ROUNDS", "3"))
 

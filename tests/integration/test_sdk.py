@@ -24,8 +24,9 @@ from app.sidecar.pki import SidecarCA
 from bench import stand
 from placet_sdk import AsyncPlacet, Decision, Denied, Placet
 from tests.integration import sdk_kit
+from tests.unit.sdk import fake
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("sdk")]
+pytestmark = [pytest.mark.stack]
 
 PAYMENT = ("payment", "p-1")
 
@@ -299,6 +300,42 @@ def test_opa_python_client(sidecar: sdk_kit.Sidecar, monkeypatch: pytest.MonkeyP
         decision = Governed(impostor.port, sidecar.ca).decide(input_of(sidecar))
         assert decision == Decision.deny("sidecar.unreachable", "SSLError")
         assert not impostor.requests
+
+
+#: Answers, by the code of the denial that each is.
+LIES = {
+    "{}": (200, b"{}", "decision.undefined"),
+    "null": (200, b'{"decision_id":"d-1","result":null}', "decision.undefined"),
+    "no JSON": (200, b"allow", "decision.malformed"),
+    "nothing": (200, b"", "decision.malformed"),
+    "true": (200, b'{"decision_id":"d-1","result":true}', "decision.malformed"),
+    "cut": (200, fake.answer()[:-1], "decision.malformed"),
+    "no end": (200, fake.answer(expires_at=None), "decision.malformed"),
+    "deep": (200, b"[" * 100_000, "decision.malformed"),
+    "long number": (200, b'{"result":' + b"9" * 5_000 + b"}", "decision.malformed"),
+    "both": (200, fake.answer().replace(b'"allow": true', b'"allow": false, "allow": true'), "decision.malformed"),
+    "201": (201, fake.answer(), "decision.malformed"),
+    "307": (307, fake.answer(), "decision.malformed"),
+    "400": (400, fake.answer(), "request.malformed"),
+    "500": (500, fake.answer(), "evaluation.error"),
+    "503": (503, fake.answer(), "decision.malformed"),
+}
+
+
+def test_opa_python_client_believes_no_lie(tmp_path: Path) -> None:
+    leaf = tmp_path / "tls.pem", tmp_path / "tls.key"
+    SidecarCA.open(tmp_path / "ca.key", tmp_path / "ca.pem").server_leaf(*leaf)
+    with fake.running(tls=leaf) as liar:
+        governed = Governed(int(liar.url.rsplit(":", 1)[1]), tmp_path / "ca.pem")
+        asked = stand.request("a.b.c")
+        assert governed.decide(asked).allow
+        for name, (status, body, code) in LIES.items():
+            liar.behaviour = fake.says(fake.http(status, body, f"Location: {liar.url}/elsewhere\r\n"))
+            assert (name, denied(governed.decide(asked))) == (name, [code])
+        for behaviour in (liar.silent, liar.hang_up, fake.says(b"SSH-2.0-OpenSSH\r\n\r\n")):
+            liar.behaviour = behaviour
+            assert denied(governed.decide(asked)) == ["sidecar.unreachable"]
+        assert {one.path for one in liar.received} == {"/v1/data/placet/decision"}
 
 
 def test_the_sample_service(sidecar: sdk_kit.Sidecar) -> None:

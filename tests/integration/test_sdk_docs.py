@@ -14,10 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
+from app.sidecar.pki import SidecarCA
 from bench import stand
 from tests.integration import sdk_kit
+from tests.unit.sdk import fake
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("sdk")]
+pytestmark = [pytest.mark.stack]
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = "spiffe://example.org/support"
@@ -90,6 +92,14 @@ def test_the_page(sidecar: sdk_kit.Sidecar) -> None:
     assert names["ask"](asked | {"context": {"amount": 200, "currency": "EUR"}}).obligations
     assert names["ask"](asked | {"context": {"amount": float("nan")}}).codes == ["request.malformed"]
     assert names["ask"]({}).codes[0] == "request.malformed"
+    leaf = sidecar.ca.with_name("liar.pem"), sidecar.ca.with_name("liar.key")
+    SidecarCA.open(sidecar.ca.with_name("ca.key"), sidecar.ca).server_leaf(*leaf)
+    with fake.running(tls=leaf) as liar:
+        execute(re.sub(r"port=\d+", f"port={liar.url.rsplit(':', 1)[1]}", opa), names)
+        assert names["ask"](asked).allow
+        for status, body in ((200, b'{"allow":false,"allow":true}'), (200, b"[" * 100_000), (201, fake.answer())):
+            liar.behaviour = fake.says(fake.http(status, body))
+            assert names["ask"](asked).codes == ["decision.malformed"]
 
 
 def test_the_readme(sidecar: sdk_kit.Sidecar) -> None:

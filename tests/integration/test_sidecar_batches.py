@@ -25,7 +25,7 @@ from app.sidecar.shipping import shipping
 
 from .lineage_kit import LineageStack, chained
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("lineage")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

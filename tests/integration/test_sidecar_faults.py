@@ -22,7 +22,7 @@ from app.local.demo.stack import LEASE_TTL, SYSTEM
 
 from .lying_kit import lie
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from app.local.demo.parts import eventually
 from app.local.demo.run import Demo
 from app.local.demo.stack import AUTHOR, SYSTEM
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("sidecar-governance")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 LEAD = "lead@example.org"
 RUNNER = "spiffe://example.org/runner"

@@ -22,7 +22,7 @@ from app.local.demo.stack import AUTHOR, DOMAIN, SUBJECT, SYSTEM
 
 from .lineage_kit import LineageStack
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("lineage")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 ID = "an-execution-with-steps"
 MADE = {"name": "report.pdf", "digest": {"sha256": hashlib.sha256(b"report").hexdigest()}}

@@ -17,7 +17,7 @@ from placet_sdk import AsyncPlacet, Denied, Placet
 
 from .lineage_kit import LineageStack
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.xdist_group("lineage")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 #: What may be done in the workflow alone. The example policy lets the caller read any payment.
 GUARDED, FREE = ("payment", "w-1"), ("payment", "p-1")

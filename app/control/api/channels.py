@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import anyio.to_thread
 from fastapi import APIRouter
 
-from app.control import channels, systems
+from app.control import channels, releases, systems
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Digest, Name
+from app.control.api.releases import VERIFICATIONS
 from app.control.store import Pointer, System
 from app.control.tokens import Access, Scope
 
@@ -42,14 +44,22 @@ def list_channels(plane: PlaneOf, system: Name, _: Annotated[Access, by(Scope.SY
 
 
 @router.put("/{channel}")
-def point_channel(
+async def point_channel(
     plane: PlaneOf,
     system: Name,
     channel: Name,
     body: NewPointer,
     access: Annotated[Access, by(Scope.CHANNEL_WRITE)],
 ) -> dict[str, Any]:
-    """Point a channel at a release. It is published when this answers; the same release again changes nothing."""
-    with plane.publishing() as session:
-        pointer = channels.point(session, access, system, channel, body.release)
-        return show(systems.find(session, system), pointer)
+    """Point a channel at a release that the system's policy still accepts.
+
+    It is published when this answers; the same release again changes nothing.
+    """
+
+    def work() -> dict[str, Any]:
+        accepted = releases.require_accepted(plane, system, body.release)
+        with plane.publishing() as session:
+            pointer = channels.point(session, access, system, channel, body.release, accepted=accepted)
+            return show(systems.find(session, system), pointer)
+
+    return await anyio.to_thread.run_sync(work, limiter=VERIFICATIONS)

@@ -21,7 +21,7 @@ from app.core.verification import split_attestations
 router = APIRouter(prefix="/api/v1/systems/{system}/releases", tags=["releases"])
 
 #: Verification holds a whole bundle in memory and runs OPA: two at a time.
-_VERIFICATIONS = CapacityLimiter(2)
+VERIFICATIONS = CapacityLimiter(2)
 
 _PARTS = {
     "bundle": releases.MAX_BUNDLE,
@@ -83,7 +83,7 @@ async def publish_release(
         with plane.store.read() as session:
             return show(system, release, releases.evidence_of(session, release.digest)), new
 
-    shown, new = await anyio.to_thread.run_sync(work, limiter=_VERIFICATIONS)
+    shown, new = await anyio.to_thread.run_sync(work, limiter=VERIFICATIONS)
     response.status_code = 201 if new else 200
     return shown
 

@@ -14,7 +14,7 @@ from app.control.fsck.tables import INSTANT
 
 def follow(scratch: Scratch, *, whole: bool) -> Iterator[Finding]:
     """Gaps and forks. Unless the lineage is `whole`, each may begin anywhere."""
-    told: set[int] = set()
+    told: set[int | str] = set()
     for finding in _entries(scratch, whole):
         if finding.row is not None and finding.column is None:
             told.add(finding.row)

@@ -11,7 +11,7 @@ from typing import Any
 from app.control.fsck.claims import Claims
 from app.control.fsck.finding import Finding, changed
 from app.control.fsck.tables import Row
-from app.control.objects import Objects
+from app.control.objects import Objects, is_key
 from app.control.problems import NotFound
 from app.control.raw_records import Entries, received_digest
 from app.core import merkle, record_frames
@@ -132,7 +132,7 @@ class Contents:
 
     def read(self, key: Any) -> bytes | None:
         """An object; None when there is none, such as for what is no key at all. Raises `Unavailable`."""
-        if not _is_key(key):
+        if not is_key(key):
             return None
         self.named.append(key)
         try:
@@ -150,7 +150,7 @@ class Contents:
 
     def _elsewhere(self, key: Any) -> tuple[str, Entries] | None:
         """Another object of this batch's place, with what was received: its key and its entries."""
-        if not isinstance(self.claims.first, int) or not _is_key(_directory(self.claims)):
+        if not isinstance(self.claims.first, int) or not is_key(_directory(self.claims)):
             return None
         for other, _ in self.objects.keys(_directory(self.claims)):
             place = _PLACE.fullmatch(other)
@@ -196,13 +196,6 @@ class Contents:
         self.findings.append(
             Finding("changed", detail, "batch", self.row["id"], column, str(self.row[column]))
         )  # fmt: skip
-
-
-def _is_key(key: Any) -> bool:
-    """Whether the object store takes it for a key: damaged rows may hold anything."""
-    if not isinstance(key, str) or not key.isprintable() or {"", ".", ".."} & set(key.split("/")):
-        return False
-    return "#" not in key and "%" not in key and key.isascii()
 
 
 def _directory(claims: Claims) -> str:

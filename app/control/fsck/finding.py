@@ -21,8 +21,8 @@ class Finding:
     kind: Kind
     detail: str
     table: str | None = None
-    #: The row's id.
-    row: int | None = None
+    #: The row's id, or the columns that name it.
+    row: int | str | None = None
     column: str | None = None
     #: The object's key.
     object: str | None = None
@@ -39,7 +39,7 @@ class Finding:
         return {name: getattr(self, name) for name in names}
 
 
-def changed(table: str, row: int, column: str, expected: Any, found: Any, detail: str = "") -> Finding:
+def changed(table: str, row: int | str, column: str, expected: Any, found: Any, detail: str = "") -> Finding:
     """A column that holds something else than it must."""
     due, there = shown(expected, found)
     return Finding("changed", detail or f"{column} is not what it must be", table, row, column, None, due, there)

@@ -11,7 +11,7 @@ from app.control.fsck.claims import Signers
 from app.control.fsck.finding import Finding, changed
 from app.control.fsck.scratch import Scratch
 from app.control.fsck.tables import Row, Tables, reading
-from app.control.objects import Objects
+from app.control.objects import Objects, is_key
 from app.control.problems import NotFound
 from app.control.store import Store
 from app.core.batch import payload_digest
@@ -36,8 +36,10 @@ def states(scratch: Scratch, objects: Objects) -> Iterator[Finding | None]:
     """Each trust state, whether it is there and of its digest. None: it is."""
     for system, digest, batch in scratch.states():
         key = f"states/{system}/{str(digest).removeprefix('sha256:')}.json"
-        table = None if batch is None else "batch"
+        table = "trust_state" if batch is None else "batch"
         try:
+            if not is_key(key):
+                raise NotFound("a damaged row")
             there = f"sha256:{sha256(objects.get(key)).hexdigest()}"
         except NotFound:
             detail = "the trust state that records rest on is not there"

@@ -30,7 +30,7 @@ _ID = _PROVED.index("decision_id")
 #: Findings about rows of one batch; what is more is only counted.
 MAX_FINDINGS = 50
 
-#: A record without a time of its own got that of its receipt: nanoseconds by which it may be later than `received_at`.
+#: A record without a time of its own got that of its receipt: nanoseconds by which it may differ from `received_at`.
 _RECEIPT = 60 * 1_000_000_000
 
 #: How deep a record must be nested for parsers to give up on it, where much of the stack is in use already.
@@ -202,7 +202,7 @@ def _receipt_time(row: tuple[Any, ...], usual: int | None) -> Iterator[Finding]:
 def _may_be_receipt(rows: Rows, time: Any) -> bool:
     if not isinstance(time, int) or time % 1000:
         return False
-    return rows.received is None or 0 <= time - rows.received <= _RECEIPT
+    return rows.received is None or abs(time - rows.received) <= _RECEIPT
 
 
 def _read_otherwise(values: Values, stored: Sequence[Any], record: Callable[[int], bytes]) -> bool:

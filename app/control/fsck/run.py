@@ -7,20 +7,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.control.fsck import chain, leftovers
+from app.control.fsck import chain, leftovers, published
 from app.control.fsck.batch import Checked, Task
 from app.control.fsck.claims import SIGNED
 from app.control.fsck.finding import Finding, changed
+from app.control.fsck.kept import Kept
 from app.control.fsck.links import Links
 from app.control.fsck.scratch import Scratch
 from app.control.fsck.tables import Tables, instant, reading
 from app.control.fsck.workers import Means, checked_by
 from app.control.objects import Objects
 from app.control.settings import Settings
-from app.control.store import Store, migrations
+from app.control.store import Store, TrustState, migrations
 from app.core.errors import PlacetError, UsageError
 
 #: Batches that are asked of one process at once.
@@ -68,6 +70,8 @@ class Report:
     states: int = 0
     #: Statements of journals.
     links: int = 0
+    #: Entries of the lineage log; None where its tiles were not read.
+    log: int | None = None
     #: Objects that no row names; None where that was not looked for.
     unused: int | None = None
     findings: int = 0
@@ -146,13 +150,26 @@ class _Run:
             self._tell(self._orphans(tables))
         self._tell_held()
         progress(Progress("trust states"))
-        self._states()
+        self._states(tables)
         progress(Progress("statements"))
         self._links(tables)
+        if self._scope == Scope():
+            progress(Progress("releases and what is published"))
+            domain = self._means.settings.domain
+            kept = Kept(tables, self._objects, domain, self._means.said)
+            self._tell(kept.check())
+            self._tell(kept.targets())
+            self._tell(published.metadata(tables, self._means.settings.root_metadata.read_bytes()))
+            self._tell(published.documents(tables, self._objects, domain))
         breaks = tables.breaks(self._scope.system, self._scope.sidecar)
         self._tell(leftovers.refused(breaks, self._objects))
         self._tell(leftovers.judged(breaks, tables))
         self.report.breaks = [leftovers.break_document(row) for row in breaks]
+        if self._means.log is not None:
+            shown = partial(_shown, progress)
+            for read, finding in self._means.log.check(tables, self._objects, shown):
+                self.report.log = read
+                self._tell([finding] if finding is not None else [])
         if self._all:
             progress(Progress("objects that no row names"))
             self.report.unused = 0
@@ -177,10 +194,13 @@ class _Run:
         self.scratch.add(checked)
         self._tell(checked.findings)
 
-    def _states(self) -> None:
+    def _states(self, tables: Tables) -> None:
         if self._all:
             parts = (key.split("/", 2) for key in self.scratch.listed("states/"))
             self.scratch.add_states((system, f"sha256:{name.removesuffix('.json')}", None) for _, system, name in parts)
+        if self._scope == Scope():
+            rows = tables.rows(TrustState, "system, digest")
+            self.scratch.add_states((row["system"], row["digest"], None) for row in rows)
         for finding in leftovers.states(self.scratch, self._objects):
             self.report.states += 1
             if finding is not None:
@@ -240,6 +260,10 @@ class _Run:
                 one = replace(one, kind="changed")
             self.report.findings += 1
             self._found(one)
+
+
+def _shown(progress: Callable[[Progress], None], done: int, of: int) -> None:
+    progress(Progress("entries of the log", done, of))
 
 
 def _moved(pair: tuple[str, int], missing: Finding, surplus: Finding) -> Finding:

@@ -26,7 +26,7 @@ class Tables:
     """One transaction that reads: a state in which nothing changes."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._batches = self._select(Batch)
         self._decisions = self._select(Decision)
         self._breaks = self._select(LineageBreak)
@@ -61,6 +61,10 @@ class Tables:
         query = f"SELECT DISTINCT link FROM link_resource WHERE {gone} ORDER BY link LIMIT 1000"  # noqa: S608 - ours
         return [one[0] for one in self._run(query)]
 
+    def rows(self, table: Any, order: str) -> Iterator[Row]:
+        """All rows of a small table, by the columns that name them."""
+        return (_row(table, one) for one in self._run(f"{self._select(table)} ORDER BY {order}"))
+
     def _by_id(self, table: Any, columns: str, where: str, bound: Row) -> Iterator[Row]:
         after = None
         while True:
@@ -83,7 +87,7 @@ class Tables:
         One look at the whole table is less than one for each batch.
         """
         query = text("SELECT batch, COUNT(*), MIN(id), MAX(id) FROM decision GROUP BY batch")
-        for row in self._connection.execution_options(stream_results=True).execute(query):
+        for row in self.connection.execution_options(stream_results=True).execute(query):
             yield row[0], row[1], row[2], row[3]
 
     def decisions(self, batch: int, first: int, last: int, limit: int) -> list[tuple[Any, ...]]:
@@ -115,7 +119,7 @@ class Tables:
 
     def _select(self, table: Any) -> str:
         """Every column, as text where drivers would parse it."""
-        quote = self._connection.dialect.identifier_preparer.quote
+        quote = self.connection.dialect.identifier_preparer.quote
         columns = [
             f"CAST({quote(column.name)} AS TEXT)" if isinstance(column.type, JSON) else quote(column.name)
             for column in _table(table).columns
@@ -125,14 +129,14 @@ class Tables:
     def _run(self, query: str, **bound: Any) -> list[Any]:
         used = {name: value for name, value in bound.items() if f":{name}" in query}
         try:
-            return list(self._connection.execute(text(query), used))
+            return list(self.connection.execute(text(query), used).fetchall())
         except OperationalError as error:
             if "decode to UTF-8" not in str(error.orig):
                 raise
         # SQLite stores what is no text as one. This reads it, slowly.
-        driver: Any = self._connection.connection.driver_connection
+        driver: Any = self.connection.connection.driver_connection
         driver.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-        return list(self._connection.execute(text(query), used))
+        return list(self.connection.execute(text(query), used))
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from app.control.fsck.batch import Checked, Checker, Task
 from app.control.fsck.claims import Signers
+from app.control.fsck.kept import Said, said_by
+from app.control.fsck.log import Log
 from app.control.fsck.tables import reading
 from app.control.objects import Objects
 from app.control.plane import StatementVerifier
@@ -30,6 +32,10 @@ class Means:
     issuers: tuple[str, ...] = ()
     #: Makes what verifies signatures by the lineage log; None where no log was named.
     verifier: Callable[[], StatementVerifier] | None = None
+    #: Of which the tiles are read, too; None: they are left to a monitor.
+    log: Log | None = None
+    #: Reads evidence of releases, approvals and modes.
+    said: Callable[[bytes], Said] = said_by
 
     def opened(self) -> Reader:
         """Open everything. Close it after use."""

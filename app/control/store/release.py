@@ -10,6 +10,7 @@ from sqlmodel import Field
 
 from app.control.store.columns import Instant, now
 from app.control.store.table import Table
+from app.core.verification_policy import SignerIdentity
 
 
 class Release(Table, table=True):
@@ -48,3 +49,8 @@ class Evidence(Table, table=True):
     #: The Sigstore bundle, JSON on one line, as it was uploaded.
     raw: bytes
     taken_at: datetime = Field(default_factory=now, sa_type=Instant)
+
+    @property
+    def signer(self) -> SignerIdentity:
+        """Who signed it."""
+        return SignerIdentity(identity=self.signer_identity, issuer=self.signer_issuer)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from app.core.files import write_atomically
 from app.local.ports import LOOPBACK
@@ -73,20 +76,25 @@ def fulcio(
     issuer: str,
     log: str,
     spiffe_issuers: Mapping[str, str],
+    more: Mapping[str, Any] | None = None,
 ) -> Arguments:
     """Fulcio, which takes tokens of `issuer` that carry a verified e-mail address.
 
-    And those of `spiffe_issuers` (URL to trust domain) for SPIFFE IDs of each one's own trust domain. Fulcio asks an
-    issuer for its keys when it starts, and again when a token comes from one that did not answer then.
+    And those of `spiffe_issuers` (URL to trust domain) for SPIFFE IDs of each one's own trust domain; and what `more`
+    of its configuration says. Fulcio asks an issuer for its keys when it starts, and again when a token comes from one
+    that did not answer then.
     """
-    issuers = directory / "issuers.json"
+    issuers = directory / "issuers.yaml"
     settings = issuers.with_name("settings.json")
     legacy_socket = issuers.with_name("legacy.sock")
     legacy_socket.unlink(missing_ok=True)  # of a run that was killed; Fulcio would fail on it
-    trusted = {issuer: {"IssuerURL": issuer, "ClientID": SIGSTORE_AUDIENCE, "Type": "email"}}
+    trusted = {issuer: {"issuer-url": issuer, "client-id": SIGSTORE_AUDIENCE, "type": "email"}}
     for url, domain in spiffe_issuers.items():
-        trusted[url] = {"IssuerURL": url, "ClientID": SIGSTORE_AUDIENCE, "Type": "spiffe", "SPIFFETrustDomain": domain}
-    write_atomically(issuers, json.dumps({"OIDCIssuers": trusted}, indent=2).encode())
+        own = {"type": "spiffe", "spiffe-trust-domain": domain}
+        trusted[url] = {"issuer-url": url, "client-id": SIGSTORE_AUDIENCE, **own}
+    # In YAML, as Fulcio's own for the public-good instance is: JSON has other names for the same.
+    whole = {**(more or {}), "oidc-issuers": {**(more or {}).get("oidc-issuers", {}), **trusted}}
+    write_atomically(issuers, yaml.safe_dump(whole).encode())
     write_atomically(
         settings,
         json.dumps(

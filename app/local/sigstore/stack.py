@@ -37,7 +37,8 @@ class LocalSigstore:
     else to free ones; `binaries` (tool name to path) default to the installed tools.
 
     `spiffe_issuers` (URL to trust domain) are issuers of workloads' identities that Fulcio trusts as well, each for
-    its own trust domain alone; they need not answer yet when it starts. Raises `UsageError` for what makes no sense.
+    its own trust domain alone; they need not answer yet when it starts. `fulcio_config` is more of Fulcio's own
+    configuration, as its `config/identity/config.yaml` has it. Raises `UsageError` for what makes no sense.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class LocalSigstore:
         *,
         binaries: Mapping[str, Path] | None = None,
         spiffe_issuers: Mapping[str, str] | None = None,
+        fulcio_config: Mapping[str, Any] | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.ports = ports or Ports.kept_in(self.directory) or Ports.free()
@@ -54,6 +56,7 @@ class LocalSigstore:
         if self.issuer_url in self.spiffe_issuers:
             # It would vouch for whatever the owner of its key says, and no longer for people.
             raise UsageError(f"{self.issuer_url} is the development issuer; a SPIFFE issuer is another one")
+        self._fulcio_config = fulcio_config
         self._binaries = binaries
         self._running = ExitStack()
         self._servers: dict[str, Popen[bytes]] = {}
@@ -184,6 +187,7 @@ class LocalSigstore:
                 issuer=self.issuer_url,
                 log=self.urls["ct_log"],
                 spiffe_issuers=self.spiffe_issuers,
+                more=self._fulcio_config,
             ),
             "tsa": services.timestamp_authority(binaries, own, ports.tsa),
             "rekor": services.rekor(binaries, own, ports.rekor, rekor_grpc_port, self._directory("rekor")),

@@ -102,6 +102,20 @@ TOOLS: dict[str, Tool] = {
             optional=True,
         ),
         Tool("oras", "registry", "oras.land/oras/cmd/oras", "oras.land/oras", optional=True),
+        Tool(
+            "regal",
+            "regal",
+            "github.com/open-policy-agent/regal",
+            "github.com/open-policy-agent/regal",
+            optional=True,
+        ),
+        Tool(
+            "oidc-provider",
+            "oidc",
+            "placet.dev/tools/oidc/provider",
+            "github.com/zitadel/oidc/v3",
+            optional=True,
+        ),
     )
 }
 

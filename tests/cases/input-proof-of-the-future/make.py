@@ -2,4 +2,4 @@ from tests.cases import asked
 
 
 def request(world):
-    return asked.proven(world, iat=world.now + 60)
+    return asked.proven(world, iat=world.now + 600)

@@ -48,7 +48,7 @@ def verify_plain(bundle, signature, attestations, policy):
         signer = SignerIdentity(**statement["signer"])
         if signer not in policy.identities:
             raise Denied(Reason.EVIDENCE_IDENTITY, f"signed by {signer.identity}", step=step)
-        at = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+        at = datetime(2026, 1, 31, 12, statement.get("minute", 0), tzinfo=UTC)
         return VerifiedStatement(statement["predicateType"], statement, signer, at, raw)
 
     signature = verified(signature, "signature")

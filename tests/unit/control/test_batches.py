@@ -7,14 +7,17 @@ real ones.
 import base64
 import gzip
 import json
+import threading
 import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 from sqlmodel import select
 
 from app.control import batches, lineage, raw_records, records
@@ -458,9 +461,29 @@ def test_an_evicted_sidecar_ships_nothing(api, plane, monkeypatch):
     monkeypatch.setattr(batches, "_put", evicted_meanwhile)
     refused(chain.send(api, made := chain.peek(several(3))), 403, "sidecar.evicted")
     monkeypatch.undo()
-    for body in (made, chain.peek(several(3), first_entry=7), chain.made[0]):
+    spoilt = [replace(made, signer=sidecar_id("two")), replace(made, payload=b"{}"), {"records": ""}]
+    for body in (made, chain.peek(several(3), first_entry=7), chain.made[0], *spoilt):
         refused(chain.send(api, body), 403, "sidecar.evicted")
     assert (stored(plane), rows(plane, LineageBreak)) == ((1, 3), [])
+
+
+def test_a_batch_takes_few_statements_however_many_records_it_has(plane):
+    """What a batch costs counts as much as a record: sidecars with few decisions send one a second."""
+    chain = Chain()
+    made = [chain.next(several(0)), chain.next(several(3, 1)), chain.next(several(4, 600))]
+    send = partial(batches.take, plane, "payments", "one")
+    send(json.dumps(made[0].body()).encode())
+    said, own = [], threading.get_ident()
+
+    def note(_connection, _cursor, statement, *_):
+        if threading.get_ident() == own and not statement.startswith("BEGIN"):
+            said.append(statement)
+
+    event.listen(plane.store.engine, "before_cursor_execute", note)
+    for one in made[1:]:
+        said.clear()
+        send(json.dumps(one.body()).encode())
+        assert len(said) == 6, said  # and the COPY of PostgreSQL, which has a lock in the place of SQLite's rows
 
 
 def test_poison_stops_no_batch_and_every_line_can_be_proved(api, plane):

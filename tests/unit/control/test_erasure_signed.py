@@ -17,7 +17,7 @@ from tests.integration.test_verify_go import VerifyGo
 from .batch_kit import Chain, sidecar_id
 from .test_signed_batches import DEVELOPER, PLACET, Live, signed
 
-pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("verify-go")]
+pytestmark = [pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

@@ -559,9 +559,10 @@ def test_the_command_with_real_signatures(tmp_path, opa_binary):
     finally:
         live.close()
     settings = live.plane.settings
-    command = [PLACET, "server", "fsck", "--dir", settings.directory, "--identity-issuer", live.url]
-
-    command += ["--lineage-trust-config", live.sigstore.trust_config]
+    command = [PLACET, "lineage", "fsck", "--dir", settings.directory, "--identity-issuer", live.url]
+    tiles = next((tmp_path / "sigstore").rglob("checkpoint")).parent
+    command += ["--lineage-trust-config", live.sigstore.trust_config, "--trust-config", live.sigstore.trust_config]
+    command += ["--log", tiles]
 
     def run(*arguments, expect):
         done = subprocess.run([*map(str, [*command, *arguments])], capture_output=True, text=True, timeout=60)
@@ -570,9 +571,12 @@ def test_the_command_with_real_signatures(tmp_path, opa_binary):
 
     done = run("--output", "json", expect=0)
     document = json.loads(done.stdout)
+    assert document["checked"]["log"] >= 3
     assert (document["findings"], document["unused"], document["breaks"]) == ([], [], [])
     assert (document["checked"]["batches"], document["checked"]["decisions"]) == (3, 9)
-    assert "3 batches with 9 entries and 9 decisions, 1 trust states: no findings; 0 batches " in done.stderr
+    assert (
+        "3 batches with 9 entries and 9 decisions, 1 trust states, 5 entries of the log: no findings; 0 " in done.stderr
+    )
     assert "is not initialised" in run("--dir", tmp_path / "nowhere", expect=1).stderr
 
     stand = Stand(settings.directory)
@@ -589,6 +593,14 @@ def test_the_command_with_real_signatures(tmp_path, opa_binary):
             "found": "deny",
             "detail": "outcome is not what it must be",
         }
+
+    # One bit of a tile, and of an entry.
+    for tile in sorted(path for path in (tiles / "tile").rglob("*") if path.is_file())[-1:]:
+        raw = tile.read_bytes()
+        tile.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+        (finding, *_) = map(json.loads, run("--output", "lines", expect=3).stdout.splitlines())
+        assert (finding["kind"], str(tiles) in finding["object"]) == ("changed", True)
+        tile.write_bytes(raw)
 
     # Evidence of which the digests were made to fit: the signature does not.
     row = stand.rows("batch")[1]

@@ -1,17 +1,20 @@
 """Whatever is changed of what is stored of journals is named, at its place; and nothing else is."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.control import fsck, links
+from app.control.fsck.kept import Said
 from app.control.installation import initialise
 from app.control.plane import Plane
 from app.control.settings import Settings
 from app.control.store import Approval, System, Warrant
 from app.core.errors import UsageError
 from app.core.link_names import Ref
+from app.core.warrant_request import APPROVAL, WarrantRequest
 
 from .batch_kit import verify_batch_plain
 from .conftest import verify_plain, verify_statement_plain
@@ -20,6 +23,15 @@ from .test_fsck import Stand, where
 
 COLUMNS = ("system", "sidecar", "instance", "number", "payload", "kind", "execution", "at", "signed_at", "log_index",
            "object", "evidence_sha256", "received_at")  # fmt: skip
+
+
+def approved(whole):
+    """What the boss signed."""
+    return json.dumps({"subject": [{"digest": {"sha256": whole[7:]}}], "predicate": {"warrant": "w1"}})
+
+
+def approval_of(raw):
+    return Said(APPROVAL, json.loads(raw), "boss@example.org", "i", AT)
 
 
 def made(directory, database=None):
@@ -32,10 +44,14 @@ def made(directory, database=None):
         session.add(System(name="payments", identities=[], required_predicates=[], horizon_seconds=3600))
         session.flush()
         who = {"requested_by": "t", "obtained": {}, "how": "api", "subject_issuer": "i", "subject_id": "s"}
-        session.add(Warrant(id="w1", system="payments", request={}, request_digest="r", needs_approval=True, **who))
+        asked = {"actions": ["read"], "resources": ["*"], "lifetime_seconds": 60, "subject": {"issuer": "i", "id": "s"}}
+        whole = WarrantRequest.model_validate(asked).digest("payments", "w1")
+        session.add(
+            Warrant(id="w1", system="payments", request=asked, request_digest=whole, needs_approval=True, **who)
+        )
         session.flush()
         signer = {"identity": "boss@example.org", "issuer": "i", "signed_at": AT, "received_by": "t"}
-        session.add(Approval(warrant="w1", request_digest="r", evidence="what the boss signed", **signer))
+        session.add(Approval(warrant="w1", request_digest=whole, evidence=approved(whole), **signer))
     one, two = Journal(), Journal("two", instance="i2")
     one.trust()
     one.enforce()
@@ -56,6 +72,10 @@ class Links(Stand):
     """The same for journals."""
 
     tables = ("link", "link_resource", "approval")
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.means = replace(self.means, said=approval_of)
 
     def keys(self):
         return sorted(path.relative_to(self.objects).as_posix() for path in Path(self.objects).rglob("links/*/*/*/*"))
@@ -150,11 +170,11 @@ def test_swapped_and_added_evidence_is_named(stand):
 
 def test_an_approval_that_was_changed_on_either_side_is_named(stand):
     key = "approvals/payments/w1.json"
-    for body, kind in ((b"what the boss signet", "changed"), (None, "missing")):
+    for body, kind in ((b"what the boss signed", "changed"), (None, "missing")):
         with stand.objects_changed({key: body}):
             assert [(one.kind, one.table, one.object) for one in stand.found()] == [(kind, "approval", key)]
     with stand.changed(("UPDATE approval SET evidence = 'something else'", ())):
-        assert [(one.kind, one.object) for one in stand.found()] == [("changed", key)]
+        assert [(one.kind, one.object) for one in stand.found()] == [("changed", key), ("unproved", None)]
 
 
 def test_both_databases(tmp_path, database):

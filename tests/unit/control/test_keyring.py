@@ -9,7 +9,7 @@ import jwt
 import pytest
 from sqlmodel import select
 
-from app.control import keyring
+from app.control import key_store, keyring
 from app.control.installation import initialise
 from app.control.key_store import KeyStore
 from app.control.keyring import Keyring, Status
@@ -202,6 +202,13 @@ def test_a_cloud_key_without_its_library_is_one_clear_line(tmp_path, uri):
     with pytest.raises(PlacetError, match=f"the key {uri} cannot be used: .*(requires?|required)") as caught:
         KeyStore(tmp_path).adopt(uri)
     assert not isinstance(caught.value, UsageError)
+
+
+def test_another_version_of_a_key_than_the_one_that_was_named_is_not_taken(tmp_path, monkeypatch):
+    newest = "azurekms://v.vault.azure.net/keys/k/2"
+    monkeypatch.setattr(key_store.AzureSigner, "import_", lambda vault, name: (newest, None))
+    with pytest.raises(UsageError, match=f"the newest version of this key, {newest}"):
+        KeyStore(tmp_path).adopt("azurekms://v.vault.azure.net/keys/k/1")
 
 
 def test_without_any_key_nothing_is_signed(plane):

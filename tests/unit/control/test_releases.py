@@ -6,6 +6,7 @@ from hashlib import sha256
 import pytest
 from tuf.api.metadata import Metadata
 
+from app.core.statements import TEST_RESULT
 from app.core.targets import ISSUED_AT
 
 from .conftest import DEVELOPER, LINK, OTHER, signed
@@ -70,6 +71,51 @@ def test_new_evidence_is_merged_and_repeats_change_nothing(api):
     merged = api.publish(b"one", attestations=[test, build, test])
     assert (merged.status_code, len(merged.json()["attestations"])) == (200, 2)
     assert set(target(api.client, path).splitlines()) == {build, test}
+
+
+def test_what_is_attested_again_supersedes_what_was_said_before(api):
+    """A pipeline that runs again over one bundle adds up to no more evidence than it makes, however often it runs."""
+    api.create_system()
+
+    def run(minute, percent):
+        build = {"name": "build", "command": [str(minute)]}
+        published = [{"name": "publish", "byproducts": {"system": "payments", "channel": one}} for one in ("a", "b")]
+        links = [
+            signed(predicate_type=LINK, predicate=one, subject=[{"name": "x.tar.gz"}], minute=minute)
+            for one in [build, *published]
+        ]
+        return [*links, signed(predicate_type=TEST_RESULT, predicate={"percent": percent}, minute=minute)]
+
+    first, second, third = run(1, 80), run(2, 90), run(3, 95)
+    digest = api.publish(b"one", attestations=first).json()["digest"]
+    api.put("/api/v1/systems/payments/channels/prod", json={"release": digest})
+    path = f"releases/{digest.removeprefix('sha256:')}/bundle.tar.gz.attestations.jsonl"
+    for attested, wanted in ((third, third), (second, third), (first + second, third)):
+        shown = api.publish(b"one", attestations=attested).json()["attestations"]
+        assert set(target(api.client, path).splitlines()) == set(wanted)
+        assert {one["sha256"] for one in shown} == {sha256(one).hexdigest() for one in wanted}
+    # Of another step, of other products and by somebody else it is not the same statement.
+    other = [
+        signed(predicate_type=LINK, predicate={"name": "scan"}, subject=[{"name": "x.tar.gz"}]),
+        signed(predicate_type=LINK, predicate={"name": "build"}, subject=[{"name": "y.tar.gz"}]),
+    ]
+    assert len(api.publish(b"one", attestations=other).json()["attestations"]) == len(third) + len(other)
+
+
+def test_a_channel_points_at_what_the_policy_accepts_now(api):
+    """A signer who may no longer sign leaves releases behind, which nobody brings back."""
+    api.create_system(identities=[DEVELOPER, OTHER])
+    digests = [
+        api.publish(name, signature=signed(by)).json()["digest"] for name, by in ((b"1", DEVELOPER), (b"2", OTHER))
+    ]
+    channel = "/api/v1/systems/payments/channels/prod"
+    assert [api.put(channel, json={"release": one}).status_code for one in digests] == [200, 200]
+    changed = api.put("/api/v1/systems/payments/signers", json={"identities": [DEVELOPER]})
+    assert changed.status_code == 200, changed.text
+    assert api.put(channel, json={"release": digests[0]}).json()["sequence"] == 3
+    refused = api.put(channel, json={"release": digests[1]})
+    assert (refused.status_code, refused.json()["reason"]) == (422, "evidence.identity")
+    assert api.get("/api/v1/systems/payments/channels").json()[0]["release"] == digests[0]
 
 
 def test_a_second_signature_of_the_same_bundle_does_not_replace_the_first(api):

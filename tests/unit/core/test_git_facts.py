@@ -5,6 +5,7 @@ import os
 import pytest
 
 from app.core import git_facts
+from app.core.git_facts import GitFacts, shared
 
 from .git_kit import git
 
@@ -126,3 +127,12 @@ def test_nothing_of_the_directory_runs(repository, tmp_path):
 def test_a_directory_that_is_too_large_to_compare_counts_as_changed(repository, monkeypatch):
     monkeypatch.setattr(git_facts, "_MAX_COMPARED", 3)
     assert dirty(repository)
+
+
+def test_inputs_of_one_commit_have_facts_in_common():
+    clean, dirty = (GitFacts("c1", "https://h/p", one) for one in (False, True))
+    assert shared([clean]) == clean
+    assert shared([clean, dirty]) == dirty
+    for other in (None, GitFacts("c2", "https://h/p", False), GitFacts("c1", "https://h/q", False)):
+        assert shared([clean, other]) is None
+    assert shared([]) is None

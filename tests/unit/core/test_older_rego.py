@@ -124,6 +124,7 @@ def test_a_function_that_hides_a_builtin_is_not_taken_for_it(opa, hiding):
         (b"package p\n\np = input.x { true\n", "bad.rego"),
         (b"package p\n\np { any([]) } # \xff", "not UTF-8"),
         (b"package p\n\nrego_v0_any(x) { x }\n", "choose others"),
+        (b"package p\n\np { any([" + b"9" * 5000 + b"]) }\n", "too many digits"),
         (b"package p\n\nimport data.a\nimport data.b as a\n\np { a.x }\n", "bad.rego"),
     ],
 )

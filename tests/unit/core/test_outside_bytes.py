@@ -1,6 +1,6 @@
 """Fuzz: every reader of outside bytes without a fuzz test of its own refuses in its own words, at once, or reads.
 
-Archives, records, proofs, batches, links, warrants and Sigstore bundles have theirs beside their other tests.
+Archives, OCI, records, proofs, batches, links, warrants and Sigstore bundles have theirs beside their other tests.
 """
 
 import base64
@@ -15,18 +15,21 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from app.core import modes, strict_yaml
+from app.core import building, layout_form, modes, strict_yaml
 from app.core.archive import write_archive
-from app.core.bundle import parse_bundle
+from app.core.bundle import digest_of, parse_bundle
 from app.core.checkpoint import Checkpoint
 from app.core.errors import PlacetError
 from app.core.execution_proof_form import ExecutionProof
+from app.core.governance import SystemGovernance
 from app.core.holder_keys import load_private, load_public
 from app.core.log_expected import checked_page
 from app.core.proof_policy import ProofPolicy
 from app.core.replay_record import Unavailable
 from app.core.replay_record import read as read_record
+from app.core.targets import ChannelPointer, PublishedState
 from app.core.trust import TrustConfig
 from app.core.verification import split_attestations
 from app.core.verification_policy import VerificationPolicy
@@ -76,6 +79,32 @@ CHECKPOINT = f"log.example.org\n1\n{base64.b64encode(bytes(32)).decode()}\n\n\u2
 KEY = b"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
 PEM = b"-----BEGIN PUBLIC KEY-----\n" + KEY + b"\n-----END PUBLIC KEY-----\n"
 
+LAYOUT = b"""layout: pay
+expires: "2099-01-01T00:00:00Z"
+steps:
+- name: build
+  functionaries: [{identity: a, issuer: "https://i"}]
+  threshold: 1
+  expected_command: [make]
+  expected_materials: [[ALLOW, "*.rego"], [DISALLOW, "*"]]
+  expected_products: [[CREATE, x.tar.gz], [DISALLOW, "*"]]
+"""
+BUNDLE = write_archive({".manifest": MANIFEST, "app.rego": b"package app\n"})
+NOTES = {
+    "type": "placet.dev/build-notes/v1",
+    "bundle": digest_of(BUNDLE),
+    "sources": [{"name": "app.rego", "digest": {"sha256": "ab" * 32}}],
+    "opa": {"version": "1.22.2", "digest": digest_of(b"")},
+    "started": "2026-01-31T12:00:00Z",
+    "finished": "2026-01-31T12:00:01Z",
+    "inputs": [{"uri": "git+https://h/p@c", "digest": {"gitCommit": "ab" * 20}}],
+    "git": {"commit": "ab" * 20, "remote": "https://h/p", "dirty": False},
+}
+POINTER = {"system": "pay", "channel": "prod", "sequence": 1, "release": digest_of(b""), "horizon_seconds": 60}
+SUBJECT = {"issuer": "https://i", "subject": "s", "reason": "r", "since": "2026-01-31T12:00:00.000Z"}
+STATE = {"domain": "example.org", "quarantine": [SUBJECT], "issuers": [], "grants": []}
+GOVERNANCE = {"system": "pay", "audience": "placet:example.org:pay", "warrant_required": True, "revoked_results": []}
+
 #: By name: what reads, what it may raise, and something that it reads or nearly reads.
 READERS = {
     "bundle": (lambda raw: parse_bundle(gzip.compress(raw, mtime=0)), PlacetError, bundle_of(MANIFEST)),
@@ -118,6 +147,15 @@ READERS = {
         RootRefused,
         PEM.replace(b"PUBLIC KEY", b"CERTIFICATE"),
     ),
+    "layout": (InAFile(layout_form.load), PlacetError, LAYOUT),
+    "build notes": (
+        lambda raw: building.release_statements(BUNDLE, raw, "x.tar.gz"),
+        PlacetError,
+        json.dumps(NOTES).encode(),
+    ),
+    "channel pointer": (ChannelPointer.model_validate_json, ValidationError, json.dumps(POINTER).encode()),
+    "published state": (PublishedState.model_validate_json, ValidationError, json.dumps(STATE).encode()),
+    "published governance": (SystemGovernance.model_validate_json, ValidationError, json.dumps(GOVERNANCE).encode()),
     "attestations": (split_attestations, (), b"{}\n{}\n"),
 }
 

@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.opa import Opa
@@ -14,6 +15,7 @@ from app.core.policy_check import check, unreadable
 from app.core.policy_lint import lint
 from app.core.policy_project import load
 from app.core.policy_template import Template, create
+from cli.policy import app as commands
 
 
 @pytest.fixture(scope="module")
@@ -236,38 +238,28 @@ def test_a_test_may_use_what_a_policy_may_not(policy, opa):
     assert found(policy, opa) == []
 
 
-def test_regal_is_asked_when_it_is_there(policy, tmp_path, monkeypatch):
-    """The answer is in Regal's own form (its `--format json`); Regal itself is not one of our pinned tools."""
-    assert lint(load(policy)) == []
+def test_a_regal_that_does_not_run_is_told(policy, tmp_path, monkeypatch):
     regal = tmp_path / "bin" / "regal"
     regal.parent.mkdir()
-    regal.write_text(
-        """#!/bin/sh
-test "$*" = "lint --format json ." || exit 9
-cat <<'END'
-{"violations": [
-  {"title": "prefer-x", "description": "Prefer x", "category": "style", "level": "error",
-   "related_resources": [{"description": "documentation", "ref": "https://example.org/prefer-x"}],
-   "location": {"file": "shop/authz.rego", "row": 5, "col": 2, "text": "…"}},
-  {"title": "todo", "description": "A todo", "category": "style", "level": "warning",
-   "location": {"file": "shop/authz.rego", "row": 6, "col": 1}},
-  {"title": "opa-fmt", "description": "File should be formatted", "category": "style", "level": "error",
-   "location": {"file": "shop/authz.rego", "row": 1, "col": 1}}
-], "summary": {"num_violations": 3}}
-END
-exit 3
-"""
-    )
+    regal.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
     regal.chmod(0o755)
     monkeypatch.setenv("PATH", f"{regal.parent}:{os.environ['PATH']}")
-    findings = lint(load(policy))
-    assert [(one.line, one.column, one.fatal) for one in findings] == [(5, 2, True), (6, 1, False)]
-    assert findings[0].file.endswith("/shop/shop/authz.rego")
-    assert findings[0].message == "Prefer x (style/prefer-x)"
-    assert findings[0].remedy == "https://example.org/prefer-x"
-    regal.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
     with pytest.raises(PlacetError, match="regal lint failed: broken"):
         lint(load(policy))
+
+
+def test_a_policy_that_opa_does_not_compile_in_time_is_a_finding(policy, opa_binary, monkeypatch):
+    """The compiler takes twice as long for each comprehension inside another."""
+    nested = "1"
+    for number in range(60):
+        nested = f"[x{number} | x{number} := {nested}]"
+    add(policy, "nested.rego", f"package shop.nested\n\nx := {nested}\n")
+    monkeypatch.setattr("app.core.opa.COMPILING", 1)
+    done = CliRunner().invoke(commands, ["check", str(policy), "--opa", str(opa_binary), "--output", "json"])
+    (one,) = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert (one["file"], one["kind"]) == (str(policy), "compile")
+    assert "took more than" in one["message"] and "nest comprehensions less deeply" in one["remedy"]
 
 
 def test_findings_are_whole_lines(policy, opa):

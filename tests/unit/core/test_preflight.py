@@ -152,6 +152,13 @@ def test_all_builtins_that_may_not_be_called_are_named(opa):
     assert any("3 builtins" in one.message and "other.thing, rand.intn, regal.last" in one.message for one in found)
 
 
+def test_a_builtin_that_may_not_be_called_is_told_once(opa):
+    [fault] = preflight.check(files(**{"b.rego": ROLLS}), opa)
+    assert fault.message == "b.rego:3:9: undefined function rand.intn"
+    broken = ROLLS + b"\nx := (\n"  # the compiler stops before it
+    assert len(preflight.check(files(**{"b.rego": broken}), opa)) == 1
+
+
 def test_functions_of_the_package_are_no_builtins_and_names_without_a_dot_may_be(opa):
     source = b"package app\n\nlib.f(x) := x\n\nlib.g(x) := x\n\nx := lib.f(lib.g(1))\n"
     assert preflight.check(files(**{"b.rego": source}), opa) == []
@@ -171,7 +178,7 @@ def test_what_does_not_parse_is_said_once(opa):
 def test_what_the_oldest_opa_lacks_is_named(opa):
     newer = files(**{"b.rego": b'package app\n\nx := strings.render_template("a{{.b}}", {"b": 1})\n'})
     [fault] = preflight.check(newer, opa, oldest="0.55.0")
-    assert "OPA 0.55.0 has no strings.render_template, which b.rego call" in fault.message
+    assert "OPA 0.55.0 has no strings.render_template, called in b.rego" in fault.message
     assert "newer OPA" in fault.remedy
     assert preflight.check(newer, opa, oldest=f"v{opa.version}") == []
 

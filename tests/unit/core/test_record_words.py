@@ -97,6 +97,26 @@ def test_other_values_are_not(path, value):
     assert not matches(RECORD, "", [(path, value)])
 
 
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        (b'"cl\\u0065rk"', "clerk"),
+        (b'"a\\u003cb"', "a<b"),
+        (b'"a\\/b"', "a/b"),
+        (b'"say \\"so\\""', 'say "so"'),
+        (b'"\xc3\xa4"', "\u00e4"),
+        (b"4e1", "40"),
+        (b"40.0", "40"),
+        (b'"4e1"', "40"),
+        (b"NaN", "nan"),
+        (b"-Infinity", "-inf"),
+        (b"true", "true"),
+    ],
+)
+def test_a_value_is_found_however_it_is_written(written, value):
+    assert matches(b'{"input": {"a": ' + written + b"}}", "", [("input.a", value)])
+
+
 def test_text_and_values_must_all_hold():
     assert matches(RECORD, "refund in-7", [("input.context.amount", "40"), ("result.allow", "false")])
     assert not matches(RECORD, "refund", [("input.context.amount", "40"), ("result.allow", "true")])

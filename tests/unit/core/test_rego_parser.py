@@ -83,7 +83,10 @@ def test_many_modules_are_read_by_several_processes(opa, monkeypatch):
 
 
 @pytest.mark.parametrize("large", [False, True])
-@pytest.mark.parametrize("source", [b"package p\na := {", b"", b"allow := true\n", b"package p\n# \0\n"])
+@pytest.mark.parametrize(
+    "source",
+    [b"package p\na := {", b"", b"allow := true\n", b"package p\n# \0\n", b"package p\n\nx := " + b"9" * 5000 + b"\n"],
+)
 def test_one_that_does_not_parse_is_refused_whatever_its_size(opa, monkeypatch, source, large):
     monkeypatch.setattr(rego_parser, "_LARGE", -1 if large else 10**9)
     with pytest.raises(Denied) as denied:

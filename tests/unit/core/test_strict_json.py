@@ -2,6 +2,7 @@ import json
 import time
 
 import pytest
+import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,3 +123,26 @@ def test_nothing_else_is_ever_raised(raw):
     except StrictJSONError:
         return
     assert json.loads(raw) == value
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.text()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(), below, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(_JSON)
+@settings(max_examples=300, deadline=None)
+def test_what_is_written_quickly_is_rfc_8785(document):
+    assert strict_json.canonical(document) == rfc8785.dumps(document)
+
+
+def test_names_are_in_the_order_of_utf_16():
+    assert strict_json.canonical({"\ufb33": "", "\U0001f600": ""}).decode().startswith('{"\U0001f600"')
+    with pytest.raises(ValueError, match="surrogates"):
+        strict_json.canonical({"a": "\ud800"})

@@ -18,6 +18,7 @@ from placet_sdk import (
     current_decision,
     request_identity,
 )
+from tests.unit.sdk import fake
 from tests.unit.sdk.fake import answer, http
 
 
@@ -216,6 +217,43 @@ def test_parameters_of_a_blocking_dependency_come_from_the_request(app, sidecar)
     assert sidecar.received[0].input["context"] == {"amount": 7, "reason": "why"}
     assert ask(app, "POST", "/blocking/p-1?amount=7&verb=refund", GOOD).status_code == 403
     assert ask(app, "POST", "/blocking/p-1?verb=read", GOOD).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (http(500, answer()), "evaluation.error"),
+        (http(400, answer()), "request.malformed"),
+        (http(503, answer()), "decision.malformed"),
+        (http(200, b"{}"), "decision.undefined"),
+        (http(200, b'{"result":{"allow":true}}'), "decision.malformed"),
+        (http(200, answer()[:-1]), "decision.malformed"),
+        (b"", "sidecar.unreachable"),
+    ],
+    ids=["500", "400", "503", "undefined", "half", "cut", "silence"],
+)
+def test_whatever_is_no_decision_is_403_in_every_way_of_asking(sidecar, raw, code):
+    """The middleware, a governed endpoint, a dependency, and a dependency that blocks."""
+    placet, blocking = (
+        kind(sidecar.url, identity=request_identity, insecure_loopback=True, timeout=0.5 if not raw else 5)
+        for kind in (AsyncPlacet, Placet)
+    )
+    sidecar.behaviour = fake.says(raw) if raw else sidecar.silent
+    for app, method, path in (
+        (everything(placet), "GET", "/payments/p-1"),
+        (selective(placet, blocking), "GET", "/governed/p-1"),
+        (selective(placet, blocking), "GET", "/depends/p-1"),
+        (selective(placet, blocking), "POST", "/blocking/p-1?amount=7&verb=read"),
+    ):
+        given = ask(app, method, path, GOOD)
+        assert (given.status_code, [one["code"] for one in given.json()["reasons"]]) == (403, [code])
+
+    async def watching(scope, receive, send):
+        raise AssertionError
+
+    sent = drive(PlacetMiddleware(watching, placet, needs), socket_scope(), [{"type": "websocket.connect"}])
+    assert sent == [{"type": "websocket.close", "code": 1008, "reason": code}]
+    assert len(sidecar.received) == 5
 
 
 def test_what_does_not_ask_is_open(app, sidecar):

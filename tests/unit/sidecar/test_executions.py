@@ -146,6 +146,30 @@ def test_what_the_control_plane_refuses_does_not_start(world, given, reason):
     assert world.begin().execution, "the same start may be tried again"
 
 
+def test_what_was_allowed_and_refused_is_recorded_as_refused(world):
+    world.start["redeem"] = [REDEEM]
+    world.refusal = NotAccepted("no", Reason.WARRANT_SPENT)
+    outcome = world.begin()
+    assert codes(outcome) == ["warrant.spent"]
+    said = {"code": "warrant.spent", "message": "The warrant has no uses left."}
+    path, request = world.asked[1]
+    assert (path, request["execution"]) == ("placet/start", {"id": ID, "refused": said})
+    assert request["action"] == world.asked[0][1]["action"]
+    assert outcome.decision_id == "d-1"
+
+
+def test_a_refusal_stands_without_its_record(world):
+    def refuse(*_):
+        world.failure = OpaUnavailable("gone")
+        raise NotAccepted("no", Reason.WARRANT_SPENT)
+
+    world.start["redeem"] = [REDEEM]
+    world.executions = Executions(world.keys, lambda: world, lambda: world.trust, refuse)
+    outcome = world.begin()
+    assert codes(outcome) == ["warrant.spent"]
+    assert outcome.decision_id is None
+
+
 @pytest.mark.parametrize(
     ("status", "failure", "reason"),
     [

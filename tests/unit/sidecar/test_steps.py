@@ -316,7 +316,7 @@ def test_a_start_that_cannot_be_noted_gives_no_token(world, monkeypatch):
         assert codes(world.begin()) == ["lineage.unavailable"]
     assert world.begin().execution
     world.agent.drain()
-    assert [link.byproducts["unresolved"] for link in world.plane.links] == [["d-2"]]
+    assert [link.byproducts["unresolved"] for link in world.plane.links] == [["d-3"]]  # d-2 is the refusal's record
 
 
 def test_a_decision_that_names_no_bundle_starts_nothing(world):

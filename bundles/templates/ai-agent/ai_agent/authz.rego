@@ -41,10 +41,10 @@ reasons contains {"code": "delegated", "message": "this agent may not be asked b
 }
 
 resource_granted if {
+	not climbs
 	some grant in tool.resources
 	input.resource.type == grant.type
 	startswith(input.resource.id, grant.prefix)
-	not climbs
 }
 
 # A path that climbs, or a URL that names a user, is not where it seems to be.

@@ -1,8 +1,7 @@
 """Issuers of workloads' identities that the local Fulcio trusts: what makes no sense is refused before it starts."""
 
-import json
-
 import pytest
+import yaml
 
 from app.core.errors import UsageError
 from app.local.sigstore import LocalSigstore, Ports, keys, services
@@ -15,13 +14,13 @@ def test_each_issuer_has_its_own_trust_domain_and_people_keep_theirs(tmp_path):
     made = keys.load_or_create(tmp_path / "keys")
     two = {URL: "example.org", "https://placet.partner.example": "partner.example"}
     services.fulcio({"fulcio": tmp_path}, made, 1, tmp_path, issuer="http://127.0.0.1:1", log="", spiffe_issuers=two)
-    issuers = json.loads((tmp_path / "issuers.json").read_text())["OIDCIssuers"]
-    assert {url: (one["Type"], one.get("SPIFFETrustDomain")) for url, one in issuers.items()} == {
+    issuers = yaml.safe_load((tmp_path / "issuers.yaml").read_text())["oidc-issuers"]
+    assert {url: (one["type"], one.get("spiffe-trust-domain")) for url, one in issuers.items()} == {
         "http://127.0.0.1:1": ("email", None),
         URL: ("spiffe", "example.org"),
         "https://placet.partner.example": ("spiffe", "partner.example"),
     }
-    assert all(one["IssuerURL"] == url and one["ClientID"] == "sigstore" for url, one in issuers.items())
+    assert all(one["issuer-url"] == url and one["client-id"] == "sigstore" for url, one in issuers.items())
 
 
 @pytest.mark.parametrize(
