@@ -11,7 +11,6 @@ import typer
 from app.core.errors import UsageError
 from app.core.files import read_bounded
 from cli import bundle_attest, bundle_build, bundle_countersign, bundle_look, client, signing
-from cli.denial import placed
 from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
 from cli.progress import busy
@@ -40,7 +39,7 @@ def sign(
     bundle: BundleArgument,
     link: Annotated[
         list[Path] | None,
-        typer.Option(help="A signed link of `placet step run` to put among the evidence. Repeatable."),
+        typer.Option(help="A signed link of `placet step run`, for policies whose layout has its step. Repeatable."),
     ] = None,
     trust_config: signing.TrustConfigOption = None,
     staging: signing.StagingOption = False,
@@ -81,6 +80,8 @@ def sign(
     attestation_file.change(path, with_links, beside={beside(bundle, ".sigstore.json"): signature})
     if left_out:
         say(f"replaced in {path.name}: {left_out} attestations, of another bundle or of the steps signed now")
+    if any(unsigned.digest not in claimed(one).subjects for one in links):
+        say("links about other things than the bundle were added: verify it by a policy whose `layout` has their steps")
     emit(
         {
             "digest": unsigned.digest,
@@ -122,21 +123,20 @@ def verify(
     rules = VerificationPolicy.of(certificate_identity, certificate_oidc_issuer, policy)
     condition_check.require(rules, checker, policy)
     trusted = signing.trust(trust_config, staging)
-    with placed():
-        try:
-            with busy("verifying"):
-                release = verify_release(
-                    files["bundle"],
-                    files["signature"],
-                    split_attestations(files["attestations"]),
-                    policy=rules,
-                    trust=trusted,
-                    opa=checker,
-                )
-        except Denied as denied:
-            if output is Output.JSON:
-                emit({"verified": False, **denied.as_dict()}, output)
-            raise
+    try:
+        with busy("verifying"):
+            release = verify_release(
+                files["bundle"],
+                files["signature"],
+                split_attestations(files["attestations"]),
+                policy=rules,
+                trust=trusted,
+                opa=checker,
+            )
+    except Denied as denied:
+        if output is Output.JSON:
+            emit({"verified": False, **denied.as_dict()}, output)
+        raise
     emit(
         {
             "verified": True,
@@ -173,7 +173,7 @@ def publish(
     files = release_files(bundle)
     plane = client.connect(server, token_file)
     session = signing.session(trust_config, staging, identity_token)
-    with placed(), busy("publishing"):
+    with busy("publishing"):
         link = session.sign(building.publish_link(files["bundle"], files["signature"], bundle.name, system, channel))
         release: dict[str, Any] = plane.upload(
             f"/api/v1/systems/{system}/releases",

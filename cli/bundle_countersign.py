@@ -10,7 +10,6 @@ import typer
 
 from app.core.errors import UsageError
 from cli import signing
-from cli.denial import placed
 from cli.output import Output, OutputOption, emit, messages
 from cli.pinned_opa import OpaOption, pinned_opa
 from cli.release_files import attestations_of, release_files
@@ -53,7 +52,7 @@ def countersign(
     rules = rules.model_copy(update={"minimum_signers": 1})
     files = release_files(bundle)
     session = signing.session(trust_config, staging, identity_token)
-    with placed(), messages.status("verifying"):
+    with messages.status("verifying"):
         release = verify_release(
             files["bundle"],
             files["signature"],

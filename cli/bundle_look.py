@@ -79,13 +79,16 @@ def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     for what in ("rules", "data", "signers", "evidence"):
         for change, sign in (("added", "+"), ("removed", "-"), ("changed", "~")):
             for one in found[what].get(change, []):
-                shown = f"{one['path']}: {one['from']} → {one['to']}" if isinstance(one, dict) else one
+                shown = f"{one['path']}: {_became(one)}" if isinstance(one, dict) else one
                 rows.append({"what": what.removesuffix("s"), "change": sign, "is": shown})
-    rows += [
-        {"what": "manifest", "change": "~", "is": f"{one['member']}: {one['from']} → {one['to']}"}
-        for one in found["manifest"]
-    ]
+    rows += [{"what": "manifest", "change": "~", "is": f"{one['member']}: {_became(one)}"} for one in found["manifest"]]
     return rows
+
+
+def _became(one: dict[str, Any]) -> str:
+    """A change, where nothing may stand on one side of it."""
+    old, new = ("nothing" if one[side] is None else one[side] for side in ("from", "to"))
+    return f"{old} → {new}"
 
 
 def _contents(bundle: str, opa: Opa, allow: Iterable[str] = ()) -> Contents:

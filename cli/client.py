@@ -56,6 +56,14 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 Param = str | int | Sequence[str] | None
 
 
+class Refused(PlacetError):
+    """The control plane cannot take what it was given; `field` names the place in it, where there is one."""
+
+    def __init__(self, detail: str, field: str | None) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
 class ControlPlane:
     """A connection to a control plane. Methods return parsed JSON, if they do not say otherwise, or raise one line."""
 
@@ -200,4 +208,6 @@ def _failure(response: httpx.Response, server: str) -> PlacetError:
         return Denied(Reason(problem["reason"]), detail, step=problem.get("step"), field=problem.get("field"))
     if response.status_code == 401:
         return PlacetError(f"{server} does not know this token, or it was revoked")
+    if response.status_code == 422:
+        return Refused(detail, problem.get("field"))
     return PlacetError(detail)

@@ -83,7 +83,7 @@ def list_(
 
 @app.command(epilog="Example: placet domain export -o example-org-keys.json")
 def export(
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write it to this file too.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write it to this file, and do not print it.")] = None,
     server: client.ServerOption = None,
     token_file: client.TokenFileOption = None,
     output: OutputOption = Output.JSON,
@@ -93,6 +93,7 @@ def export(
         own = plane.get("/api/v1/domains/own")
     if out is not None:
         write_atomically(out, strict_json.canonical(own) + b"\n", mode=0o644)
+        own = {"domain": own["domain"], "signer": own["signer"], "keys": str(out)}
     emit(own, output)
 
 

@@ -105,7 +105,10 @@ def connect(edge: str | None, ca: Path | None, socket: Path | None) -> Edge:
         client = httpx.Client(base_url="http://edge", transport=transport, timeout=timeout, trust_env=False)
         return Edge(client, f"the sidecar at {socket}")
     if edge is None or ca is None:
-        raise UsageError("say where the sidecar is: --edge https://127.0.0.1:PORT with --ca ca.pem, or --socket")
+        raise UsageError(
+            "say where the sidecar is: --edge https://127.0.0.1:PORT with --ca ca.pem, also as PLACET_EDGE and "
+            "PLACET_EDGE_CA; or --socket"
+        )
     parts = urlsplit(edge)
     if parts.scheme != "https" or not parts.hostname:
         raise UsageError(f"--edge is an https address, not {edge!r}; without TLS use --socket")

@@ -37,7 +37,7 @@ def revoke(
     token_file: client.TokenFileOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Revoke an attestation result: sidecars stop to count it at their next refresh.
+    """Revoke an attestation result: sidecars stop counting it at their next refresh.
 
     The sidecar may get a new one with the same evidence; change what the governance accepts to prevent that.
     """

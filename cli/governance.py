@@ -59,24 +59,37 @@ def set_(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Set a system's governance. It is refused when somebody else set another version meanwhile."""
-    document = _read(file)
+    raw = read_bounded(file, _MAX_FILE, "the governance document")
+    document = _read(raw, file)
     if not isinstance(document, dict):
         raise UsageError(f"{file} does not hold a governance document; start from: placet governance show {system}")
     noted = document.pop("version", 0)
     body = {"document": document, "version": noted if version is None else version, "dry_run": dry_run}
     with client.connect(server, token_file) as plane:
-        answer = plane.put(f"/api/v1/systems/{system}/governance", json=body)
+        try:
+            answer = plane.put(f"/api/v1/systems/{system}/governance", json=body)
+        except client.Refused as refused:
+            raise UsageError(f"{_place(raw, file, refused.field)}: {refused}") from refused
     if dry_run:
         _show_difference(answer, output)
         return
     emit(answer if output is Output.JSON else {name: answer[name] for name in ("system", "version", "changed")}, output)
 
 
-def _read(file: Path) -> Any:
+def _read(raw: bytes, file: Path) -> Any:
     try:
-        return strict_yaml.load(read_bounded(file, _MAX_FILE, "the governance document"))
+        return strict_yaml.load(raw)
     except strict_yaml.StrictYAMLError as error:
         raise UsageError(f"{file} is {error}") from error
+
+
+def _place(raw: bytes, file: Path, field: str | None) -> str:
+    """The file, with line and column of the member that the control plane named."""
+    if not field:
+        return str(file)
+    path = field.removeprefix("body.").split(".")
+    row, column = strict_yaml.member(raw, [int(part) if part.isdecimal() else part for part in path])
+    return f"{file}:{row}:{column}"
 
 
 def _show_difference(answer: dict[str, Any], output: Output) -> None:

@@ -167,6 +167,9 @@ def _warn(issuer: dict[str, Any]) -> None:
         say(f"warning: the keys could not be refreshed: {source['trouble']}")
     for refused in source.get("refused", []):
         say(f"warning: a key was left out: {refused}")
+    if issuer["shares_names_with"]:
+        others = ", ".join(issuer["shares_names_with"])
+        say(f"warning: {others} may give some of the same names; policies must look at the issuer of a subject, too")
 
 
 def _jwks(file: Path) -> dict[str, Any]:

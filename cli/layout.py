@@ -11,7 +11,6 @@ import typer
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.files import read_bounded, write_together
 from cli import signing
-from cli.denial import placed
 from cli.output import Output, OutputOption, emit, messages
 from cli.release_files import attestations_of
 
@@ -107,22 +106,19 @@ def verify(
     owner = SignerIdentity(identity=certificate_identity, issuer=certificate_oidc_issuer)
     digest = digest_of(read_bounded(bundle, archive.MAX_COMPRESSED, "the bundle"))
     trust = signing.trust(trust_config, staging)
-    with placed():
-        try:
-            signature = _signature(layout)
-            raw = (
-                read_bounded(signature, layout_form.MAX_SIGNED, "the layout's signature") if signature.exists() else b""
-            )
-            signed = layout_check.require_signed(
-                found, raw.strip(), policy=VerificationPolicy(identities=[owner]), trust=trust
-            )
-            kept = attestation_file.read(attestations_of(bundle))
-            links = layout_check.of_steps(found, kept) + [_link(one) for one in link or []]
-            verified = layout_check.require_layout(found, list(dict.fromkeys(links)), bundle=digest, trust=trust)
-        except Denied as denied:
-            if output is Output.JSON:
-                emit({"verified": False, **denied.as_dict()}, output)
-            raise
+    try:
+        signature = _signature(layout)
+        raw = read_bounded(signature, layout_form.MAX_SIGNED, "the layout's signature") if signature.exists() else b""
+        signed = layout_check.require_signed(
+            found, raw.strip(), policy=VerificationPolicy(identities=[owner]), trust=trust
+        )
+        kept = attestation_file.read(attestations_of(bundle))
+        links = layout_check.of_steps(found, kept) + [_link(one) for one in link or []]
+        verified = layout_check.require_layout(found, list(dict.fromkeys(links)), bundle=digest, trust=trust)
+    except Denied as denied:
+        if output is Output.JSON:
+            emit({"verified": False, **denied.as_dict()}, output)
+        raise
     emit(
         {
             "verified": True,

@@ -202,7 +202,7 @@ def _detail(entry: dict[str, Any]) -> str:
         signed = f"by {entry['by']} (of {entry['issuer']})" if entry["by"] else f"does not verify: {entry['problem']}"
         return " ".join(filter(None, [about, entry["predicate_type"], signed, *more]))
     if what == "decision":
-        resource = "/".join(filter(None, entry["resource"].values()))
+        resource = "/".join(filter(None, (entry["resource"].get("type"), entry["resource"].get("id"))))
         said = [entry["outcome"], entry["action"], resource, *entry["reasons"], entry["decision"]]
         return " ".join(filter(None, said))
     if what == "execution/start":

@@ -109,7 +109,8 @@ def monitor(
         if interval is None:
             look(full)
             return
-        signal.signal(signal.SIGTERM, _interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell has what it starts in the background ignore Ctrl-C
+            signal.signal(number, _interrupt)
         try:
             _follow(look, interval, full)
         except KeyboardInterrupt:

@@ -13,10 +13,12 @@ import typer
 
 from app.core.complaint import printable
 from app.core.errors import Denied, PlacetError
+from cli.denial import told
 
 #: noun -> (module that holds its Typer `app`, one line of help).
 NOUNS: dict[str, tuple[str, str]] = {
     "bundle": ("cli.bundle", "Build, sign, verify and publish policy bundles."),
+    "channel": ("cli.channel", "Which release a system's sidecars run, and the way back to an older one."),
     "decision": ("cli.decision", "Search recorded decisions, read them, and make them again."),
     "demo": ("cli.demo", "Run the whole system on this machine and show that it holds."),
     "domain": ("cli.domain", "Trust domains that are linked with this one."),
@@ -92,7 +94,7 @@ def main() -> None:
     try:
         build(sys.argv[1:])()
     except Denied as denied:
-        _say(f"denied: {denied}")
+        _say(f"denied: {told(denied)}")
         sys.exit(denied.exit_code)
     except PlacetError as error:
         _say(str(error))

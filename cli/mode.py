@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.core.errors import UsageError
+from app.core.errors import Denied, UsageError
 from app.core.files import read_bounded, write_atomically
 from cli import client, signing
 from cli import warrant_options as options
@@ -196,11 +196,16 @@ def _checked(form: type[Shadow] | type[BreakGlass], members: dict[str, Any]) -> 
     from pydantic import ValidationError
 
     from app.core.complaint import complaint
+    from app.core.modes import statement_of
 
     try:
-        return form.model_validate(members)
+        predicate = form.model_validate(members)
+        statement_of(predicate)
     except ValidationError as error:
         raise UsageError(complaint(error)) from error
+    except Denied as denied:
+        raise UsageError(denied.detail) from denied
+    return predicate
 
 
 def _sign(

@@ -51,12 +51,22 @@ def emit(document: Any, output: Output, *, columns: Sequence[str] | None = None)
             table.add_column(name, overflow="fold")
         for row in document:
             table.add_row(*(_cell(row.get(name)) for name in names))
-        console.print(table)
+        _print(console, table)
         return
     table = Table("name", Column(overflow="fold"), show_header=False, box=None, pad_edge=False)
     for name, value in document.items():
         table.add_row(name, _cell(value))
-    console.print(table)
+    _print(console, table)
+
+
+def _print(console: Console, table: Table) -> None:
+    """A table. Into a pipe its lines end where their text does: one long cell makes no other row longer."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def json_text(document: Any, indent: int | None = None) -> str:

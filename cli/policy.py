@@ -55,7 +55,8 @@ def check(
     """Say everything that is wrong with a policy, with file, line, column and remedy.
 
     OPA's strict compiler, the builtins that a policy may call, schema, format, determinism, and what the verifier
-    demands of a bundle; and Regal's lint, when `regal` is on the PATH. Exit code 1 when there is a fault.
+    demands of a bundle; and Regal's lint, when `regal` is on the PATH. Exit code 1 when there is a fault, and 3 when
+    the directory cannot be taken as it is, such as with a link.
     """
     from app.core.errors import Denied
     from app.core.policy_check import check as check_all
@@ -63,8 +64,10 @@ def check(
     from app.core.policy_lint import lint
     from app.core.policy_project import load
 
+    refused = True
     try:
         project = load(directory)
+        refused = False  # as a whole; what is found below is a fault in it
         with busy("checking"):
             findings = sorted([*check_all(project, pinned_opa(opa), allow_builtin or ()), *lint(project)])
     except Denied as denied:
@@ -77,7 +80,7 @@ def check(
     warnings = len(findings) - faults
     say(f"{_many(faults, 'fault')}" + (f", {_many(warnings, 'warning')}" if warnings else ""))
     if faults:
-        raise typer.Exit(1)
+        raise typer.Exit(Denied.exit_code if refused else 1)
 
 
 def _shown(line: str) -> str:

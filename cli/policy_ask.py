@@ -89,6 +89,7 @@ def bench(
     from app.core.policy_project import load
 
     project = load(directory)
+    say("measuring, for a few seconds")
     with busy("measuring"):
         asked = given(input_file)
         found = measure(project, pinned_opa(opa), question(project, query), asked, subject(subject_file, input_file))

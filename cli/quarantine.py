@@ -36,7 +36,7 @@ def add(
     token_file: client.TokenFileOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Deny something everything. It is published when this returns; sidecars follow at their next refresh."""
+    """Deny something everywhere. It is published when this returns; sidecars follow at their next refresh."""
     entry = _named(issuer, subject, execution, segment, domain) | {"reason": reason}
     with client.connect(server, token_file) as plane:
         added = plane.post("/api/v1/quarantine", json=entry)

@@ -16,7 +16,7 @@ from cli.pinned_opa import OpaOption
 from cli.signing import StagingOption, TrustConfigOption
 
 if TYPE_CHECKING:
-    from app.sidecar.config import SidecarConfig
+    from app.sidecar.config import SidecarConfig, SidecarFiles
 
 app = typer.Typer()
 app.add_typer(enrolment.app)
@@ -147,22 +147,23 @@ def run(
         raise UsageError(
             f"{tuf_root} is not a TUF root; it is tuf-root.json in the control plane's directory"
         ) from error
-    token = _token(config, token_file, join_token)
+    token, joins_with = _given(config.files, token_file, join_token)
     trust = TrustConfig.choose(trust_config, staging=staging)
     binary = Opa(opa or tools.installed("opa"))
     condition_check.require(rules, binary, policy)
-    config.files.prepare()
-    descriptors.allow_all()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("placet").setLevel(logging.INFO)
-    agent = Agent(config, trust, binary, root, token, Evidence(evidence) if evidence else None)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: agent.stop())
-    logging.getLogger("placet.sidecar").info(
-        "starting OPA %s (%s) on https://127.0.0.1:%d; services pin %s",
-        binary.version, binary.digest, port, config.files.ca,
-    )  # fmt: skip
-    agent.run()
+    with config.files.held():
+        token = token or _own_token(config, joins_with)
+        descriptors.allow_all()
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+        logging.getLogger("placet").setLevel(logging.INFO)
+        agent = Agent(config, trust, binary, root, token, Evidence(evidence) if evidence else None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop())
+        logging.getLogger("placet.sidecar").info(
+            "starting OPA %s (%s) on https://127.0.0.1:%d; services pin %s",
+            binary.version, binary.digest, port, config.files.ca,
+        )  # fmt: skip
+        agent.run()
 
 
 @app.command(epilog="Example: placet sidecar status --dir /var/lib/placet")
@@ -187,20 +188,27 @@ def status(directory: DirOption = Path("placet-sidecar"), output: OutputOption =
         raise typer.Exit(1)
 
 
-def _token(config: SidecarConfig, token_file: Path | None, join_token: Path | None) -> str:
-    """The API token: of the file that was named, else the sidecar's own, else of the environment."""
+def _given(files: SidecarFiles, token_file: Path | None, join_token: Path | None) -> tuple[str | None, str | None]:
+    """The API token of the file or the environment, or None where the sidecar has one of its own, or joins for it.
+
+    Then the join token for that, if there is one.
+    """
     from app.sidecar import joining
 
     if token_file is not None and join_token is not None:
         raise UsageError("give --token-file or --join-token, not both")
-    files = config.files
     if token_file is not None or (join_token is None and not joining.kept(files).exists()):
-        return client.api_token(token_file)
-    text = None
-    if join_token is not None and (join_token.exists() or not joining.kept(files).exists()):
-        text = read_bounded(join_token, _MAX_TOKEN, "the join token").decode("utf-8", "replace").strip()
-    files.prepare()
-    own = joining.own_token(files, config.server, config.server_ca, config.system, config.name, text)
+        return client.api_token(token_file), None
+    if join_token is None or (joining.kept(files).exists() and not join_token.exists()):
+        return None, None
+    return None, read_bounded(join_token, _MAX_TOKEN, "the join token").decode("utf-8", "replace").strip()
+
+
+def _own_token(config: SidecarConfig, join_token: str | None) -> str:
+    """The sidecar's own API token: what it keeps of joining, which it does now if it must."""
+    from app.sidecar import joining
+
+    own = joining.own_token(config.files, config.server, config.server_ca, config.system, config.name, join_token)
     return own or client.api_token(None)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from app.core.errors import PlacetError, UsageError
 from cli.deadline import within
+from cli.progress import busy
 
 if TYPE_CHECKING:
     from app.core.signing import SigningSession
@@ -55,7 +56,8 @@ def session(trust_config: Path | None, staging: bool, token_file: Path | None) -
     instance = trust(trust_config, staging)
     with within(_SIGN_IN, PlacetError(f"nobody signed in within {_SIGN_IN // 60} minutes; run this again")):
         token = identity_token(instance, token_file, os.environ.get("PLACET_IDENTITY_TOKEN"))
-    return SigningSession(instance, token)
+    with busy("asking for a certificate"):
+        return SigningSession(instance, token)
 
 
 def _require_file(token_file: Path | None) -> None:

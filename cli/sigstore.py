@@ -76,7 +76,8 @@ def up(
     ports = dataclasses.replace(
         Ports.kept_in(directory) or Ports(), **{name: port for name, port in chosen.items() if port is not None}
     )
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # Ctrl-C as well: a shell has what it starts in the background ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     stack = LocalSigstore(directory, ports, spiffe_issuers=_spiffe_issuers(spiffe_issuer or []))
     try:

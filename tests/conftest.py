@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from app.local.sigstore import LocalSigstore
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# A run in a shell's background ignores SIGINT, and so would every command that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How quickly inputs are made depends on what else the machine does, which is no fault of what is tested.
 settings.register_profile("placet", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -16,7 +16,7 @@ from app.control.governance_document import GovernanceDocument
 from app.control.problems import Conflict, Invalid
 from app.control.store import Governance
 from app.control.tokens import Access
-from app.core.complaint import complaint
+from app.core.complaint import complaint, place
 
 
 def of(session: Session, system: str) -> GovernanceDocument:
@@ -98,7 +98,7 @@ def parse(document: Mapping[str, Any]) -> GovernanceDocument:
     try:
         return GovernanceDocument.model_validate(document)
     except ValidationError as error:
-        raise Invalid(complaint(error)) from error
+        raise Invalid(complaint(error), field=place(error)) from error
 
 
 def require_text(value: Any) -> None:

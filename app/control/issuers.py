@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
@@ -83,6 +83,25 @@ def with_keys(trust: Trust, keys: IssuerKeys) -> Trust:
     if keys.x509_roots and trust.kind != "spiffe":
         raise Invalid("X.509 roots belong to an issuer of kind spiffe")
     return replace(trust, keys=keys)
+
+
+def sharing(row: Issuer, rows: Iterable[Issuer]) -> list[str]:
+    """The other issuers of its trust domain that may give names which it may give, too, when one of the two is bound to
+    names at all. Subjects are told apart by issuer; a policy that looks at the name alone does not do so.
+    """
+    return [
+        other.issuer
+        for other in rows
+        if other.issuer != row.issuer and other.domain == row.domain and _overlap(row.names, other.names)
+    ]
+
+
+def _overlap(one: str, other: str) -> bool:
+    if one and other:
+        return one.startswith(other) or other.startswith(one)
+    # Without names an issuer may give all but those of workloads.
+    bound = one or other
+    return bound != "" and not bound.startswith((_SPIFFE, _KUBERNETES))
 
 
 def put(

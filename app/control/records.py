@@ -63,7 +63,10 @@ def decompress(body: bytes, limit: int = MAX_BATCH) -> bytes:
 def ingest(plane: Plane, span: Span, body: bytes) -> int:
     """Store a batch durably and return the byte up to which the sidecar may forget the file."""
     if plane.verify_batch is not None:
-        raise Denied(Reason.RECORD_UNSIGNED, "this control plane takes records in signed batches only")
+        detail = (
+            "this control plane takes records in signed batches only: start the sidecar with --lineage-trust-config"
+        )
+        raise Denied(Reason.RECORD_UNSIGNED, detail)
     _check_form(span, body)
     digest = sha256(body).hexdigest()
     with plane.store.read() as session:
@@ -113,8 +116,10 @@ def _is_known(session: Session, span: Span, digest: str) -> bool:
     if same is not None and same.last == span.last and (same.sha256 == digest or _is_erased(session, same)):
         return True
     if span.first > expected:
-        raise Conflict(f"bytes {expected} to {span.first} of this file are missing", expected=expected)
-    raise Conflict(f"byte {span.first} of this file is stored already, in another batch", expected=expected)
+        detail = f"bytes {expected} to {span.first} of this file are missing"
+    else:
+        detail = f"byte {span.first} of this file is stored already, in another batch"
+    raise Conflict(detail, expected=expected, reason=str(Reason.RECORD_CONFLICT))
 
 
 def _is_erased(session: Session, batch: Batch) -> bool:

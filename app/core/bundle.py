@@ -98,10 +98,13 @@ def read_directory(
     directory: Path,
     *,
     leave_out: Sequence[str] = (),
+    left_out: list[str] | None = None,
     leftovers: bool = False,
     placed: Callable[[str], str] = str,
 ) -> dict[str, bytes]:
     """The files of a policy that somebody wrote, by path, without those that a pattern of `leave_out` names.
+
+    Those are added to `left_out`.
 
     Hidden directories hold other tools' files, and are not entered. With `leftovers`, what editors left is named with
     the rest, empty, for whoever tells all faults at once. `placed` gives a file the path that it is to have. Raises
@@ -113,6 +116,8 @@ def read_directory(
     for path in _walk(directory):
         name = path.relative_to(directory).as_posix()
         if name.endswith(IGNORED_BY_BUILD) or named_by(name, leave_out):
+            if left_out is not None:
+                left_out.append(name)
             continue
         if leftovers and stray.is_leftover(name):
             files[name] = b""

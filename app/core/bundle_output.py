@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.core import archive, oci
 from app.core.errors import PlacetError, UsageError
-from app.core.files import sync_directory, write_together, write_tree
+from app.core.files import is_stream, sync_directory, write_together, write_tree
 
 
 def write(out: str, bundle: bytes, notes: bytes) -> Path:
@@ -26,7 +26,8 @@ def write(out: str, bundle: bytes, notes: bytes) -> Path:
         _write_directory(path, archive.read_archive(bundle), notes)
     else:
         path = Path(out)
-        write_together({_notes(path): notes, path: bundle}, mode=0o644)
+        beside = {} if is_stream(path) else {_notes(path): notes}
+        write_together({**beside, path: bundle}, mode=0o644)
     return path
 
 

@@ -68,8 +68,10 @@ def read(source: str, *, ignore: Sequence[str] = (), git: bool = True) -> Source
     if not path.is_dir():
         raise UsageError(f"{source} is no directory, no bundle and no address such as git+https://HOST/PATH@COMMIT")
     known = git_facts.facts(path) if git else None
-    taken, left = _taken(read_directory(path, leave_out=(*ignore, *_BESIDE), leftovers=True, placed=module_path), ())
-    return Source(source, taken, left, known, directory=path)
+    skipped: list[str] = []
+    given = read_directory(path, leave_out=(*ignore, *_BESIDE), left_out=skipped, leftovers=True, placed=module_path)
+    taken, left = _taken(given, ())
+    return Source(source, taken, (*skipped, *left), known, directory=path)
 
 
 def merged(sources: Sequence[Source], *, entrypoint: str | None = None) -> dict[str, bytes]:
@@ -115,6 +117,7 @@ def _merged_manifest(found: Iterable[tuple[str, bytes]], entrypoint: str | None)
         said = ", ".join(f"{name} has the entrypoint {named}" for named, name in deciding.items())
         why = f"{said}; say which one decides in the whole: --entrypoint {next(iter(deciding))}"
         raise Denied(Reason.MANIFEST_ENTRYPOINT, why, field="metadata.placet.entrypoint")
+    whole["roots"].sort(key=str)  # whichever came first
     if chosen := entrypoint or next(iter(deciding), None):
         _merge(whole, {"metadata": {"placet": {"entrypoint": chosen}}}, "", MANIFEST, Reason.MANIFEST_MALFORMED)
     return whole

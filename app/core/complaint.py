@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import ValidationError
 
 
@@ -17,11 +19,15 @@ _PLAIN = {
 
 def complaint(error: ValidationError) -> str:
     """What is wrong first, and where; and how much more there is. It never repeats the input."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    said = _PLAIN.get(first["type"], printable(first["msg"].removeprefix("Value error, ")))[:400]
+    said = fault(error.errors(include_url=False, include_input=False)[0])
     where = place(error)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{where}: {said}{more}" if where else said + more
+
+
+def fault(one: Mapping[str, Any]) -> str:
+    """What one of a validation's errors says, without its place."""
+    return _PLAIN.get(one["type"], printable(one["msg"].removeprefix("Value error, ")))[:400]
 
 
 def place(error: ValidationError) -> str:

@@ -7,6 +7,7 @@ so. Steps are numbered as in docs/verification.md.
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -95,11 +96,12 @@ def verify_evidence(
     # (2) sigstore-python: certificate chain, SCT, timestamp, log inclusion, checkpoint, signature, log entry;
     #     and the identity is one of the policy's.
     signers = _AllowedSigners(policy)
+    bundle = None
     try:
         bundle = Bundle.from_json(raw)
         payload_type, payload = trust.verifier.verify_dsse(bundle, signers)
     except Exception as error:
-        if signers.refused:
+        if signers.refused and bundle is not None:
             allowed = ", ".join(map(str, policy.identities))
             raise Denied(
                 Reason.EVIDENCE_IDENTITY,
@@ -107,7 +109,7 @@ def verify_evidence(
                 step=step,
                 field="certificate.identity",
             ) from error
-        raise Denied(Reason.EVIDENCE_INVALID, _first_line(error), step=step, field=judged(error)) from error
+        raise Denied(Reason.EVIDENCE_INVALID, _said(error, bundle), step=step, field=judged(error)) from error
     if signers.matched is None:
         detail = "the signer was not compared with the policy"
         raise Denied(Reason.EVIDENCE_IDENTITY, detail, step=step, field="certificate.identity")
@@ -129,6 +131,17 @@ def claimed_signer(raw: bytes, step: str) -> SignerIdentity:
     except Exception as error:  # some of sigstore-python's errors have no common class
         detail = f"the certificate: {_first_line(error)}"
         raise Denied(Reason.EVIDENCE_INVALID, detail, step=step, field="certificate") from error
+
+
+def _said(error: BaseException, bundle: Bundle | None) -> str:
+    """What sigstore-python says. It passes over a timestamp of another signature, and then says that there is none."""
+    said = _first_line(error)
+    if bundle is None or "verified time" not in said:
+        return said
+    timed = bundle.verification_material.timestamp_verification_data
+    digests = {hashlib.new(name, bundle.signature).digest() for name in ("sha256", "sha384", "sha512")}
+    stamped = [one.tst_info.message_imprint.message for one in (timed.rfc3161_timestamps if timed else [])]
+    return said if digests.intersection(stamped) or not stamped else "the timestamp is not of this signature"
 
 
 def _first_line(error: BaseException) -> str:

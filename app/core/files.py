@@ -25,17 +25,26 @@ def write_together(files: Mapping[Path, bytes], *, mode: int = 0o600) -> None:
     staged: dict[Path, Path] = {}
     path = Path()
     try:
+        streams = [path for path in files if is_stream(path)]
         for path, content in files.items():
-            staged[path] = _stage(path, content, mode)
-        for path in files:
-            staged[path].replace(path)
-        for directory in {path.parent for path in files}:
+            if path not in streams:
+                staged[path] = _stage(path, content, mode)
+        for path in streams:
+            path.write_bytes(files[path])
+        for path, scratch in staged.items():
+            scratch.replace(path)
+        for directory in {path.parent for path in staged}:
             sync_directory(directory)
     except OSError as error:
         raise PlacetError(f"cannot write {path}: {error.strerror}") from error
     finally:
         for scratch in staged.values():
             scratch.unlink(missing_ok=True)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether it is something to write into, such as /dev/stdout, which no file may take the place of."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def write_tree(directory: Path, files: Mapping[str, bytes]) -> None:
@@ -88,6 +97,10 @@ def replacing(path: Path, *, mode: int = 0o600) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of `path` when the block ends; when it fails, `path` is as it was."""
     scratch: Path | None = None
     try:
+        if is_stream(path):
+            with path.open("wb") as file:
+                yield file
+            return
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         scratch = Path(name)
         with os.fdopen(handle, "wb") as file:

@@ -61,7 +61,8 @@ def fetch(source: str) -> Fetched:
     fetching = _Fetching()
     facts = fetching.fetch(url, wanted, below)
     if not fetching.files:
-        raise UsageError(f"there is nothing below {below or 'the root'} in {wanted} of {facts.remote or 'that path'}")
+        where = f"{wanted} of {facts.remote or url}"
+        raise UsageError(f"there is no directory {below} in {where}" if below else f"there are no files in {where}")
     return Fetched(fetching.files, facts, fetching.submodules)
 
 

@@ -284,8 +284,8 @@ def _require_span(kind: str, predicate: _Predicate) -> tuple[datetime, datetime]
     if not begins < until:
         raise _invalid("it ends before it begins")
     if until - begins > LONGEST[kind]:
-        longest = int(LONGEST[kind].total_seconds() // 3600)
-        raise _invalid(f"it may last {longest} hours at most")
+        days, hours = LONGEST[kind].days, LONGEST[kind].seconds // 3600
+        raise _invalid(f"it may last {f'{days} days' if days else f'{hours} hours'} at most")
     return begins, until
 
 

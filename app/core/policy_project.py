@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from app.core import archive, data_files, schema_annotations, strict_json, strict_yaml
@@ -176,25 +175,9 @@ def parsed_settings(raw: bytes, path: str) -> Settings:
         row, column = error.place
         raise UsageError(f"{path}:{row}:{column}: not YAML: {error.problem}") from error
     except ValidationError as error:
-        row, column = _mark(raw, error.errors(include_url=False, include_input=False)[0]["loc"])
+        row, column = strict_yaml.member(raw, error.errors(include_url=False, include_input=False)[0]["loc"])
         known = ", ".join(one.alias or name for name, one in Settings.model_fields.items())
         raise UsageError(f"{path}:{row}:{column}: {complaint(error)}; its members are {known}") from error
-
-
-def _mark(raw: bytes, place: tuple[int | str, ...]) -> tuple[int, int]:
-    """Line and column, from 1, of a member of a YAML document that is known to parse."""
-    node = yaml.compose(raw, Loader=yaml.SafeLoader)
-    mark = node.start_mark if node is not None else None
-    for part in place:
-        if isinstance(node, yaml.MappingNode):
-            found = next((pair for pair in node.value if pair[0].value == part), None)
-            if found is None:
-                break
-            mark, node = found[0].start_mark, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            mark = node.start_mark
-    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 
 
 def _manifest(path: Path) -> dict[str, Any]:

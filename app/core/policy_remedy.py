@@ -16,11 +16,13 @@ from app.core.reason_codes import Reason
 _REMEDIES: tuple[tuple[str, str], ...] = (
     (
         r"`if` keyword is required",
-        "older Rego: write `if` before the rule's body; `opa fmt --write --v0-v1` converts files",
+        "older Rego: write `if` before the rule's body; `opa fmt --write --v0-v1` converts files, with the opa of "
+        "`placet tools list`",
     ),
     (
         r"`contains` keyword is required",
-        "older Rego: write `name contains value if …`; `opa fmt --write --v0-v1` converts",
+        "older Rego: write `name contains value if …`; `opa fmt --write --v0-v1` converts files, with the opa of "
+        "`placet tools list`",
     ),
     (r"import .* unused", "delete the import, or use it"),
     (r"must not shadow|shadows", "choose another name: this one hides an import, input or data"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import jwt
 import requests
 from requests.adapters import HTTPAdapter
 from sigstore.dsse import Statement
@@ -57,8 +58,8 @@ class SigningSession:
         """Ask the certificate authority for a certificate. Raises `PlacetError` or `UsageError`."""
         try:
             identity = IdentityToken(token)
-        except (IdentityError, ValueError) as error:
-            raise UsageError(f"the identity token cannot be used: {_cause(error)}") from error
+        except (IdentityError, ValueError, TypeError) as error:  # the last: claims of another type, which it compares
+            raise UsageError(f"the identity token cannot be used: {_unfit(token, error)}") from error
         #: The Sigstore instance that it signs with.
         self.trust = trust
         try:
@@ -168,6 +169,21 @@ def _ambient() -> str | None:
         raise PlacetError(
             f"this CI job has no identity: {_cause(error)}; {remedy or 'give --identity-token FILE'}"
         ) from error
+
+
+def _unfit(token: str, error: BaseException) -> str:
+    """Why sigstore-python takes no such token: it says the same of all of them, and keeps the reason in the cause."""
+    why = error.__cause__
+    if isinstance(why, jwt.ExpiredSignatureError) or "validity period" in str(error):
+        return "it has expired, or is not valid yet; get a new one"
+    if isinstance(why, jwt.InvalidAudienceError):
+        audience = jwt.decode(token, options={"verify_signature": False}).get("aud")
+        return f"it is for the audience {str(audience)[:100]!r}, and Fulcio takes those for 'sigstore'"
+    if isinstance(why, jwt.DecodeError):
+        return f"it is no valid JWT: {_cause(why)}"
+    if isinstance(error, TypeError):
+        return "a claim is of another type than it must be"
+    return _cause(why or error)
 
 
 def _cause(error: BaseException) -> str:

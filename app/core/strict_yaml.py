@@ -52,6 +52,22 @@ def place(raw: bytes, path: Sequence[str | int], row: int, column: int) -> tuple
     return (line + 1, found + column) if found >= 0 else (begins.line + 1, begins.column + 1)
 
 
+def member(raw: bytes, path: Sequence[str | int]) -> tuple[int, int]:
+    """Line and column, from 1, of the member at `path` in a document that `load` takes; of what is nearest to it."""
+    node = yaml.compose(raw, Loader=_Strict)
+    mark = node.start_mark if node is not None else None
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            found = next((pair for pair in node.value if pair[0].value == part), None)
+            if found is None:
+                break
+            mark, node = found[0].start_mark, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            mark = node.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
 def dump(document: Any) -> str:
     """A document as YAML, members in their order."""
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)

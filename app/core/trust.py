@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509 import Certificate, load_der_x509_certificate
+from pydantic import ValidationError
 from sigstore._internal.trust import Key
 from sigstore.errors import Error as SigstoreError
 from sigstore.models import ClientTrustConfig
 from sigstore.verify import Verifier
 
 from app.core import strict_json
+from app.core.complaint import complaint, printable
 from app.core.errors import PlacetError, UsageError
 from app.core.files import read_bounded
 
@@ -70,7 +72,7 @@ class TrustConfig:
             trust = cls(ClientTrustConfig.from_json(raw.decode()))
             trust.verifier  # noqa: B018 - built now, so that a bad file is refused here and not at the first release
         except (SigstoreError, ValueError) as error:
-            said = " ".join(str(error).split())[:300]
+            said = complaint(error) if isinstance(error, ValidationError) else printable(str(error))[:300]
             raise UsageError(f"{path} is not a Sigstore ClientTrustConfig: {said}") from error
         return trust
 

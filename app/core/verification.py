@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from app.core import conditions, statements
+from app.core.attestation_claims import claimed
 from app.core.bundle import Bundle, Manifest, digest_of, parse_bundle
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement, verify_evidence
@@ -102,7 +103,7 @@ def verify_release(
         raise Denied(Reason.EVIDENCE_MALFORMED, detail, step="attestations", field="attestations")
     of_steps = [is_of(policy.layout, raw, f"attestations[{number}]") for number, raw in enumerate(attestations)]
     further = {
-        at: verify_evidence(raw, subject=digest, policy=policy, trust=trust, step=at)
+        at: _verify_further(raw, subject=digest, policy=policy, trust=trust, step=at)
         for number, raw in enumerate(attestations)
         if not of_steps[number] and (at := f"attestations[{number}]")
     }
@@ -133,6 +134,20 @@ def verify_release(
             check_policy(parsed, opa, allowed=allowed)
         opa.passed.note(checks)
     return VerifiedRelease(parsed, signed, (*further.values(), *links))
+
+
+def _verify_further(
+    raw: bytes, *, subject: str, policy: VerificationPolicy, trust: TrustConfig, step: str
+) -> VerifiedStatement:
+    """Verify an attestation that no layout judges. Of a link of a step a denial says that one could."""
+    try:
+        return verify_evidence(raw, subject=subject, policy=policy, trust=trust, step=step)
+    except Denied as denied:
+        about_or_by = denied.reason in (Reason.EVIDENCE_SUBJECT, Reason.EVIDENCE_IDENTITY)
+        if not about_or_by or claimed(raw, step).step is None:
+            raise
+        detail = f"{denied.detail}; it is a link, so verify by a policy whose `layout` has its step"
+        raise Denied(denied.reason, detail, step=denied.step, field=denied.field) from denied
 
 
 def _check_signers(evidence: Iterable[VerifiedStatement], policy: VerificationPolicy) -> None:

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from app.core import signer_pattern, strict_yaml
-from app.core.complaint import printable
+from app.core.complaint import fault
 from app.core.errors import Denied, UsageError
 from app.core.files import read_bounded
 from app.core.layout_form import Layout
@@ -181,5 +181,4 @@ def _complaint(error: ValidationError) -> str:
     place = [str(part) for number, part in enumerate(first["loc"]) if part not in {"form", "text"} or not number]
     if len(place) > 2 and place[0] == "identities" and place[2] == "pattern":
         del place[2]
-    said = printable(first["msg"].removeprefix("Value error, "))
-    return f"{'.'.join(place) or 'the document'}: {said}"
+    return f"{'.'.join(place) or 'the document'}: {fault(first)}"

@@ -19,7 +19,6 @@ from typing import Any
 
 from app.core.compose import Library
 from app.core.errors import PlacetError
-from app.core.file_lock import AlreadyLocked, file_lock
 from app.core.files import write_atomically
 from app.core.governance import sidecar_id
 from app.core.modes import Mode, verify_mode
@@ -77,7 +76,10 @@ _LAST_SHIPMENT = 5.0
 
 
 class Agent:
-    """One sidecar's agent. `run` returns when `stop` was asked for."""
+    """One sidecar's agent. `run` returns when `stop` was asked for.
+
+    It writes from the first line on: whoever makes one holds the directory (`SidecarFiles.held`).
+    """
 
     def __init__(
         self,
@@ -174,33 +176,27 @@ class Agent:
 
     def run(self) -> None:
         """Govern OPA until `stop`. Raises `PlacetError` when it cannot begin."""
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(file_lock(self._config.files.private / "lock"))
-            except AlreadyLocked as error:
-                root = self._config.files.root
-                raise PlacetError(f"another agent uses {root}; end it, or give another --dir") from error
-            orphan = opa_process.end_orphan(self._config)
-            if orphan:
-                log.warning("ended process %d, the OPA of an earlier agent", orphan)
-            opa_process.require_free_port(self._config.port, patience=5.0 if orphan else 0.0)
-            shipper.tidy(self._config.files.records)
-            if self._lineage:
-                self._lineage.open()
-            self._shipping.open()
-            for path in self._config.files.records.glob("*.log"):
-                reserve.release(path)  # now that nobody writes them any more
-            self._keys.open()
-            if self._edge:
-                self._edge.start()
-            self._metadata.start_from_cache()
-            self._server.start()
-            for loop in self._loops:
-                loop.start()
-            try:
-                self._stopping.wait()
-            finally:
-                self._end()
+        orphan = opa_process.end_orphan(self._config)
+        if orphan:
+            log.warning("ended process %d, the OPA of an earlier agent", orphan)
+        opa_process.require_free_port(self._config.port, patience=5.0 if orphan else 0.0)
+        shipper.tidy(self._config.files.records)
+        if self._lineage:
+            self._lineage.open()
+        self._shipping.open()
+        for path in self._config.files.records.glob("*.log"):
+            reserve.release(path)  # now that nobody writes them any more
+        self._keys.open()
+        if self._edge:
+            self._edge.start()
+        self._metadata.start_from_cache()
+        self._server.start()
+        for loop in self._loops:
+            loop.start()
+        try:
+            self._stopping.wait()
+        finally:
+            self._end()
 
     def _end(self) -> None:
         log.info("ending: the lease is withdrawn and OPA stopped")

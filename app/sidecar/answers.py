@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from app.core import reason_table
+from app.core.complaint import complaint
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
 from app.sidecar.opa_api import Answer
@@ -161,6 +162,4 @@ def _checked(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _malformed(error: ValidationError) -> Denied:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return Denied(Reason.DECISION_MALFORMED, f"{where}: {first['msg']}")
+    return Denied(Reason.DECISION_MALFORMED, complaint(error))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.errors import PlacetError
+from app.core.file_lock import AlreadyLocked, file_lock
 from app.core.files import write_atomically
 from app.core.trust import TrustConfig
 from app.core.verification_policy import VerificationPolicy
@@ -122,6 +125,17 @@ class SidecarFiles:
     def states(self) -> Path:
         """Every trust state that was ever in force, by digest."""
         return self.root / "states"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the directories, and keep every other agent from them. Raises `PlacetError` when one uses them."""
+        self.prepare()
+        with ExitStack() as lock:
+            try:
+                lock.enter_context(file_lock(self.private / "lock"))
+            except AlreadyLocked as error:
+                raise PlacetError(f"another agent uses {self.root}; end it, or give another --dir") from error
+            yield
 
     def prepare(self) -> None:
         """Make the directories. Existing ones must belong to this user."""

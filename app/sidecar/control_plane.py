@@ -35,10 +35,6 @@ class NotAccepted(PlacetError):
         self.reason = reason
 
 
-class Conflict(NotAccepted):
-    """The control plane holds something else under this name."""
-
-
 class ControlPlane:
     """The API of one control plane, as one sidecar uses it. Safe to use from several threads."""
 
@@ -144,8 +140,7 @@ class ControlPlane:
         if answer.is_success:
             return document
         detail = document.get("detail") or document.get("title") or "no detail"
-        refused = Conflict if answer.status_code == httpx.codes.CONFLICT else NotAccepted
-        raise refused(f"status {answer.status_code}: {detail}", _reason(document.get("reason")))
+        raise NotAccepted(f"status {answer.status_code}: {detail}", _reason(document.get("reason")))
 
 
 def _reason(given: Any) -> Reason | None:

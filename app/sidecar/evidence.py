@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.core import strict_yaml
+from app.core.complaint import complaint
 from app.core.errors import PlacetError, UsageError
 from app.core.files import read_bounded
 from app.core.targets import Digest
@@ -78,9 +79,7 @@ def _items(file: Path) -> list[_Image | _Token]:
     except strict_yaml.StrictYAMLError as error:
         raise UsageError(f"{file} is {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{file}: {where}: {first['msg']}") from error
+        raise UsageError(f"{file}: {complaint(error)}") from error
 
 
 def _text(path: Path, limit: int) -> str:

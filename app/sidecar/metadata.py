@@ -21,6 +21,7 @@ from tuf.api.metadata import Metadata, Root, Timestamp
 from tuf.ngclient import FetcherInterface, Updater
 
 from app.core.archive import MAX_COMPRESSED
+from app.core.complaint import complaint
 from app.core.errors import Denied, PlacetError
 from app.core.files import write_atomically
 from app.core.governance import SystemGovernance
@@ -187,7 +188,7 @@ class Repository:
         try:
             return form.model_validate_json(raw)
         except ValidationError as error:
-            raise Denied(Reason.METADATA_INVALID, f"{target}: {error.errors()[0]['msg']}") from error
+            raise Denied(Reason.METADATA_INVALID, f"{target}: {complaint(error)}") from error
 
 
 class _Floor:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from app.core.errors import UsageError
+from app.core.errors import Denied, UsageError
 from app.sidecar.batch_notes import Batch, Notes
 from app.sidecar.batches import Cutter
 from app.sidecar.config import SidecarConfig, SidecarFiles
-from app.sidecar.control_plane import Conflict, ControlPlane
+from app.sidecar.control_plane import ControlPlane, NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.failures import Failures
 from app.sidecar.shipper import Shipper
@@ -40,8 +40,8 @@ class Shipping(Protocol):
         """How signed batches stand; None where none are signed."""
 
     @property
-    def conflict(self) -> Conflict | None:
-        """The control plane holds other records under this name, and says no more than that."""
+    def refusal(self) -> Denied | None:
+        """Why the control plane takes no records of this sidecar, where that is no break of its lineage."""
 
 
 class PlainShipping:
@@ -52,7 +52,7 @@ class PlainShipping:
         self._notes = files.batches / files.instance()
         self._instance = files.instance_file
         self._failures = failures
-        self.conflict: Conflict | None = None
+        self.refusal: Denied | None = None
 
     def open(self) -> None:
         """Raise `UsageError` when an earlier agent signed: what it has under way would be shipped once more."""
@@ -63,13 +63,15 @@ class PlainShipping:
             )
 
     def step(self) -> float:
-        """Ship one batch of lines."""
+        """Ship one batch of lines. Raises `Denied` with the control plane's code where it gave one."""
         try:
             more = self._shipper.ship()
-            self.conflict = None
-        except Conflict as conflict:
-            self.conflict = conflict
-            raise
+        except NotAccepted as error:
+            if error.reason is None:  # it did not answer, perhaps: what it said last may still be so
+                raise
+            self.refusal = Denied(error.reason, str(error))
+            raise self.refusal from error
+        self.refusal = None
         self._failures.forget(PART)
         return 0.0 if more else _IDLE
 

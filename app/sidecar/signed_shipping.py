@@ -16,13 +16,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from app.core.errors import PlacetError
+from app.core.errors import Denied, PlacetError
 from app.core.reason_codes import Reason
 from app.sidecar import archived_states
 from app.sidecar.batch_notes import Batch, Notes
 from app.sidecar.batches import Cutter
 from app.sidecar.breaks import Standing
-from app.sidecar.control_plane import Conflict, ControlPlane, NotAccepted
+from app.sidecar.control_plane import ControlPlane, NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.failures import Failures
 from app.sidecar.shipper import Progress
@@ -83,8 +83,8 @@ class SignedShipping:
         self._lock = threading.Lock()
         self._standing = Standing(notes.directory / BREAK, BREAKS, CONCERN, PART, doubts, failures)
         self._acknowledged = 0
-        #: Of the unsigned kind; here a conflict is a break.
-        self.conflict: Conflict | None = None
+        #: Of the unsigned kind; here a refusal that lasts is a break.
+        self.refusal: Denied | None = None
 
     def open(self) -> None:
         """Read what an earlier agent left. Raises `PlacetError` when that is damaged."""

@@ -95,12 +95,11 @@ def _reasons(parts: Parts) -> Iterator[dict[str, str]]:
         *parts.modes.failures(),
         parts.trust.failure,
         parts.environment.failure if parts.environment else None,
+        parts.shipping.refusal,
     ]
     for failure in failures:
         if failure is not None:
             yield _said(failure.reason, failure.detail)
-    if conflict := parts.shipping.conflict:
-        yield _said(Reason.RECORD_CONFLICT, str(conflict))
     if trouble := parts.metadata.failure:
         yield _said(_code(trouble), str(trouble))
 

@@ -124,7 +124,7 @@ def test_modes_that_cannot_be_are_refused_before_they_are_signed(plane, people, 
     by = signing(people, sigstore, LEAD)
     out = tmp_path / "x.jsonl"
     usual = ["mode", "shadow", "payments", "-o", out, *by]
-    assert "720 hours" in plane.run(*usual, "--reason", "r", "--for", "31d", expect=3).stderr
+    assert "30 days" in plane.run(*usual, "--reason", "r", "--for", "31d", expect=2).stderr
     assert "reason" in plane.run(*usual, "--reason", " ", "--for", "1d", expect=2).stderr
     assert "--for" in plane.run(*usual, "--reason", "r", "--for", "soon", expect=2).stderr
     assert not out.exists()
@@ -159,8 +159,12 @@ def test_governance_is_written_compared_and_set(plane, tmp_path):
     late = plane.run("governance", "set", "payments", "--file", file, expect=1).stderr
     assert f"version {version + 1} is in force" in late
     file.write_text("segments: [{name: a, resources: [payment]}]\n")
-    wrong = plane.run("governance", "set", "payments", "--file", file, "--version", str(version + 1), expect=1).stderr
+    wrong = plane.run("governance", "set", "payments", "--file", file, "--version", str(version + 1), expect=2).stderr
+    assert "governance.yaml: " in wrong
     assert "must be TYPE/ID" in wrong
+    file.write_text("warrant_required: true\n\nexchnage: []\n")
+    slip = plane.run("governance", "set", "payments", "--file", file, expect=2).stderr
+    assert slip == f"placet: {file}:3:1: exchnage: there is no such member\n"
     for text, said in (("a: 1\na: 2\n", "stands twice"), ("[1]", "does not hold"), ("{", "not YAML")):
         file.write_text(text)
         assert said in plane.run("governance", "set", "payments", "--file", file, expect=2).stderr
@@ -196,7 +200,8 @@ def test_issuers_are_discovered_and_refreshed(plane, sigstore, tmp_path):
 
 def test_domains_grants_and_quarantines(plane, tmp_path):
     exported = tmp_path / "keys.json"
-    own = plane.json("domain", "export", "-o", exported)
+    own = plane.json("domain", "export")
+    plane.run("domain", "export", "-o", exported)
     assert json.loads(exported.read_text()) == own
     assert "own domain" in plane.run("domain", "link", "example.org", "--keys", exported, expect=1).stderr
     assert (

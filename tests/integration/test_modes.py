@@ -147,7 +147,7 @@ def test_it_is_bounded_in_time(sign, verify):
     refuses(verify, evidence, "it ended at", now=NOW + timedelta(days=7))
     assert verify(evidence, now=NOW - timedelta(days=1)).begins == NOW, "one to come verifies, and has not begun"
     for predicate, detail in (
-        (shadow(until=moment(NOW + timedelta(days=30, seconds=1))), "720 hours at most"),
+        (shadow(until=moment(NOW + timedelta(days=30, seconds=1))), "30 days at most"),
         (shadow(until=moment(NOW)), "ends before it begins"),
         (shadow(**{"from": "2026-01-01T00:00:00+00:00"}), "from: must be a time"),
         (shadow(until="2026-02-30T00:00:00Z"), "until"),

@@ -433,7 +433,8 @@ def test_verify_prints_a_table(placet):
 
 def test_verify_denies(stand, placet):
     verify = ("proof", "verify", "altered.json", "--trust-config", "trust.json", *options(stand))
-    assert placet(*verify) == (3, "", "placet: denied: evidence.invalid: logIndex is not the proof's\n")
+    said = "placet: denied: evidence.invalid: logIndex is not the proof's (step decision batch)\n"
+    assert placet(*verify) == (3, "", said)
     code, out, _ = placet(*verify, "--output", "json")
     assert code == 3
     assert {name: json.loads(out)[name] for name in ("proved", "reason", "step")} == {

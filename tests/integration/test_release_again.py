@@ -5,6 +5,7 @@ import pytest
 from app.core.opa import Opa
 from app.core.passed_checks import PassedChecks
 from app.core.reason_codes import Reason
+from app.core.rego_reader import RegoReader
 
 from .release_kit import bundle, provenance, signed_release
 
@@ -15,25 +16,30 @@ def asked(sigstore, opa_binary, monkeypatch):
     release = signed_release(sigstore, opa_binary)
     monkeypatch.setattr(release.opa, "passed", PassedChecks(release.opa.binary))
     commands = []
-    run = Opa.run
+    run, read = Opa.run, RegoReader.read
 
     def noted(self, arguments, **options):
         commands.append(arguments[0])
         return run(self, arguments, **options)
 
+    def noted_read(self, *arguments):
+        commands.append("read")
+        return read(self, *arguments)
+
     monkeypatch.setattr(Opa, "run", noted)
+    monkeypatch.setattr(RegoReader, "read", noted_read)
     return release, commands
 
 
 def test_opa_is_asked_once(asked):
     release, commands = asked
     first = release.verify()
-    assert "check" in commands
+    assert "read" in commands
     commands.clear()
     assert release.verify().digest == first.digest
     assert commands == []
     release.verify(policy=release.allow(allowed_builtins=["rand.intn"]))  # another question
-    assert "check" in commands
+    assert "read" in commands
 
 
 def test_trust_is_never_remembered(asked):

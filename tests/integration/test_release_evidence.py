@@ -167,7 +167,8 @@ def released(tmp_path_factory, sigstore, opa_binary):
     run("step", "run", "test", "--materials", "policy/**/*.rego", "--products", "report", "--",
         "sh", "-c", "echo seen; echo passed > report", identity=TESTER)  # fmt: skip
     run("bundle", "build", "policy", "-o", "payments.tar.gz", "--opa", opa_binary)
-    run("bundle", "sign", "payments.tar.gz", "--link", "test.link.sigstore.json", identity=CI)
+    signed = run("bundle", "sign", "payments.tar.gz", "--link", "test.link.sigstore.json", identity=CI)
+    assert "verify it by a policy whose `layout` has their steps" in signed.stderr
     run("layout", "new", "payments", "-o", "layout.yaml", "--functionary", CI, "--functionary-issuer",
         sigstore.issuer_url)  # fmt: skip
     layout = yaml.safe_load((work / "layout.yaml").read_text())
@@ -228,6 +229,24 @@ def test_a_release_satisfies_a_layout(released, sigstore, tmp_path):
     assert checked(OWNER, "shorter.yaml", expect=3)["reason"] == "evidence.missing"
     shutil.copy(work / "layout.yaml.sigstore.json", work / "shorter.yaml.sigstore.json")
     assert checked(OWNER, "shorter.yaml", expect=3)["reason"] == "evidence.subject"
+
+
+def test_without_the_layout_a_denial_says_that_one_is_needed(released, sigstore, opa_binary):
+    work, _, run = released
+    said = run("bundle", "verify", "payments.tar.gz", "--certificate-identity", CI, "--certificate-oidc-issuer",
+               sigstore.issuer_url, "--trust-config", sigstore.trust_config, "--opa", opa_binary, expect=3)  # fmt: skip
+    assert "evidence.identity: " in said.stderr, "somebody else did the step"
+    assert "it is a link, so verify by a policy whose `layout` has its step" in said.stderr
+    rules = VerificationPolicy(identities=[SignerIdentity(**who(sigstore, one)) for one in (CI, TESTER)])
+    with pytest.raises(Denied, match=r"evidence.subject: .*; it is a link, so verify by a policy whose `layout`"):
+        verify_release(
+            (work / "payments.tar.gz").read_bytes(),
+            (work / "payments.tar.gz.sigstore.json").read_bytes(),
+            split_attestations((work / "payments.tar.gz.attestations.jsonl").read_bytes()),
+            policy=rules,
+            trust=TrustConfig.from_file(sigstore.trust_config),
+            opa=Opa(opa_binary),
+        )
 
 
 def test_what_a_layout_refuses(released, verified, sigstore):

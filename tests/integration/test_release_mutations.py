@@ -20,6 +20,7 @@ import time
 import pytest
 
 from app.core.errors import Denied
+from app.core.reason_codes import Reason
 
 from .release_kit import at, places, replaced, signed_release, without
 
@@ -70,6 +71,15 @@ def others(release):
 def test_the_release_verifies(release, attempt, document):
     assert attempt(document)
     assert release.verify().signer.identity == "dev@example.org"
+
+
+def test_a_timestamp_of_another_signature_is_told_as_such(release, document, others):
+    signature = ("dsseEnvelope", "signatures", 0, "sig")
+    with pytest.raises(Denied) as denied:
+        release.verify(signature=json.dumps(replaced(document, signature, at(others[0], signature))).encode())
+    assert denied.value.reason == Reason.EVIDENCE_INVALID
+    assert denied.value.detail == "the timestamp is not of this signature"
+    assert denied.value.field == "rfc3161Timestamps"
 
 
 def test_every_member_is_needed(attempt, document):

@@ -1,7 +1,9 @@
 """Signing when something is down or refuses: one line that says what, and never a signature that cannot verify."""
 
 import os
+import re
 import signal
+import time
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -35,7 +37,11 @@ def failure(kind, call):
 
 @pytest.mark.parametrize("token", ["", "garbage", "a.b.c", "\u00e9.\u00e9.\u00e9", "e30.e30.e30", "x" * 100_000])
 def test_a_token_that_is_none(trust, token):
-    assert "identity token cannot be used" in failure(UsageError, lambda: SigningSession(trust, token))
+    said = failure(UsageError, lambda: SigningSession(trust, token))
+    assert said.startswith("the identity token cannot be used: ")
+    assert (
+        said.endswith('Token is missing the "aud" claim') if token == "e30.e30.e30" else "it is no valid JWT: " in said
+    )
 
 
 def forged(sigstore, **claims):
@@ -46,12 +52,29 @@ def forged(sigstore, **claims):
 
 
 def test_an_expired_token(trust, sigstore):
-    failure(UsageError, lambda: SigningSession(trust, forged(sigstore, exp=1_700_000_001)))
+    for claims in ({"exp": 1_700_000_001}, {"exp": int(time.time()) - 1}, {"nbf": 1_999_999_999}):
+        token = forged(sigstore, **claims)
+        assert failure(UsageError, lambda token=token: SigningSession(trust, token)).endswith(
+            ": it has expired, or is not valid yet; get a new one"
+        )
+
+
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        ({"nbf": "soon"}, "a claim is of another type than it must be"),
+        ({"exp": "soon"}, "must be an integer"),
+        ({"sub": None}, "'sub'|\"sub\"|Subject"),
+    ],
+)
+def test_a_token_with_unfit_claims(trust, sigstore, claims, said):
+    assert re.search(said, failure(UsageError, lambda: SigningSession(trust, forged(sigstore, **claims))))
 
 
 def test_a_token_for_another_audience(trust, sigstore):
     token = sigstore.token("spiffe://example.org/app", audience="payments")
-    failure(UsageError, lambda: SigningSession(trust, token))
+    said = failure(UsageError, lambda: SigningSession(trust, token))
+    assert said.endswith("it is for the audience 'payments', and Fulcio takes those for 'sigstore'")
 
 
 def test_a_token_that_fulcio_refuses(trust, sigstore):

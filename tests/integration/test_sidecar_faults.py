@@ -195,9 +195,14 @@ def test_a_second_agent_on_one_directory_is_refused(world):
     sidecar = world.first
     pid = sidecar.status()["opa_pid"]
     command = sidecar.agent.process.args  # the very same arguments
+    kept = [*(sidecar.directory / "run").glob("agent.*"), *(sidecar.directory / "private").glob("*")]
+    before = {path: path.stat().st_mtime_ns for path in kept if path.is_file() and path.name != "clock"}
     answer = subprocess.run(command, capture_output=True, timeout=60, env=world.stack._environment({}), check=False)
     assert answer.returncode == 1
     assert b"another agent uses" in answer.stderr
+    assert b"starting OPA" not in answer.stderr
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert sidecar.directory / "run" / "agent.key" in before
     assert Path(f"/proc/{pid}").exists()
     assert world.allows(sidecar)
 

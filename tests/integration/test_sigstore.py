@@ -273,11 +273,15 @@ def run(*arguments):
 
 @pytest.fixture
 def up(tmp_path):
-    """`placet sigstore up` on free ports: the process and what it printed."""
+    """`placet sigstore up` on free ports, begun as a shell begins a job in the background: without SIGINT.
+
+    The process and what it printed.
+    """
     ports = dataclasses.asdict(Ports.free())
-    options = [word for name, port in ports.items() for word in (f"--{name.replace('_', '-')}-port", port)]
+    options = ["--output", "json"]
+    options += [word for name, port in ports.items() for word in (f"--{name.replace('_', '-')}-port", port)]
     with subprocess.Popen(
-        command("up", "--dir", tmp_path / "sigstore", "--output", "json", *options),
+        ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command("up", "--dir", tmp_path / "sigstore", *options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

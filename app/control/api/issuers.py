@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cryptography.x509 import load_pem_x509_certificate
@@ -77,13 +78,14 @@ class NewIssuer(Body):
         )
 
 
-def show(row: Issuer, source: IssuerSource | None, home: str) -> dict[str, Any]:
-    """An issuer as the API shows it."""
+def show(row: Issuer, source: IssuerSource | None, home: str, rows: Sequence[Issuer]) -> dict[str, Any]:
+    """An issuer as the API shows it, among all of them."""
     return {
         "issuer": row.issuer,
         "kind": row.kind,
         "domain": row.domain or home,
         "names": row.names,
+        "shares_names_with": issuers.sharing(row, rows),
         "audiences": row.audiences,
         "condition": issuers.condition(row, source),
         "key_age_seconds": int(issuers.age(row, source).total_seconds()),
@@ -123,7 +125,8 @@ def list_issuers(plane: PlaneOf, _: Annotated[Access, by(Scope.SYSTEM_READ)]) ->
     """Every trusted issuer, with the age of its keys."""
     with plane.store.read() as session:
         sources = issuers.sources(session)
-        return [show(row, sources.get(row.id or 0), plane.settings.domain) for row in issuers.listed(session)]
+        rows = issuers.listed(session)
+        return [show(row, sources.get(row.id or 0), plane.settings.domain, rows) for row in rows]
 
 
 @router.post("", status_code=201)
@@ -145,7 +148,8 @@ def put_issuer(
         came = {"uri": fetched.uri, "etag": fetched.etag, "refused": fetched.refused}
     with plane.publishing() as session:
         row, new = issuers.put(session, trust, **came)
-        shown = show(row, issuers.sources(session).get(row.id or 0), plane.settings.domain)
+        source = issuers.sources(session).get(row.id or 0)
+        shown = show(row, source, plane.settings.domain, issuers.listed(session))
     response.status_code = 201 if new else 200
     return shown
 
@@ -170,4 +174,5 @@ def _find(plane: Plane, issuer: str) -> dict[str, Any]:
         row = issuers.find(session, issuer)
         if row is None:
             raise NotFound(f"the issuer {issuer} is not trusted")
-        return show(row, issuers.sources(session).get(row.id or 0), plane.settings.domain)
+        source = issuers.sources(session).get(row.id or 0)
+        return show(row, source, plane.settings.domain, issuers.listed(session))

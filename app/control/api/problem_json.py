@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.control.problems import Problem
+from app.core.complaint import fault, printable
 from app.core.errors import Denied, PlacetError
 from app.core.reason_codes import Reason
 
@@ -63,8 +64,10 @@ def describe(error: Exception) -> tuple[int, str, dict[str, Any]]:
         return 422, str(error), {}
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-        at = ".".join(str(part) for part in first["loc"])
-        return 422, f"{at}: {first['msg']}", {"field": at}
+        at = [str(part) for part in first["loc"]]
+        # `body` and `query` mean nothing to people. Of a body that is no JSON, its column comes next, and no name.
+        named = at[1:] if at[1:] and isinstance(first["loc"][1], str) else at
+        return 422, f"{printable('.'.join(named))[:200]}: {fault(first)}", {"field": ".".join(at)}
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail), {}
     return 500, "internal error", {}

@@ -238,13 +238,8 @@ class Stack:
         )  # fmt: skip
 
     def point(self, release: str) -> dict[str, Any]:
-        """Point the channel at a release that was published before, as an operator's API call does."""
-        answer = httpx.put(
-            f"{self.server}/api/v1/systems/{SYSTEM}/channels/{CHANNEL}",
-            json={"release": release}, headers=self.authorization(), timeout=30, trust_env=False,
-        )  # fmt: skip
-        answer.raise_for_status()
-        return dict(answer.json())
+        """Point the channel at a release that was published before."""
+        return self.placet("channel", "point", SYSTEM, CHANNEL, release)
 
     def api(self, path: str, **parameters: Any) -> dict[str, Any]:
         """Read from the control plane's API as the administrator."""

@@ -59,6 +59,20 @@ def put(api, document, version=0, **more):
     return api.put("/api/v1/systems/payments/governance", json={"document": document, "version": version, **more})
 
 
+def test_what_is_refused_names_its_place_in_plain_words(api):
+    for answer, member, field in (
+        (put(api, {"exchnage": []}), "exchnage", "exchnage"),
+        (put(api, {"flows": [{**FULL["flows"][0], "via": "x"}]}), "flows.0.via", "flows.0.via"),
+        (put(api, {}, more="x"), "more", "body.more"),
+    ):
+        assert answer.status_code == 422
+        said = answer.json()
+        assert (said["detail"], said["field"]) == (f"{member}: there is no such member", field)
+    who = [{"identity": "dev@example.org", "issuer": "https://accounts.x"}]
+    named = api.post("/api/v1/systems", json={"name": "Not One", "identities": who}).json()
+    assert (named["detail"], named["field"]) == ("name: is not of the accepted form", "body.name")
+
+
 def published(api, system="payments"):
     return SystemGovernance.model_validate_json(target(api.client, f"{system}.governance.json"))
 

@@ -71,6 +71,7 @@ def test_gaps_overlaps_and_forks_are_told_where_to_go_on(api):
     ):
         assert answer.status_code == 409
         assert answer.json()["expected"] == end
+        assert answer.json()["reason"] == "record.conflict"
     assert len(listed(api)) == 1
     assert api.ship(record("d2"), first=end).status_code == 200
 

@@ -149,3 +149,28 @@ for number in range(10):
     api.post("/api/v1/quarantine", json={"issuer": "i", "subject": "last", "reason": "r"})
     subjects = {entry["subject"] for entry in state(api)["quarantine"]}
     assert subjects == {f"{process}-{number}" for process in range(3) for number in range(10)} | {"last"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("spiffe://placet.internal/", "spiffe://placet.internal/", True),
+        ("spiffe://placet.internal/", "spiffe://placet.internal/api/", True),
+        ("spiffe://placet.internal/api/", "spiffe://placet.internal/web/", False),
+        ("idp:", "", True),  # who may give any plain name may give this one
+        ("spiffe://placet.internal/", "", False),
+        ("", "", False),  # nobody asked for names of their own
+    ],
+)
+def test_issuers_that_may_give_the_same_names_are_told(api, one, other, shared):
+    """A policy that looks at the name alone would take it from both."""
+    first, second = "https://one.example.org", "https://two.example.org"
+    for issuer, names in ((first, one), (second, other)):
+        body = {"issuer": issuer, "audiences": ["a"], "jwks": {"keys": [public(P256)]}} | (
+            {"names": names} if names else {}
+        )
+        answer = api.post("/api/v1/issuers", json=body)
+        assert answer.status_code == 201, answer.text
+    assert answer.json()["shares_names_with"] == ([first] if shared else [])
+    listed = {row["issuer"]: row["shares_names_with"] for row in api.get("/api/v1/issuers").json()}
+    assert listed == {first: [second] if shared else [], second: [first] if shared else []}

@@ -41,7 +41,9 @@ def test_a_project_keeps_its_other_files(tmp_path):
             ".git/hooks/x": b"x",
         },
     )
-    assert dict(read(str(tmp_path)).files) == {"policy/app.rego": POLICY}
+    source = read(str(tmp_path))
+    assert dict(source.files) == {"policy/app.rego": POLICY}
+    assert source.left_out == ("LICENSE", "Makefile", "README.md", "docs/how.md", "policy/app_test.rego")
 
 
 def test_what_nobody_can_place_stays_to_be_refused_unless_it_is_ignored(tmp_path):
@@ -94,7 +96,9 @@ def test_manifests_of_several_directories_add_up(tmp_path):
     entry = b'{"roots": ["app"], "metadata": {"placet": {"entrypoint": "app/allow"}}}'
     one = write(tmp_path / "one", **{"p.rego": POLICY, ".manifest": entry})
     two = write(tmp_path / "two", **{"q.rego": b"package lib\n", ".manifest": b'{"roots": ["lib"]}'})
-    manifest = json.loads(merged([read(str(one)), read(str(two))])[".manifest"])
+    raw = merged([read(str(one)), read(str(two))])[".manifest"]
+    assert merged([read(str(two)), read(str(one))])[".manifest"] == raw, "in either order"
+    manifest = json.loads(raw)
     assert manifest["roots"] == ["app", "lib"]
     assert manifest["metadata"] == {"placet": {"entrypoint": "app/allow"}}
 
@@ -474,7 +478,7 @@ def test_a_commit_that_is_not_there(repository):
         read(f"git+file://{repository}@{'a' * 40}")
     assert "\n" not in str(error.value)
     commit = git(repository, "rev-parse", "HEAD")
-    with pytest.raises(PlacetError, match="there is nothing below nowhere"):
+    with pytest.raises(PlacetError, match=f"there is no directory nowhere in {commit} of file://{repository}"):
         read(f"git+file://{repository}@{commit}#nowhere")
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from app.core.errors import PlacetError, UsageError
-from app.core.files import read_bounded, write_atomically
+from app.core.files import read_bounded, replacing, write_atomically
 
 
 def names(directory):
@@ -41,6 +41,35 @@ def test_the_old_file_is_replaced_whole(tmp_path):
     path.chmod(0o666)
     write_atomically(path, b"new", mode=0o600)
     assert (path.read_bytes(), mode(path), names(tmp_path)) == (b"new", 0o600, ["x"])
+
+
+def _whole(path):
+    write_atomically(path, b"new")
+
+
+def _in_parts(path):
+    with replacing(path) as file:
+        file.write(b"ne")
+        file.write(b"w")
+
+
+@pytest.mark.parametrize("write", [_whole, _in_parts])
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_is_written_into_and_stays(tmp_path, write, linked):
+    """Renaming a file over /dev/null would take it from the whole machine; /dev/stdout is a link to a pipe."""
+    pipe, path = tmp_path / "pipe", tmp_path / "path"
+    os.mkfifo(pipe)
+    if linked:
+        path.symlink_to(pipe)
+    else:
+        pipe = pipe.rename(path)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    before = set(names(tmp_path))
+    write(path)
+    assert os.read(reader, 100) == b"new"
+    os.close(reader)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert set(names(tmp_path)) == before
 
 
 @pytest.mark.parametrize("call", ["fsync", "fchmod"])

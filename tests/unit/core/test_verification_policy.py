@@ -71,7 +71,7 @@ PLACES = {
     "identities: [{identity: a}]": "identities.0.issuer: Field required",
     "identities: [{identity: a, issuer: b}, {pattern: 'x', issuer: b}]": "identities.1.pattern: a pattern begins with",
     "identities: [{pattern: '^[a-z]+@a.b$', issuer: b}]": "identities.0.pattern: character 10 of the pattern, '.'",
-    "identities: [{pattern: '^[a-z]+@a$', identity: a, issuer: b}]": "identities.0.identity: Extra inputs",
+    "identities: [{pattern: '^[a-z]+@a$', identity: a, issuer: b}]": "identities.0.identity: there is no such member",
     "identities: []\nrequired_predicates: [{type: x, condition: ' '}]": "required_predicates.0.condition: ",
     "identities: []\nrequired_predicates: [a, {type: 5}]": "required_predicates.1.type: Input should be a valid string",
     "identities: []\nrequired_predicates: ['']": "required_predicates.0: String should have at least 1 character",

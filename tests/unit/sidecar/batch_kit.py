@@ -8,7 +8,7 @@ from app.core import merkle
 from app.core.batch import BatchStatement, payload_digest
 from app.core.reason_codes import Reason
 from app.sidecar.batch_notes import Batch
-from app.sidecar.control_plane import Conflict, NotAccepted
+from app.sidecar.control_plane import NotAccepted
 
 SIDECAR = "spiffe://example.org/sidecar/payments/till"
 OPA = "sha256:" + "d" * 64
@@ -83,7 +83,7 @@ class Plane:
 
     def _take(self, says, raw, salts, digest):
         if self.broken:
-            raise Conflict("a break is open", Reason.LINEAGE_BROKEN)
+            raise NotAccepted("a break is open", Reason.LINEAGE_BROKEN)
         entries = raw[:-1].split(b"\n")
         if not raw.endswith(b"\n") or not says.matches(entries, merkle.leaf_hashes(salts, entries)):
             self._break(Reason.BATCH_ROOT)
@@ -103,7 +103,7 @@ class Plane:
 
     def _break(self, reason):
         self.broken = True
-        raise Conflict(f"refused for {reason}", reason)
+        raise NotAccepted(f"refused for {reason}", reason)
 
 
 class Signer:

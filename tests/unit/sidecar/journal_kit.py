@@ -6,7 +6,7 @@ from app.core.link import Link
 from app.core.link_names import payload_digest
 from app.core.reason_codes import Reason
 from app.sidecar.answers import Start
-from app.sidecar.control_plane import Conflict, NotAccepted
+from app.sidecar.control_plane import NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.execution_journal import ExecutionJournal
 from app.sidecar.execution_notes import Asked, Done
@@ -53,7 +53,7 @@ class Plane:
 
     def _take(self, payload):
         if self.broken:
-            raise Conflict("a break is open", Reason.LINEAGE_BROKEN)
+            raise NotAccepted("a break is open", Reason.LINEAGE_BROKEN)
         link = Link.read(payload)
         last = self.payloads[-1] if self.payloads else None
         if link.number != len(self.payloads):
@@ -65,7 +65,7 @@ class Plane:
 
     def refuse(self, reason):
         self.broken = True
-        raise Conflict(f"refused for {reason}", reason)
+        raise NotAccepted(f"refused for {reason}", reason)
 
 
 class Signer:

@@ -6,7 +6,7 @@ import pytest
 
 from app.core.errors import PlacetError
 from app.sidecar import shipper as module
-from app.sidecar.control_plane import Conflict, NotAccepted
+from app.sidecar.control_plane import NotAccepted
 from app.sidecar.shipper import Shipper
 
 
@@ -31,7 +31,7 @@ class Plane:
         if first < len(held) and (path.name, first, raw) in self.batches:
             pass
         elif first != len(held):
-            raise Conflict("another batch")
+            raise NotAccepted("another batch")
         else:
             self.kept[path.name] += raw
             self.batches.append((path.name, first, raw))
@@ -183,7 +183,7 @@ def test_a_control_plane_that_holds_more_than_we_know(tmp_path, plane, ship):
     assert plane.kept[path.name] == lines(2005)
 
 
-@pytest.mark.parametrize("refusal", [NotAccepted("no"), Conflict("status 409: other bytes are stored here")])
+@pytest.mark.parametrize("refusal", [NotAccepted("no"), NotAccepted("status 409: other bytes are stored here")])
 def test_a_refusal_is_not_an_acknowledgement(tmp_path, plane, ship, freed, refusal):
     """Not even one that says what is held: somebody else may have shipped that."""
     path = write(tmp_path, 1, lines(2))

@@ -15,7 +15,7 @@ from app.sidecar import signed_shipping as module
 from app.sidecar.batch_notes import Notes
 from app.sidecar.batches import Cutter
 from app.sidecar.config import SidecarFiles
-from app.sidecar.control_plane import Conflict, NotAccepted
+from app.sidecar.control_plane import NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.failures import Failures
 from app.sidecar.shipper import Shipper, tidy
@@ -383,7 +383,7 @@ def test_an_evicted_sidecar_gets_no_token_and_no_lease(files, plane, signer, age
 @pytest.mark.parametrize("reason", [None, Reason.RECORD_CONFLICT])
 def test_other_refusals_are_no_break(files, plane, agent, clock, reason):
     write(files, 1, records(5))
-    plane.before = failing(2, Conflict("status 409: something else", reason))
+    plane.before = failing(2, NotAccepted("status 409: something else", reason))
     agent.start().shipping.step(ended=True)
     assert agent.reasons() == []
     agent.drain(clock)
@@ -391,7 +391,7 @@ def test_other_refusals_are_no_break(files, plane, agent, clock, reason):
 
 def test_a_signature_that_was_refused_is_made_again_over_the_same_statement(files, plane, signer, agent, clock):
     write(files, 1, records(5))
-    plane.before = only("batch", failing(1, Conflict("no", Reason.BATCH_INVALID)))
+    plane.before = only("batch", failing(1, NotAccepted("no", Reason.BATCH_INVALID)))
     agent.start().drain(clock)
     assert len(signer.signed) == 2
     assert forks(signer.signed) == []
