@@ -22,7 +22,7 @@ from .control_kit import PLACET
 from .person_kit import Person
 from .sign_in_kit import PASSWORD, agent, code_for, stand
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 ME, OTHER = "dev@example.org", "other@example.org"
 POLICY = "package app\n\ndefault allow := false\n"
