@@ -100,7 +100,7 @@ class _ByBatch:
         self._filter, self._content = wanted, wanted.wanted
         self._clauses = wanted.clauses()
         #: The terms, and the bits that each needs.
-        self._terms = {term: _needed(term) for clause in self._clauses for term in clause}
+        self._terms = {term: word_filter.bits_of(term) for clause in self._clauses for term in clause}
         self._conditions = [*wanted.conditions(), *([place.after()] if place else [])]
         if self._content is not None:
             self._conditions.append(col(Decision.erased).is_(None))
@@ -168,11 +168,11 @@ class _ByBatch:
 
     def _may_hold(self, batch: Any) -> bool:
         _, _, _, _, _, header, *blocks = batch
-        if header is None or header != word_filter.HEADER:
+        if header is None:
             return True
         held = {
-            term: int.from_bytes(block, "little") & needed == needed or len(block) != word_filter.BLOCK
-            for (term, needed), block in zip(self._terms.items(), blocks, strict=True)
+            term: word_filter.block_has(bytes(header), bytes(block), bits)
+            for (term, bits), block in zip(self._terms.items(), blocks, strict=True)
         }
         return all(any(held[term] for term in clause) for clause in self._clauses)
 
@@ -259,17 +259,6 @@ def _holding(
 def _between(oldest_ns: int, newest_ns: int) -> ColumnElement[bool]:
     """Of rows that are named otherwise, too: it spares the database its parts of other weeks."""
     return col(Decision.time_ns).between(oldest_ns, newest_ns)
-
-
-def _needed(term: str) -> int:
-    """The bits of its block that a term needs: each without which the block does not hold it."""
-    size, full = word_filter.BLOCK, (1 << 8 * word_filter.BLOCK) - 1
-
-    def is_needed(bits: int) -> bool:
-        return not word_filter.block_may_hold(word_filter.HEADER, (full ^ bits).to_bytes(size, "little"), term)
-
-    octets = [at for at in range(0, 8 * size, 8) if is_needed(0xFF << at)]
-    return sum(1 << bit for at in octets for bit in range(at, at + 8) if is_needed(1 << bit))
 
 
 def _block(term: str) -> Any:

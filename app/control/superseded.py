@@ -7,7 +7,7 @@ the database; what is published is the newest.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar
@@ -40,15 +40,24 @@ class Attestation(Protocol):
         """The Sigstore bundle."""
 
 
+_Any = TypeVar("_Any")
 _Kind = TypeVar("_Kind", bound=Attestation)
 
 
 def newest(attestations: Iterable[_Kind]) -> list[_Kind]:
     """The attestations by time, each once, without links and test results that their signer signed anew."""
-    ordered = sorted(attestations, key=lambda one: (one.signed_at, sha256(one.raw).hexdigest()))
-    last: dict[Hashable, _Kind] = {}
+
+    def subject(one: _Kind) -> Hashable:
+        return about(one.predicate_type, one.signer.identity, one.signer.issuer, one.statement) or one.raw
+
+    return latest(sorted(attestations, key=lambda one: (one.signed_at, sha256(one.raw).hexdigest())), subject)
+
+
+def latest(ordered: Iterable[_Any], subject: Callable[[_Any], Hashable]) -> list[_Any]:
+    """The last of each subject, in their order."""
+    last: dict[Hashable, _Any] = {}
     for one in ordered:
-        what = about(one.predicate_type, one.signer.identity, one.signer.issuer, one.statement) or one.raw
+        what = subject(one)
         last.pop(what, None)  # so that it stands where it is in time
         last[what] = one
     return list(last.values())

@@ -65,10 +65,19 @@ def block_number(term: str) -> int:
 
 def block_may_hold(header: bytes, block: bytes, term: str) -> bool:
     """Whether records have the term, by the header of their filter and the term's own block."""
+    return block_has(header, block, bits_of(term))
+
+
+def bits_of(term: str) -> int:
+    """The bits that a term sets in its block, for who asks many filters for it."""
+    return _place_of(term)[1]
+
+
+def block_has(header: bytes, block: bytes, bits: int) -> bool:
+    """Whether a block has all these bits. One of another form may hold everything."""
     if header != HEADER or len(block) != BLOCK:
         return True
-    _, mask = _place_of(term)
-    return int.from_bytes(block, "little") & mask == mask
+    return int.from_bytes(block, "little") & bits == bits
 
 
 def _place_of(term: str) -> tuple[int, int]:

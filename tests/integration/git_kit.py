@@ -8,6 +8,10 @@ import subprocess
 import threading
 import time
 
+import pytest
+
+from app.core import bundle_source
+from app.core.errors import PlacetError
 from app.local.ports import free_port
 from bench.certificate import self_signed
 
@@ -120,3 +124,17 @@ class Repository:
         self.git("add", ".gitmodules")
         self.git("commit", "-qm", "a submodule")
         return self.git("rev-parse", "HEAD")
+
+
+def read(person, source):
+    with person.here():
+        return bundle_source.read(source)
+
+
+def refused(person, source):
+    """One line that says why a source is not read, and never a password."""
+    with pytest.raises(PlacetError) as error:
+        read(person, source)
+    assert "\n" not in str(error.value)
+    assert PASSWORD not in str(error.value)
+    return str(error.value)

@@ -12,12 +12,12 @@ import termios
 import pytest
 
 from app.core import building, bundle_source, git_command
-from app.core.errors import PlacetError, UsageError
+from app.core.errors import UsageError
 from app.core.git_facts import GitFacts
 from app.core.opa import Opa
 
 from .control_kit import PLACET
-from .git_kit import PASSWORD, USER, GitServer, Repository
+from .git_kit import PASSWORD, USER, GitServer, Repository, read, refused
 from .person_kit import Person
 
 pytestmark = pytest.mark.stack
@@ -55,19 +55,6 @@ def public(server):
     repository.git("tag", "-a", "v1.0", "-m", "one")
     repository.second = repository.commit(**{"policy/app.rego": POLICY + b"\nallow if input.x\n"})
     return repository
-
-
-def read(person, source):
-    with person.here():
-        return bundle_source.read(source)
-
-
-def refused(person, source):
-    with pytest.raises(PlacetError) as error:
-        read(person, source)
-    assert "\n" not in str(error.value)
-    assert PASSWORD not in str(error.value)
-    return str(error.value)
 
 
 # ---- what is fetched -----------------------------------------------------------------------------------------------

@@ -12,11 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.core import bundle_source
-from app.core.errors import PlacetError
 from app.local.ports import free_port
 
-from .git_kit import Repository
+from .git_kit import Repository, read, refused
 from .person_kit import Person
 
 pytestmark = pytest.mark.stack
@@ -104,18 +102,6 @@ def agent(person, server):
     subprocess.run(["ssh-add", "-q", server.key], env={**os.environ, **told}, check=True, timeout=60)
     yield
     os.kill(int(told["SSH_AGENT_PID"]), 15)
-
-
-def read(person, source):
-    with person.here():
-        return bundle_source.read(source)
-
-
-def refused(person, source):
-    with pytest.raises(PlacetError) as error:
-        read(person, source)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def test_a_key_in_a_file(person, server, repository):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -267,11 +267,12 @@ def _bytes(value: Any) -> bytes:
 
 def _published(evidence: Iterable[Row]) -> list[Row]:
     """The attestations that the release's file holds: what was said anew supersedes what was said before."""
-    last: dict[Any, Row] = {}
-    for row in sorted(evidence, key=_by_time):
+
+    def subject(row: Row) -> Hashable:
         said = (str(row["predicate_type"]), str(row["signer_identity"]), str(row["signer_issuer"]))
-        last[superseded.about(*said, _json(row["statement"])) or row["sha256"]] = row
-    return sorted(last.values(), key=_by_time)
+        return superseded.about(*said, _json(row["statement"])) or row["sha256"]
+
+    return superseded.latest(sorted(evidence, key=_by_time), subject)
 
 
 def _by_time(row: Row) -> tuple[str, str]:
