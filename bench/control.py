@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import socket
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.control.app import create_app
+from app.control.batch_readers import Readers, usual
 from app.control.installation import initialise
 from app.control.plane import Plane
 from app.control.settings import Settings
@@ -24,7 +26,7 @@ from app.core.signing import SigningSession
 from app.core.trust import TrustConfig
 from app.core.verification_policy import SignerIdentity
 from app.local.sigstore import LocalSigstore
-from cli.server import _batch_verifier, _verifiers
+from cli.server_verifiers import batch_verifier, verifiers
 
 _MANIFEST = {"roots": ["app"], "revision": "r1", "metadata": {"placet": {"entrypoint": "app/allow"}}}
 #: The release that the system carries.
@@ -98,11 +100,13 @@ def controlled(directory: Path, database: str | None, opa: Path) -> Iterator[Con
     settings = Settings.load(made.directory)
     with LocalSigstore(directory / "sigstore", spiffe_issuers={url: settings.domain}) as sigstore:
         trust = TrustConfig.from_file(sigstore.trust_config)
-        verifiers = _verifiers(sigstore.trust_config, False, opa)
-        verify_batch = _batch_verifier(sigstore.trust_config)
-        plane = Plane.open(settings, *verifiers, verify_batch=verify_batch, identity_issuer=url)
+        of_releases = verifiers(sigstore.trust_config, False, opa)
+        verify_batch = batch_verifier(sigstore.trust_config)
+        given = {"verify_batch": verify_batch, "identity_issuer": url, "readers": Readers(usual())}
+        plane = Plane.open(settings, *of_releases, **given)
         server = ThreadedServer(create_app(plane, freshness_interval=3600), listener, "control")
         server.start()
+        plane.readers.start()
         token = made.admin_token.read_text().strip()
         try:
             with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as api:
@@ -110,6 +114,8 @@ def controlled(directory: Path, database: str | None, opa: Path) -> Iterator[Con
                 signer = {"identity": control.developer.identity, "issuer": control.developer.issuer}
                 api.post("/api/v1/systems", json={"name": "payments", "identities": [signer]}).raise_for_status()
                 control.publish("payments")
+                gc.collect()
+                gc.freeze()  # as `placet server run` does
                 yield control
         finally:
             server.stop()

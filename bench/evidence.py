@@ -164,9 +164,9 @@ def small(control: Control, url: str, lines: Sequence[bytes]) -> dict[str, float
 def checked(control: Control, number: int) -> float:
     """Seconds that fsck would take for 1,000,000 records, all its checks on, in one process."""
     from app.control import fsck
-    from cli.server import _batch_verifier
+    from cli.server_verifiers import batch_verifier
 
-    verifier = partial(_batch_verifier, control.sigstore.trust_config)
+    verifier = partial(batch_verifier, control.sigstore.trust_config)
     begun = time.perf_counter()
     found: list[fsck.Finding] = []
     report = fsck.check(fsck.Means(control.plane.settings, (control.url,), verifier), found.append)

@@ -23,9 +23,9 @@ from sqlalchemy import text, update
 from sqlalchemy.engine import make_url
 from sqlmodel import Session
 
-from app.control import raw_records, records
+from app.control import raw_records, record_rows
 from app.control.raw_records import Span
-from app.control.store import Batch, Store, System, batch_words, partitions
+from app.control.store import Batch, Seals, Store, System, batch_words, partitions
 from app.control.store.bulk import add_rows
 from bench import evidence, result
 from bench.many_records import POOL, SECOND, WEEK, Many
@@ -164,7 +164,7 @@ class Unsynced:
 
 
 _BATCHES, _DECISIONS = (Batch.metadata.tables[name] for name in ("batch", "decision"))
-_TIME = records.COLUMNS.index("time_ns")
+_TIME = record_rows.COLUMNS.index("time_ns")
 _COUNTS = {"allow": "allows", "deny": "denials", "unreadable": "unreadable"}
 
 
@@ -174,7 +174,7 @@ def _insert(directory: Path, url: str, plan: Plan, numbers: list[int]) -> int:
     objects: Any = Unsynced(directory / "control" / "objects")
     for number in numbers:
         system, sidecar = many.place(number)
-        made = records.Read(system, sidecar, many.make(number))
+        made = record_rows.Read(system, sidecar, many.make(number))
         rows = list(made.rows())
         times = [one[_TIME] for one in rows]
         span = Span(system, sidecar, "i", f"{number:06d}.log", 0, sum(map(len, made.entries)) + len(made.entries))
@@ -193,7 +193,7 @@ def _insert(directory: Path, url: str, plan: Plan, numbers: list[int]) -> int:
             session.add(row)
             session.flush()
             session.execute(update(_BATCHES).where(_BATCHES.c.id == number + 1).values({batch_words: made.words}))
-            add_rows(session, _DECISIONS, ("batch", *records.COLUMNS), ((number + 1, *one) for one in rows))
+            add_rows(session, _DECISIONS, ("batch", *record_rows.COLUMNS), ((number + 1, *one) for one in rows))
     store.close()
     return len(numbers)
 
@@ -276,4 +276,4 @@ def _again(session: Session, many: Many, numbers: list[int], table: str, into: s
 
 
 def _store(url: str) -> Store:
-    return Store(make_url(url))
+    return Store(make_url(url), Seals(bytes(32)))  # nothing here asks whose seals they are

@@ -28,13 +28,12 @@ def peak(command: Sequence[str]) -> float:
 def _tree(pid: int) -> Iterator[int]:
     """A process and those below it."""
     yield pid
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            below = thread.read_text().split()
-        except OSError:
-            continue  # it has just ended
-        for child in below:
-            yield from _tree(int(child))
+    try:
+        below = [child for one in Path(f"/proc/{pid}/task").glob("*/children") for child in one.read_text().split()]
+    except OSError:
+        return  # it, or a thread of it, has just ended: the next look sees what is left
+    for child in below:
+        yield from _tree(int(child))
 
 
 def _resident(pid: int) -> int:

@@ -11,6 +11,7 @@ import typer
 from app.core.errors import UsageError
 from app.core.files import read_bounded
 from cli import bundle_attest, bundle_build, bundle_countersign, bundle_look, client, signing
+from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
 from cli.progress import busy
@@ -176,12 +177,12 @@ def publish(
     with busy("publishing"):
         link = session.sign(building.publish_link(files["bundle"], files["signature"], bundle.name, system, channel))
         release: dict[str, Any] = plane.upload(
-            f"/api/v1/systems/{system}/releases",
+            system_path(system, "releases"),
             {
                 "bundle": files["bundle"],
                 "signature": files["signature"],
                 "attestations": attestation_file.appended(files["attestations"], link),
             },
         )
-        pointer = plane.put(f"/api/v1/systems/{system}/channels/{channel}", json={"release": release["digest"]})
+        pointer = plane.put(system_path(system, "channels", channel), json={"release": release["digest"]})
     emit(pointer, output)

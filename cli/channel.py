@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from cli import client
+from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit
 from cli.progress import busy
 
@@ -25,7 +25,7 @@ def show(
 ) -> None:
     """Show a system's channels, and the release that each points to."""
     with client.connect(server, token_file) as plane:
-        found = plane.get(_path(system, "channels"))
+        found = plane.get(system_path(system, "channels"))
     emit(found, output, columns=["channel", "release", "sequence", "set_at"])
 
 
@@ -38,7 +38,7 @@ def releases(
 ) -> None:
     """List a system's releases, newest first, for `channel point`."""
     with client.connect(server, token_file) as plane:
-        found = plane.get(_path(system, "releases"))
+        found = plane.get(system_path(system, "releases"))
     if output is Output.TABLE:
         found = [one | {"signer": one["signer"]["identity"]} for one in found]
     emit(found, output, columns=["digest", "signed_at", "signer", "entrypoint"])
@@ -58,9 +58,5 @@ def point(
     The release must satisfy the system's policy as it is now. To point where it points already changes nothing.
     """
     with client.connect(server, token_file) as plane, busy("verifying"):
-        pointer = plane.put(_path(system, "channels", channel), json={"release": release})
+        pointer = plane.put(system_path(system, "channels", channel), json={"release": release})
     emit(pointer, output)
-
-
-def _path(system: str, *below: str) -> str:
-    return "/".join(["/api/v1/systems", *(quote(one, safe="") for one in (system, *below))])

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from app.core.bundle import digest_of
 from app.core.errors import PlacetError, UsageError
 from app.core.files import read_bounded
+from cli.api_path import api, system_path
 from cli.client import ControlPlane
 from cli.output import say
 
@@ -159,11 +159,11 @@ class FromControlPlane:
     def state(self, digest: str) -> bytes | None:
         """An archived trust state, of any of the systems whose records were read."""
         for system in sorted(self._systems):
-            found = self._plane.get_bytes(f"/api/v1/systems/{quote(system, safe='')}/states/{digest}")
+            found = self._plane.get_bytes(system_path(system, "states", digest))
             if found is not None:
                 return found
         return None
 
 
 def _path(decision: str) -> str:
-    return f"/api/v1/decisions/{quote(decision, safe='')}"
+    return api("decisions", decision)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from app.core.errors import UsageError
 from app.core.files import write_atomically
 from cli import client, warrant_options
+from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit, messages
 
 app = typer.Typer()
@@ -40,7 +40,7 @@ def invite(
     if out is not None and out.exists():
         raise UsageError(f"{out} exists; choose another file, or delete it")
     with client.connect(server, token_file) as plane:
-        made = plane.post(f"{_path(system, name)}/invitations", json={"expires_in_seconds": seconds})
+        made = plane.post(system_path(system, "sidecars", name, "invitations"), json={"expires_in_seconds": seconds})
     if out is not None:
         write_atomically(out, made.pop("join_token").encode() + b"\n", mode=0o600)
         messages.print(f"The join token is in {out}", markup=False)
@@ -59,7 +59,7 @@ def evict(
 ) -> None:
     """Evict a sidecar: it gets no identity any more, and no token of it counts when this returns."""
     with client.connect(server, token_file) as plane:
-        emit(plane.post(f"{_path(system, name)}/eviction", json={"reason": reason}), output)
+        emit(plane.post(system_path(system, "sidecars", name, "eviction"), json={"reason": reason}), output)
 
 
 @app.command(epilog="Example: placet sidecar readmit payments one")
@@ -72,7 +72,7 @@ def readmit(
 ) -> None:
     """End an eviction. Its old tokens stay void: invite it anew."""
     with client.connect(server, token_file) as plane:
-        ended = plane.delete(f"{_path(system, name)}/eviction")
+        ended = plane.delete(system_path(system, "sidecars", name, "eviction"))
     messages.print(f"Invite it anew: placet sidecar invite {system} {name}", markup=False)
     emit(ended, output)
 
@@ -87,7 +87,7 @@ def list_(
     """List a system's sidecars: how each stands, and who was evicted, why and by whom."""
     columns = ["sidecar", "condition", "age_seconds", "channel", "release", "reasons", "evicted"]
     with client.connect(server, token_file) as plane:
-        emit(plane.get(f"/api/v1/systems/{quote(system, safe='')}/sidecars"), output, columns=columns)
+        emit(plane.get(system_path(system, "sidecars")), output, columns=columns)
 
 
 @app.command(epilog="Example: placet sidecar invitations payments")
@@ -110,8 +110,4 @@ def invitations(
         "refused_from",
     ]
     with client.connect(server, token_file) as plane:
-        emit(plane.get(f"/api/v1/systems/{quote(system, safe='')}/invitations"), output, columns=columns)
-
-
-def _path(system: str, name: str) -> str:
-    return f"/api/v1/systems/{quote(system, safe='')}/sidecars/{quote(name, safe='')}"
+        emit(plane.get(system_path(system, "invitations")), output, columns=columns)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import client
+from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit
 
 app = typer.Typer()
@@ -24,7 +25,7 @@ def list_(
     """List the attestation results of a system's sidecars that have not expired."""
     columns = ["id", "sidecar", "submods", "issued_at", "expires_at", "revoked_because"]
     with client.connect(server, token_file) as plane:
-        emit(plane.get(f"/api/v1/systems/{system}/environment"), output, columns=columns)
+        emit(plane.get(system_path(system, "environment")), output, columns=columns)
 
 
 @app.command(
@@ -42,4 +43,4 @@ def revoke(
     The sidecar may get a new one with the same evidence; change what the governance accepts to prevent that.
     """
     with client.connect(server, token_file) as plane:
-        emit(plane.delete(f"/api/v1/systems/{system}/environment/{result}"), output)
+        emit(plane.delete(system_path(system, "environment", result)), output)

@@ -14,6 +14,7 @@ from app.core.reason_codes import Reason
 from cli import client, execution_steps
 from cli import edge as edges
 from cli import warrant_options as options
+from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit, say
 from cli.refusal import judged, refuse
 
@@ -108,7 +109,7 @@ def list_(
 ) -> None:
     """List the executions whose warrants count uses. Others are known by their decisions alone."""
     with client.connect(server, token_file) as plane:
-        found = plane.get(f"/api/v1/systems/{system}/executions", limit=limit)["items"]
+        found = plane.get(system_path(system, "executions"), limit=limit)["items"]
     if not found:
         say("None. Only executions whose warrants count uses are known here; others stand in the sidecars' decisions.")
     emit(found, output, columns=["execution", "subject", "sidecar", "warrants", "started_at"])

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import quote
 
 import typer
 
@@ -18,6 +17,7 @@ from app.core.errors import Denied, PlacetError, UsageError
 from app.core.reason_codes import Reason
 from cli import edge as edges
 from cli import warrant_options as options
+from cli.api_path import below
 from cli.output import Output, OutputOption, emit, messages
 from cli.refusal import refuse
 
@@ -136,9 +136,9 @@ def end(
     emit({"execution": execution, "outcome": outcome}, output)
 
 
-def path_of(execution: str, below: str) -> str:
+def path_of(execution: str, *parts: str) -> str:
     """Of an execution at the edge."""
-    return f"/v1/executions/{quote(execution, safe='')}/{below}"
+    return below("/v1/executions", execution, *parts)
 
 
 def _check(execution: str, name: str, command: Sequence[str], facts: dict[str, str], artifacts: Sequence[str]) -> None:
@@ -237,7 +237,7 @@ def _noted(status: int, answer: dict[str, Any], execution: str, name: str, outpu
 def _digest(sidecar: edges.Edge, noted: dict[str, Any], token: str, output: Output) -> str:
     """The digest of the step's statement, once it is final."""
     path, until = (
-        path_of(noted["execution"], f"steps/{quote(noted['number'], safe='')}"),
+        path_of(noted["execution"], "steps", noted["number"]),
         time.monotonic() + _FINAL_AFTER,
     )
     with messages.status("waiting until the statement is final"):

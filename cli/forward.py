@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import client
+from cli.api_path import api
 from cli.output import Output, OutputOption, emit, say
 
 app = typer.Typer()
@@ -57,8 +58,7 @@ def remove(
     token_file: client.TokenFileOption = None,
 ) -> None:
     """Remove a sink. What it has not taken is forgotten; what it took stays there."""
-    from urllib.parse import quote
 
     with client.connect(server, token_file) as plane:
-        plane.delete(f"/api/v1/forwards/{quote(name, safe='')}")
+        plane.delete(api("forwards", name))
     say(f"Removed {name}")

@@ -89,17 +89,17 @@ def fsck(
     from app.control.plane import DEFAULT_IDENTITY_ISSUER
     from app.control.settings import Settings
     from cli import warrant_options as options
-    from cli.server import _batch_verifier
+    from cli.server_verifiers import batch_verifier
 
     settings = Settings.load(directory_of(directory))
     trust = lineage_trust_config or settings.lineage_trust
     if trust is not None:
-        _batch_verifier(trust)  # what cannot be read is said now
+        batch_verifier(trust)  # what cannot be read is said now
     if log is not None and trust is None:
         raise UsageError("--log needs --lineage-trust-config, which names the log's key")
     read = checker.Log(log, trust) if log is not None and trust is not None else None
     if trust_config is not None:
-        _batch_verifier(trust_config)
+        batch_verifier(trust_config)
     said = partial(checker.proved_by, trust_config) if trust_config is not None else checker.said_by
     issuers = tuple(map(issuer_url, identity_issuer or [DEFAULT_IDENTITY_ISSUER]))
     verifier = partial(_some_verifier, trust) if trust is not None else None
@@ -148,9 +148,9 @@ def fsck(
 
 
 def _some_verifier(trust: Path) -> Any:
-    from cli.server import _batch_verifier
+    from cli.server_verifiers import batch_verifier
 
-    return _batch_verifier(trust)
+    return batch_verifier(trust)
 
 
 def _summary(checked: dict[str, Any], breaks: list[dict[str, Any]]) -> str:

@@ -13,6 +13,7 @@ from app.core import strict_yaml
 from app.core.errors import UsageError
 from app.core.files import read_bounded
 from cli import client
+from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit, say
 
 app = typer.Typer()
@@ -33,10 +34,10 @@ def show(
     """Print a system's governance as the YAML that `set` takes, with the version that is in force."""
     with client.connect(server, token_file) as plane:
         if versions:
-            found = plane.get(f"/api/v1/systems/{system}/governance/versions")
+            found = plane.get(system_path(system, "governance", "versions"))
             emit(found, output, columns=["version", "set_at", "set_by"])
             return
-        in_force = plane.get(f"/api/v1/systems/{system}/governance")
+        in_force = plane.get(system_path(system, "governance"))
     if output is Output.JSON:
         emit(in_force, output)
         return
@@ -67,7 +68,7 @@ def set_(
     body = {"document": document, "version": noted if version is None else version, "dry_run": dry_run}
     with client.connect(server, token_file) as plane:
         try:
-            answer = plane.put(f"/api/v1/systems/{system}/governance", json=body)
+            answer = plane.put(system_path(system, "governance"), json=body)
         except client.Refused as refused:
             raise UsageError(f"{_place(raw, file, refused.field)}: {refused}") from refused
     if dry_run:

@@ -8,6 +8,7 @@ import typer
 
 from app.core.errors import UsageError
 from cli import client
+from cli.api_path import api
 from cli.output import Output, OutputOption, emit, say
 
 app = typer.Typer()
@@ -59,7 +60,7 @@ def release(
 ) -> None:
     """Release a hold. What is past its time of retention is erased soon after."""
     with client.connect(server, token_file) as plane:
-        released: dict[str, Any] = plane.post(f"/api/v1/holds/{identifier}/release", json={"reason": reason})
+        released: dict[str, Any] = plane.post(api("holds", identifier, "release"), json={"reason": reason})
     say(f"Released by {released['released_by']}; the hold stays on record")
     emit(released, output)
 

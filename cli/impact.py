@@ -13,6 +13,7 @@ import typer
 
 from app.core.errors import PlacetError, UsageError
 from cli import client
+from cli.api_path import system_path
 from cli.impact_options import share
 from cli.output import Output, OutputOption, emit, say
 from cli.progress import counted
@@ -128,7 +129,7 @@ def _recorded(plane: client.ControlPlane, system: str, document: dict[str, Any])
     """Keep the report; what the control plane says of it."""
     names = ("since", "until", "records", "changed", "unavailable", "inputs", "groups")
     body = {"release": document["policy"], **{name: document[name] for name in names}}
-    kept: dict[str, Any] = plane.post(f"/api/v1/systems/{system}/impact/reports", json=body)
+    kept: dict[str, Any] = plane.post(system_path(system, "impact", "reports"), json=body)
     if not kept["complete"]:
         say("the control plane holds another number of decisions of that time: this report lets no channel go on")
     return {name: kept[name] for name in ("id", "complete", "recorded_by", "recorded_at")}

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import client, lineage_execution, lineage_export, lineage_monitor
+from cli.api_path import api
 from cli.fsck import fsck
 from cli.output import Output, OutputOption, emit, say
 
@@ -53,6 +54,6 @@ def clear(
 ) -> None:
     """Let a sidecar go on after a break. Its next batch must still follow the last one that was taken."""
     with client.connect(server, token_file) as plane:
-        found = plane.post(f"/api/v1/lineage/breaks/{identifier}/clear", json={"reason": reason})
+        found = plane.post(api("lineage", "breaks", identifier, "clear"), json={"reason": reason})
     say(f"Cleared by {found['cleared_by']}; the break stays on record")
     emit(found, output)

@@ -7,12 +7,12 @@ import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from app.core.errors import PlacetError, UsageError
 from cli import client
+from cli.api_path import api
 from cli.output import Output, OutputOption, emit, say
 
 EXECUTIONS_EPILOG = "Example: placet lineage executions --system payments"
@@ -175,7 +175,7 @@ def _document(
             raise UsageError("--objects, --log and the options of trust belong to --from-log")
         system, sidecar, instance = place
         with client.connect(server, token_file) as plane:
-            path = f"/api/v1/executions/{quote(execution, safe='')}/lineage"
+            path = api("executions", execution, "lineage")
             found = plane.get(path, system=system, sidecar=sidecar, instance=instance, depth=depth)
         if not isinstance(found, dict) or not {"execution", "story", "nodes", "edges"} <= set(found):
             raise PlacetError("the control plane did not answer with an execution's lineage; is --server right?")

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -16,6 +15,7 @@ from app.core.errors import PlacetError, UsageError
 from app.core.files import read_bounded, sync_directory, write_together
 from cli import client
 from cli import warrant_options as options
+from cli.api_path import api
 from cli.output import Output, OutputOption, emit, say
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _lineage(
 ) -> Mapping[str, Any]:
     if source is None:
         with client.connect(server, token_file) as plane:
-            found = plane.get(f"/api/v1/executions/{quote(execution, safe='')}/lineage", system=system)
+            found = plane.get(api("executions", execution, "lineage"), system=system)
         if not isinstance(found, dict):
             raise PlacetError("the control plane did not answer with a lineage; is --server right?")
         return found

@@ -42,10 +42,10 @@ def rebuild(archive: Archive, execution: str, wanted: Wanted, depth: int) -> dic
     from app.control.objects import Objects
     from app.control.plane import DEFAULT_IDENTITY_ISSUER
     from app.control.settings import DEFAULT_DOMAIN, trust_domain
-    from cli.server import _batch_verifier
+    from cli.server_verifiers import batch_verifier
 
-    verify = _batch_verifier(archive.lineage_trust_config)
-    releases = _batch_verifier(archive.trust_config or archive.lineage_trust_config)
+    verify = batch_verifier(archive.lineage_trust_config)
+    releases = batch_verifier(archive.trust_config or archive.lineage_trust_config)
     assert verify is not None
     assert releases is not None
     issuers = tuple(map(issuer_url, archive.identity_issuers or [DEFAULT_IDENTITY_ISSUER]))

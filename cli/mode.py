@@ -15,6 +15,7 @@ from app.core.errors import Denied, UsageError
 from app.core.files import read_bounded, write_atomically
 from cli import client, signing
 from cli import warrant_options as options
+from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit, say
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def publish(
     """Send a signed mode to the control plane, which publishes it to the system's sidecars. Safe to repeat."""
     body = {"evidence": _evidence(file)}
     with client.connect(server, token_file) as plane:
-        emit(plane.post(f"/api/v1/systems/{system}/modes", json=body), output)
+        emit(plane.post(system_path(system, "modes"), json=body), output)
 
 
 @app.command("list", epilog="Example: placet mode list payments --output json")
@@ -152,7 +153,7 @@ def list_(
     """List the modes that a system has and had."""
     columns = ["id", "kind", "condition", "from", "until", "reason", "signers"]
     with client.connect(server, token_file) as plane:
-        emit(plane.get(f"/api/v1/systems/{system}/modes"), output, columns=columns)
+        emit(plane.get(system_path(system, "modes")), output, columns=columns)
 
 
 @app.command(epilog="Example: placet mode end payments 5f0c9d27a1b8e346", context_settings=client.TAKES_AN_ID)
@@ -165,7 +166,7 @@ def end(
 ) -> None:
     """End a mode before its time: sidecars drop it at their next refresh."""
     with client.connect(server, token_file) as plane:
-        emit(plane.delete(f"/api/v1/systems/{system}/modes/{mode}"), output)
+        emit(plane.delete(system_path(system, "modes", mode)), output)
 
 
 def _common(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.files import read_bounded, write_atomically
 from cli import client, proof_execution
+from cli.api_path import api
 from cli.output import Output, OutputOption, emit
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def export(
         raise UsageError("say what to prove: a decision's id, or --execution ID")
     with client.connect(server, token_file) as plane:
         if execution is not None:
-            path = f"/api/v1/executions/{quote(execution, safe='')}/proof"
+            path = api("executions", execution, "proof")
             answer = plane.get(path, system=system, sidecar=sidecar)
         else:
-            answer = plane.get(f"/api/v1/decisions/{quote(decision or '', safe='')}/proof")
+            answer = plane.get(api("decisions", decision or "", "proof"))
     raw = _canonical(answer)
     if execution is not None:
         from app.core.execution_proof import claimed_links

@@ -10,6 +10,7 @@ import typer
 from app.core.errors import Denied, UsageError
 from app.core.reason_codes import Reason
 from cli import client
+from cli.api_path import api
 from cli.output import Output, OutputOption, emit, say
 
 app = typer.Typer()
@@ -69,7 +70,7 @@ def show(
 ) -> None:
     """Show one erasure: who ordered it, why, how far it is, and which entries of which batches it took."""
     with client.connect(server, token_file) as plane:
-        found = plane.get(f"/api/v1/erasures/{identifier}")
+        found = plane.get(api("erasures", identifier))
     if output is Output.TABLE:
         found["entries"] = f"of {len(found['entries'])} batches; --output json names them"
     emit(found, output)
@@ -100,6 +101,6 @@ def _carried_out(plane: client.ControlPlane, order: dict[str, Any]) -> dict[str,
             said = time.monotonic()
             say(f"erasure {order['id']}: {order['batches_done']} of {order['batches']} batches")
         time.sleep(_POLL)
-        order = plane.get(f"/api/v1/erasures/{order['id']}")
+        order = plane.get(api("erasures", order["id"]))
     order.pop("entries", None)
     return order

@@ -9,6 +9,7 @@ import typer
 
 from app.core.errors import UsageError
 from cli import client
+from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit
 
 app = typer.Typer()
@@ -31,7 +32,7 @@ def set_(
     """Set how long records are kept. What is older is erased from now on, but for what a hold covers."""
     body = {"records_days": _days(records), "columns_days": None if columns is None else _days(columns)}
     with client.connect(server, token_file) as plane:
-        emit(plane.put(f"/api/v1/systems/{system}/retention", json=body), output)
+        emit(plane.put(system_path(system, "retention"), json=body), output)
 
 
 @app.command(epilog="Example: placet retention show payments --output json")
@@ -43,7 +44,7 @@ def show(
 ) -> None:
     """Say how long the records of a system are kept."""
     with client.connect(server, token_file) as plane:
-        emit(plane.get(f"/api/v1/systems/{system}/retention"), output)
+        emit(plane.get(system_path(system, "retention")), output)
 
 
 @app.command(epilog="Example: placet retention remove payments")
@@ -55,7 +56,7 @@ def remove(
 ) -> None:
     """Keep what is there for ever."""
     with client.connect(server, token_file) as plane:
-        emit(plane.delete(f"/api/v1/systems/{system}/retention"), output)
+        emit(plane.delete(system_path(system, "retention")), output)
 
 
 def _days(text: str) -> int:

@@ -8,6 +8,7 @@ import typer
 
 from app.core.errors import UsageError
 from cli import client
+from cli.api_path import api
 from cli.filter_options import Filters, with_filters
 from cli.output import Output, OutputOption, emit, say
 
@@ -65,6 +66,6 @@ def delete(
 
 
 def _path(name: str, system: str | None) -> str:
-    from urllib.parse import quote, urlencode
+    from urllib.parse import urlencode
 
-    return f"/api/v1/searches/{quote(name, safe='')}" + (f"?{urlencode({'system': system})}" if system else "")
+    return api("searches", name) + (f"?{urlencode({'system': system})}" if system else "")

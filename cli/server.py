@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,9 +16,7 @@ from cli import descriptors
 from cli.fsck import fsck
 from cli.output import Output, OutputOption, emit, messages
 from cli.server_directory import DirectoryOption, directory_of
-
-if TYPE_CHECKING:
-    from app.control.plane import PolicyCheck, StatementVerifier, Verifier
+from cli.server_verifiers import batch_verifier, verifiers
 
 app = typer.Typer()
 
@@ -98,15 +97,33 @@ def init(
 @app.command(epilog="Example: placet server migrate --dir ./control")
 def migrate(directory: DirectoryOption = None, output: OutputOption = Output.TABLE) -> None:
     """Bring the database to the schema of this version. Stop the server first, and have a backup."""
+    from app.control import installation
     from app.control.settings import Settings
-    from app.control.store import Store, migrations
 
-    store = Store(Settings.load(directory_of(directory)).database_url)
-    with store.answering(), messages.status("migrating"):
-        migrations.upgrade(store)
-        revision = migrations.current(store)
-    store.close()
+    with messages.status("migrating"):
+        revision = installation.migrate(Settings.load(directory_of(directory)))
     emit({"schema": revision}, output)
+
+
+@app.command(epilog="Example: placet server seal --dir ./control --yes")
+def seal(
+    directory: DirectoryOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Take all rows that nobody signs as they are now, such as after a repair by hand, or when the key was lost.
+
+    Stop the server first. Look at what `placet server fsck` says before: it will no longer name what was changed.
+    """
+    from app.control import installation
+    from app.control.settings import Settings
+
+    settings = Settings.load(directory_of(directory))
+    if not yes:
+        typer.confirm("Of these rows, fsck will no longer name what was changed. Go on?", abort=True, err=True)
+    with messages.status("sealing"):
+        rows = installation.seal(settings)
+    emit({"sealed": rows, "key": str(settings.seal_key)}, output)
 
 
 @app.command(epilog="Example: placet server run --dir ./control --trust-config sigstore/trust-config.json")
@@ -154,6 +171,17 @@ def run(
             show_default=False,
         ),
     ] = None,
+    reading_processes: Annotated[
+        int | None,
+        typer.Option(
+            "--reading-processes",
+            min=0,
+            max=256,
+            help="Processes beside this one that read large batches of records, started with the first of those. "
+            "Default: one for each core, of two or more.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run the control plane with its web UI until Ctrl-C or SIGTERM."""
     secure = _check_listening(host, tls_cert, tls_key)
@@ -162,6 +190,7 @@ def run(
     import uvicorn
 
     from app.control.app import create_app
+    from app.control.batch_readers import Readers, usual
     from app.control.identity_issuer import issuer_url
     from app.control.outbound import Outbound
     from app.control.plane import Plane
@@ -170,15 +199,16 @@ def run(
     settings = Settings.load(directory_of(directory))
     outbound = Outbound(private=allow_private_issuers, loopback=allow_loopback_issuers)
     issuer = issuer_url(identity_issuer) if identity_issuer is not None else None
-    verify_batch = _batch_verifier(lineage_trust_config or settings.lineage_trust)
+    verify_batch = batch_verifier(lineage_trust_config or settings.lineage_trust)
     with _bind(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         address = f"{'https' if secure else 'http'}://{shown}:{listener.getsockname()[1]}"
         if issuer is None:
             # Nobody reaches a wildcard by its name, so a control plane that listens so must be told its own.
             issuer = "" if host in _WILDCARDS else address
-        verify, verify_statement, check_policy = _verifiers(trust_config, staging, opa)
-        plane = Plane.open(settings, verify, verify_statement, outbound, verify_batch, issuer, check_policy)
+        verify, verify_statement, check_policy = verifiers(trust_config, staging, opa)
+        readers = Readers(usual() if reading_processes is None else reading_processes)
+        plane = Plane.open(settings, verify, verify_statement, outbound, verify_batch, issuer, check_policy, readers)
         application = create_app(plane, freshness_interval=freshness_interval, secure_cookies=secure)
         config = uvicorn.Config(
             application,
@@ -191,6 +221,9 @@ def run(
             # Behind a proxy nothing here depends on the client's address, so no header may claim one.
             proxy_headers=False,
         )
+        # What is there now stays: to look at all of it again and again costs a tenth of taking records.
+        gc.collect()
+        gc.freeze()
         # uvicorn stops gracefully on these and then raises them again; a wanted stop is no failure.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
@@ -234,54 +267,3 @@ def _bind(host: str, port: int) -> socket.socket:
         raise UsageError(f"{host} is not an address of this machine") from error
     except OSError as error:
         raise PlacetError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
-
-
-def _verifiers(
-    trust_config: Path | None, staging: bool, opa: Path | None
-) -> tuple[Verifier, StatementVerifier, PolicyCheck]:
-    """Of releases and of single statements, with the Sigstore instance that is trusted and the OPA for policies.
-
-    And of the verification policies themselves.
-    """
-    from collections.abc import Sequence
-
-    from app.core import condition_check
-    from app.core.evidence import VerifiedStatement, verify_evidence
-    from app.core.opa import Opa
-    from app.core.trust import TrustConfig
-    from app.core.verification import VerifiedRelease, verify_release
-    from app.core.verification_policy import VerificationPolicy
-    from app.local import tools
-
-    trust = TrustConfig.choose(trust_config, staging=staging)
-    checker = Opa(opa or tools.installed("opa"), busy=True)
-    messages.print(f"OPA {checker.version}, {checker.digest}")
-
-    def verify(
-        bundle: bytes, signature: bytes, attestations: Sequence[bytes], policy: VerificationPolicy
-    ) -> VerifiedRelease:
-        return verify_release(bundle, signature, attestations, policy=policy, trust=trust, opa=checker)
-
-    def verify_statement(raw: bytes, *, subject: str, policy: VerificationPolicy, step: str) -> VerifiedStatement:
-        return verify_evidence(raw, subject=subject, policy=policy, trust=trust, step=step)
-
-    def check_policy(policy: VerificationPolicy) -> None:
-        condition_check.require(policy, checker)
-
-    return verify, verify_statement, check_policy
-
-
-def _batch_verifier(trust_config: Path | None) -> StatementVerifier | None:
-    """Of decision batches, by the lineage log that was named; there is no default, not even the public one."""
-    if trust_config is None:
-        return None
-    from app.core.evidence import VerifiedStatement, verify_evidence
-    from app.core.trust import TrustConfig
-    from app.core.verification_policy import VerificationPolicy
-
-    trust = TrustConfig.from_file(trust_config)
-
-    def verify(raw: bytes, *, subject: str, policy: VerificationPolicy, step: str) -> VerifiedStatement:
-        return verify_evidence(raw, subject=subject, policy=policy, trust=trust, step=step)
-
-    return verify

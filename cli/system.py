@@ -9,6 +9,7 @@ import typer
 
 from app.core.errors import PlacetError, UsageError
 from cli import client
+from cli.api_path import system_path
 from cli.impact_options import share
 from cli.output import Output, OutputOption, emit
 from cli.pinned_opa import pinned_opa
@@ -102,12 +103,12 @@ def update(
     body = {member: signers for member, signers in given.items() if signers}
     if policy:
         with client.connect(server, token_file) as plane:
-            emit(plane.put(f"/api/v1/systems/{name}/policy", json=_policy(policy, given)), output)
+            emit(plane.put(system_path(name, "policy"), json=_policy(policy, given)), output)
         return
     if not body:
         raise UsageError("say what to change, such as --shadow-signer")
     with client.connect(server, token_file) as plane:
-        emit(plane.put(f"/api/v1/systems/{name}/signers", json=body), output)
+        emit(plane.put(system_path(name, "signers"), json=body), output)
 
 
 @app.command(
@@ -145,7 +146,7 @@ def set_(
     demand = _demand(impact, impact_max_changed, impact_since)
     if not limits and demand is None:
         raise UsageError("say what to set, such as --lineage-limit opa=never or --impact-max-changed 2%")
-    path = f"/api/v1/systems/{name}"
+    path = system_path(name)
     with client.connect(server, token_file) as plane:
         if limits:
             plane.put(f"{path}/lineage-limits", json=limits)

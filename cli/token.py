@@ -10,6 +10,7 @@ import typer
 from app.core.errors import UsageError
 from app.core.files import write_atomically
 from cli import client
+from cli.api_path import api
 from cli.output import Output, OutputOption, emit, messages
 
 app = typer.Typer()
@@ -58,7 +59,7 @@ def create(
             try:
                 write_atomically(out, token["token"].encode() + b"\n", mode=0o600)
             except BaseException:
-                plane.delete(f"/api/v1/tokens/{token['id']}")  # nobody has it, so nobody can use it
+                plane.delete(api("tokens", token["id"]))  # nobody has it, so nobody can use it
                 raise
             del token["token"]
             messages.print(f"The token is in {out}")
@@ -84,8 +85,7 @@ def revoke(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Revoke a token; it ends at once."""
-    from urllib.parse import quote
 
     with client.connect(server, token_file) as plane:
-        plane.delete(f"/api/v1/tokens/{quote(token_id, safe='')}")
+        plane.delete(api("tokens", token_id))
     emit({"revoked": token_id}, output)

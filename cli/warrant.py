@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -13,6 +12,7 @@ from app.core.errors import Denied, PlacetError, UsageError
 from app.core.reason_codes import Reason
 from cli import client, signing, warrant_chain, warrant_key
 from cli import warrant_options as options
+from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit, messages, say
 
 app = typer.Typer()
@@ -194,8 +194,7 @@ def list_(
 
 
 def _path(system: str, warrant: str | None = None) -> str:
-    path = f"/api/v1/systems/{quote(system, safe='')}/warrants"
-    return path if warrant is None else f"{path}/{quote(warrant, safe='')}"
+    return system_path(system, "warrants", *([] if warrant is None else [warrant]))
 
 
 def _request(body: Any) -> Any:

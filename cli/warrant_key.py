@@ -6,13 +6,13 @@ import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from app.core.files import write_atomically, write_together
 from cli import client
 from cli import warrant_options as options
+from cli.api_path import api
 from cli.output import Output, OutputOption, emit
 
 app = typer.Typer()
@@ -90,7 +90,7 @@ def rotate(
     """Change the control plane's key without a gap: the old one stays published while what it signed is valid."""
     body = {"lead_seconds": options.duration(lead, "--lead"), "key": key}
     with client.connect(server, token_file) as plane:
-        emit(plane.post(f"/api/v1/signing-keys/{purpose}/rotate", json=body), output, columns=_COLUMNS)
+        emit(plane.post(api("signing-keys", purpose, "rotate"), json=body), output, columns=_COLUMNS)
 
 
 @app.command(
@@ -105,5 +105,5 @@ def withdraw(
 ) -> None:
     """Publish a key no longer, at once: whatever it signed is denied. For a key that may be in others' hands."""
     with client.connect(server, token_file) as plane:
-        plane.delete(f"/api/v1/signing-keys/{quote(kid, safe='')}")
+        plane.delete(api("signing-keys", kid))
     emit({"withdrawn": kid}, output)

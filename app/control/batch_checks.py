@@ -1,22 +1,18 @@
-"""What of a signed batch can be checked without the database: who signed it, and that its records are what it says.
+"""Who signed a batch, which can be told without the database; then its records are read (`app.control.batch_reading`).
 
-The order matters. Until the signature is known to be the sidecar's own, nothing is decompressed or counted, and what
+The order matters: until the signature is known to be the sidecar's own, nothing is decompressed or counted, and what
 is wrong proves nothing against the sidecar.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 
 import msgspec
 
-from app.control import records, sidecar_statement
+from app.control import sidecar_statement
+from app.control.batch_reading import MAX_BATCH, STEP
 from app.control.plane import StatementVerifier
-from app.control.problems import Problem
-from app.core import merkle
 from app.core.batch import BatchStatement
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement
@@ -25,9 +21,7 @@ from app.core.reason_codes import Reason
 from app.core.verification_policy import SignerIdentity
 
 #: Bytes of a request: a batch that does not compress, in base64, with salts and evidence.
-MAX_BODY = records.MAX_BATCH * 4 // 3 + 2 * MAX_EVIDENCE
-
-STEP = "decision batch"
+MAX_BODY = MAX_BATCH * 4 // 3 + 2 * MAX_EVIDENCE
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,19 +68,6 @@ class Signed:
     log_index: int
 
 
-@dataclass(frozen=True)
-class Whole:
-    """A signed batch with its records, which are those that it commits to."""
-
-    batch: BatchStatement
-    #: SHA-256 of the records, hexadecimal.
-    digest: str
-    #: Lines without newlines.
-    entries: list[bytes]
-    salts: bytes
-    leaves: list[bytes]
-
-
 def signed_by(signer: SignerIdentity, verify: StatementVerifier, offer: Offer) -> Signed:
     """The signature, its time and its place in the log. Raises `Denied`: nothing then proves who made this."""
     one = sidecar_statement.signed_by(signer, verify, offer.evidence, Reason.BATCH_INVALID, STEP)
@@ -101,47 +82,5 @@ def statement_of(signed: Signed) -> BatchStatement:
     return batch
 
 
-def whole_of(signed: Signed, batch: BatchStatement) -> Whole:
-    """The records, if they are what the statement says of them. No more is decompressed than it speaks of."""
-    length = batch.last_byte - batch.first_byte
-    if length > records.MAX_BATCH:
-        raise _malformed(f"a batch has at most {records.MAX_BATCH} bytes")
-    raw = _decoded(signed.offer.records, "records", lambda body: records.decompress(body, length))
-    salts = _decoded(signed.offer.salts, "salts", bytes)
-    if len(raw) != length or not raw.endswith(b"\n"):
-        raise _root(f"{len(raw)} bytes of records, not {length} bytes of whole lines")
-    if (count := raw.count(b"\n")) != batch.entries:
-        raise _root(f"{count} entries, not {batch.entries}")
-    entries = raw[:-1].split(b"\n")
-    try:
-        leaves = merkle.leaf_hashes(salts, entries)
-    except ValueError as error:
-        raise _root(str(error)) from error
-    _require_same(batch, entries, leaves)
-    return Whole(batch, sha256(raw).hexdigest(), entries, salts, leaves)
-
-
-def _require_same(batch: BatchStatement, entries: list[bytes], leaves: list[bytes]) -> None:
-    """Root, counts and digests, computed anew."""
-    other = batch.differing(entries, leaves)
-    if "root" in other:
-        raise _root("the root over these records and salts is another one")
-    if other:
-        raise _root(f"the records say otherwise of {', '.join(other)}")
-
-
-def _decoded(text: str, name: str, form: Callable[[bytes], bytes]) -> bytes:
-    try:
-        return form(base64.b64decode(text, validate=True))
-    except ValueError as error:
-        raise _root(f"{name}: not base64") from error
-    except Problem as error:
-        raise _root(f"{name}: {error}") from error
-
-
 def _malformed(detail: str) -> Denied:
     return Denied(Reason.BATCH_MALFORMED, detail, step=STEP)
-
-
-def _root(detail: str) -> Denied:
-    return Denied(Reason.BATCH_ROOT, detail, step=STEP)

@@ -12,7 +12,7 @@ from sqlalchemy import Select, bindparam, exists, literal, select, true
 from sqlmodel import Session, col
 
 from app.control import enrolment, lineage, systems
-from app.control.batch_checks import STEP
+from app.control.batch_reading import STEP
 from app.control.store import Batch, System
 from app.core.batch import BatchStatement
 from app.core.errors import Denied

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from app.control import judgement, lineage, raw_records, records, sidecar_statement
-from app.control.batch_checks import Offer, Signed, Whole, signed_by, statement_of, whole_of
+from app.control.batch_checks import Offer, Signed, signed_by, statement_of
 from app.control.batch_place import Place, place_of
+from app.control.batch_reading import Reading
 from app.control.lineage import Refused
 from app.control.plane import Plane
 from app.control.raw_records import Span
@@ -49,11 +50,11 @@ def take(plane: Plane, system: str, sidecar: str, body: bytes) -> Taken:
         with plane.store.read() as session:
             place = place_of(session, system, sidecar, batch, payload_digest(signed.payload))
             place.require_open(session, system, sidecar)
-        whole = whole_of(signed, batch)
+        reading = plane.readers.read(system, sidecar, batch, signed.offer.records, signed.offer.salts)
         if place.stored is not None:
             return Taken(*place.stored)
         place.require_next(batch)
-        return _store(plane, system, sidecar, signed, whole)
+        return _store(plane, system, sidecar, signed, batch, reading)
     except Denied as denied:
         if place is None:
             sidecar_statement.require_admitted(plane, system, sidecar)
@@ -63,12 +64,9 @@ def take(plane: Plane, system: str, sidecar: str, body: bytes) -> Taken:
         raise
 
 
-def _store(plane: Plane, system: str, sidecar: str, signed: Signed, whole: Whole) -> Taken:
-    batch = whole.batch
-    made = records.Read(system, sidecar, whole.entries)
-    rows = list(made.rows())  # now: others wait for the transaction
-    row = _put(plane, system, sidecar, signed, whole)
-    for name, value in made.summary().items():
+def _store(plane: Plane, system: str, sidecar: str, signed: Signed, batch: BatchStatement, reading: Reading) -> Taken:
+    row = _put(plane, system, sidecar, signed, batch, reading)
+    for name, value in reading.summary.items():
         setattr(row, name, value)
     with plane.store.write() as session:
         lineage.serialise(session, system, sidecar)
@@ -77,9 +75,9 @@ def _store(plane: Plane, system: str, sidecar: str, signed: Signed, whole: Whole
         if place.stored is not None:  # by another request, since we looked
             return Taken(*place.stored)
         place.require_next(batch)
-        records.insert(session, row, made.words, rows)
+        records.insert(session, row, reading.words, reading.rows)
         judged = judgement.judge(session, row, batch, place)
-    records.count(plane, system, made.counts)
+    records.count(plane, system, reading.counts)
     judgement.tell(plane, judged)
     if batch.first_entry == 0:
         # What an older instance had not sent yet is missing from now on: whoever reviews must be able to see when.
@@ -88,9 +86,8 @@ def _store(plane: Plane, system: str, sidecar: str, signed: Signed, whole: Whole
     return Taken(batch.last_byte, batch.next_entry)
 
 
-def _put(plane: Plane, system: str, sidecar: str, signed: Signed, whole: Whole) -> Batch:
+def _put(plane: Plane, system: str, sidecar: str, signed: Signed, batch: BatchStatement, reading: Reading) -> Batch:
     """Put the objects, each under its digest, and make the row that names them."""
-    batch = whole.batch
     span = Span(system, sidecar, batch.instance, batch.file, batch.first_byte, batch.last_byte)
 
     def put(kind: str, body: bytes) -> str:
@@ -100,8 +97,8 @@ def _put(plane: Plane, system: str, sidecar: str, signed: Signed, whole: Whole) 
 
     return Batch(
         **vars(span),
-        sha256=whole.digest,
-        object=raw_records.put(plane.objects, span, whole.entries),
+        sha256=reading.digest,
+        object=raw_records.put_packed(plane.objects, span, reading.packed),
         other_lines=0,
         first_entry=batch.first_entry,
         entries=batch.entries,
@@ -110,8 +107,8 @@ def _put(plane: Plane, system: str, sidecar: str, signed: Signed, whole: Whole) 
         previous=batch.previous,
         opa=batch.opa,
         evidence=put("evidence", signed.offer.evidence),
-        salts=put("salts", whole.salts),
-        leaves=put("leaves", b"".join(whole.leaves)),
+        salts=put("salts", reading.salts),
+        leaves=put("leaves", reading.leaves),
         log_index=signed.log_index,
         signed_at=signed.verified.signed_at,
         closed_at=batch.closed_at,

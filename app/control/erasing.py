@@ -21,7 +21,7 @@ from app.control import holds, raw_records, refused_copies
 from app.control.plane import Plane
 from app.control.problems import NotFound, Unavailable
 from app.control.raw_records import Changed, Rewritten, Span
-from app.control.store import Batch, Decision, ErasedBatch, Erasure, Hold, batch_words, first_line
+from app.control.store import Batch, Decision, ErasedBatch, Erasure, Hold, batch_words, first_line, sealing
 from app.control.store.bulk import chunks
 from app.control.store.columns import now
 from app.core import word_filter
@@ -113,6 +113,7 @@ def _batch(plane: Plane, beside: Beside, identifier: int) -> bool:
         due = session.get_one(ErasedBatch, identifier)
         batch = session.get_one(Batch, due.batch)
         rows = _rows(session, batch, due)
+        _require_written(session, due, session.get_one(Erasure, due.erasure))
     if due.removed_at is not None:
         return False
     if due.erased_at is None:
@@ -124,6 +125,12 @@ def _batch(plane: Plane, beside: Beside, identifier: int) -> bool:
         return False
     _remove(plane, identifier)
     return True
+
+
+def _require_written(session: Session, *order: Erasure | ErasedBatch) -> None:
+    """Whoever can write to the database alone orders nothing."""
+    if not sealing.are_as_written(session, *order):
+        raise Changed("the order is not as the control plane wrote it")
 
 
 def _rows(session: Session, batch: Batch, due: ErasedBatch) -> list[Decision]:
@@ -156,7 +163,8 @@ def _commit(
     leftover = beside.replaced(batch, rewritten)
     with plane.store.write() as session:
         holds.serialise(session)
-        row = session.get_one(Batch, batch.id, with_for_update=True)
+        # What refers to the row, as a new sink does, does not wait for this.
+        row = session.get_one(Batch, batch.id, with_for_update={"key_share": True})
         task = session.get_one(ErasedBatch, due.id, with_for_update=True)
         if task.erased_at is not None or (row.object, row.salts) != (batch.object, batch.salts):
             return False  # another order changed the batch meanwhile: look again
@@ -164,7 +172,11 @@ def _commit(
         if hold is not None:
             return _waits(session, task, hold)
         task.leftover = leftover
+        seals = sealing.seals_of(session)
+        if not seals.hold("batch", row.model_dump()):
+            raise Changed("the row of its batch is not as the control plane wrote it")
         row.object, row.salts, row.sha256 = rewritten.object, rewritten.salts, ""
+        row.seal = seals.own("batch", row.model_dump())
         task.erased_at, task.held_by = now(), None
         task.numbers = None if task.decisions is None else numbers
         session.add_all([row, task])
@@ -249,6 +261,8 @@ def finish(plane: Plane, failed: dict[int, type[Exception]]) -> None:
 
 
 def _finish(plane: Plane, order: Erasure) -> None:
+    with plane.store.read() as session:
+        _require_written(session, order)
     if not refused_copies.remove(plane, order.copies):
         return
     with plane.store.write() as session:

@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 
 from app.control import revocations, systems
 from app.control.problems import Conflict, Forbidden
-from app.control.store import Execution, Redemption, Warrant
+from app.control.store import Execution, Redemption, Warrant, sealing
 from app.control.store.columns import now
 from app.control.tokens import Access
 from app.core.governance import control_plane_id
@@ -146,7 +146,10 @@ def _insert(session: Session, row: Execution | Redemption) -> bool:
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     table = row.metadata.tables[str(row.__tablename__)]
     added = dialect.insert(table).values(**row.model_dump()).on_conflict_do_nothing().returning(*table.primary_key)
-    return session.connection().execute(added).first() is not None
+    found = session.connection().execute(added).first()
+    if found is not None:
+        sealing.seal(session, table, [tuple(found)])
+    return found is not None
 
 
 def _forget_expired(session: Session) -> None:

@@ -8,29 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, bindparam, delete, insert, literal
+from sqlalchemy import BigInteger, bindparam, delete, insert, literal, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, func, or_, select
 
 from app.control import sinks, systems
 from app.control.problems import Conflict, NotFound
-from app.control.store import Batch, Forward, ForwardBatch
+from app.control.store import Batch, Forward, ForwardBatch, Store, sealing
 
 #: Sinks that a control plane has: each costs every ingest a row.
 MAX_FORWARDS = 32
 
+#: Batches that are queued in one transaction.
+_AT_ONCE = 1000
+
 #: Made once: each batch needs it.
-_ENQUEUE = insert(ForwardBatch).from_select(
-    ["forward", "batch"],
-    select(Forward.name, bindparam("row", type_=BigInteger)).where(
-        or_(col(Forward.system).is_(None), col(Forward.system) == bindparam("of"))
-    ),
+_ENQUEUE = (
+    insert(ForwardBatch)
+    .from_select(
+        ["forward", "batch"],
+        select(Forward.name, bindparam("row", type_=BigInteger)).where(
+            or_(col(Forward.system).is_(None), col(Forward.system) == bindparam("of"))
+        ),
+    )
+    .returning(col(ForwardBatch.forward), col(ForwardBatch.batch))
 )
 
 
-def add(
-    session: Session, name: str, target: str, system: str | None, added_by: str, *, from_the_first: bool = False
-) -> Forward:
-    """Add a sink of what arrives from now on, or of all that is stored. Raises `Invalid` for an unusable target."""
+def add(session: Session, name: str, target: str, system: str | None, added_by: str) -> Forward:
+    """Add a sink of what arrives from now on. Raises `Invalid` for an unusable target."""
     sinks.check(target)
     if system is not None:
         systems.find(session, system)
@@ -40,13 +46,28 @@ def add(
         raise Conflict(f"there are {MAX_FORWARDS} sinks already")
     found = Forward(name=name, target=target, system=system, added_by=added_by)
     session.add(found)
-    session.flush()
-    if from_the_first:
-        stored = select(literal(name), Batch.id)
-        if system is not None:
-            stored = stored.where(Batch.system == system)
-        session.execute(insert(ForwardBatch).from_select(["forward", "batch"], stored))
     return found
+
+
+def queue_stored(store: Store, name: str) -> None:
+    """Queue what was stored before a sink was added, some batches at a time. What came since may be queued twice."""
+    with store.write() as session:
+        if session.connection().dialect.name == "postgresql":
+            # Whoever was storing a batch, and saw no such sink, is done when this is granted.
+            session.execute(text("LOCK TABLE batch IN SHARE MODE"))
+        last = session.exec(select(func.max(Batch.id))).one() or 0
+    for first in range(0, last, _AT_ONCE):
+        with store.write() as session:
+            found = session.get(Forward, name)
+            if found is None:  # somebody has removed it meanwhile
+                return
+            stored = select(literal(name), Batch.id).where(col(Batch.id) > first, col(Batch.id) <= first + _AT_ONCE)
+            if found.system is not None:
+                stored = stored.where(Batch.system == found.system)
+            dialect = postgresql if session.connection().dialect.name == "postgresql" else sqlite
+            rows = dialect.insert(ForwardBatch).from_select(["forward", "batch"], stored).on_conflict_do_nothing()
+            queued = session.connection().execute(rows.returning(col(ForwardBatch.forward), col(ForwardBatch.batch)))
+            sealing.seal(session, ForwardBatch, map(tuple, queued.fetchall()))
 
 
 def listed(session: Session) -> Sequence[tuple[Forward, int]]:
@@ -67,4 +88,5 @@ def remove(session: Session, name: str) -> None:
 
 def enqueue(session: Session, batch: Batch) -> None:
     """Queue a new batch for its sinks, in the transaction that stores it."""
-    session.connection().execute(_ENQUEUE, {"of": batch.system, "row": batch.id})
+    queued = session.connection().execute(_ENQUEUE, {"of": batch.system, "row": batch.id})
+    sealing.seal(session, ForwardBatch, map(tuple, queued.fetchall()))

@@ -6,11 +6,13 @@ import os
 import secrets
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
+from sqlalchemy import inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.control import publication, tokens
@@ -20,7 +22,7 @@ from app.control.objects import Objects
 from app.control.repository import Repository, first_root
 from app.control.settings import DEFAULT_DOMAIN, SETTINGS, Settings
 from app.control.signing_keys import ONLINE_ROLES, OnlineKeys, generate
-from app.control.store import Store, TufMetadata, migrations
+from app.control.store import Seals, Store, TufMetadata, migrations
 from app.core.errors import PlacetError, UsageError
 from app.core.files import write_atomically
 
@@ -79,6 +81,36 @@ def initialise(
     return Installed(directory, root_key, final.root_metadata, final.admin_token)
 
 
+def migrate(settings: Settings) -> str | None:
+    """Bring the database to this version's schema, and give it. A directory from before seals gets their key."""
+    with _opened(settings) as store:
+        if not settings.seal_key.exists() and not inspect(store.engine).has_table("seal"):
+            store.seals = Seals.make(settings.seal_key)
+        else:
+            store.seals = Seals.load(settings.seal_key)
+        migrations.upgrade(store)
+        return migrations.current(store)
+
+
+def seal(settings: Settings) -> int:
+    """Seal all rows as they are now, with a new key where there is none, and say how many there are."""
+    with _opened(settings) as store:
+        migrations.require_current(store, str(settings.directory))
+        key = settings.seal_key
+        store.seals = Seals.load(key) if key.exists() else Seals.make(key)
+        return migrations.seal(store)
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Store]:
+    store = Store(settings.database_url)
+    try:
+        with store.answering():
+            yield store
+    finally:
+        store.close()
+
+
 def _require_room(directory: Path, root_key: Path) -> None:
     if (directory / SETTINGS).exists():
         raise UsageError(f"{directory} is initialised already; its keys are not replaced")
@@ -107,7 +139,7 @@ def _write_keys(settings: Settings, root: CryptoSigner) -> tuple[OnlineKeys, byt
 
 def _fill_database(settings: Settings, online: OnlineKeys, root: bytes, warrant_key: str | None) -> Store:
     """Schema, root metadata, first token, signing keys, first publication."""
-    store = Store(settings.database_url)
+    store = Store(settings.database_url, Seals.make(settings.seal_key))
     objects = Objects(settings.objects_url)
     with store.answering():
         if migrations.current(store) is not None:

@@ -6,8 +6,9 @@ import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.control import batch_checks, enrolment, records, releases
+from app.control import batch_checks, enrolment, releases
 from app.control.api import problem_json
+from app.control.batch_reading import MAX_BATCH
 from app.control.problems import TooLarge
 
 #: Bytes of any body that no other limit names.
@@ -21,7 +22,7 @@ _LIMITS = (
         re.compile(r"/api/v1/systems/[^/]+/releases"),
         releases.MAX_BUNDLE + releases.MAX_SIGNATURE + releases.MAX_ATTESTATIONS + _FRAMING,
     ),
-    (re.compile(r"/api/v1/systems/[^/]+/sidecars/[^/]+/records"), records.MAX_BATCH),
+    (re.compile(r"/api/v1/systems/[^/]+/sidecars/[^/]+/records"), MAX_BATCH),
     (re.compile(r"/api/v1/systems/[^/]+/sidecars/[^/]+/batches"), batch_checks.MAX_BODY),
     # One short token, from anyone.
     (re.compile(re.escape(enrolment.JOIN)), 4096),

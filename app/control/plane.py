@@ -12,6 +12,7 @@ from sqlmodel import Session
 from tuf.api.metadata import Metadata, Root
 
 from app.control import publication
+from app.control.batch_readers import Readers
 from app.control.key_store import KeyStore
 from app.control.keyring import Keyring
 from app.control.metrics import Metrics
@@ -20,7 +21,7 @@ from app.control.outbound import Outbound
 from app.control.repository import Published, Repository
 from app.control.settings import Settings
 from app.control.signing_keys import OnlineKeys
-from app.control.store import Store, TufMetadata, migrations
+from app.control.store import Seals, Store, TufMetadata, migrations
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.evidence import VerifiedStatement
 from app.core.reason_codes import Reason
@@ -76,6 +77,8 @@ class Plane:
     identity_issuer: str = DEFAULT_IDENTITY_ISSUER
     check_policy: PolicyCheck = without_conditions
     metrics: Metrics = field(default_factory=Metrics)
+    #: Reads the records of batches.
+    readers: Readers = field(default_factory=Readers)
 
     @classmethod
     def open(
@@ -87,9 +90,10 @@ class Plane:
         verify_batch: StatementVerifier | None = None,
         identity_issuer: str = DEFAULT_IDENTITY_ISSUER,
         check_policy: PolicyCheck = without_conditions,
+        readers: Readers | None = None,
     ) -> Plane:
         """Open what `placet server init` made. Fails in one line when the database is not this directory's."""
-        store = Store(settings.database_url)
+        store = Store(settings.database_url, Seals.load(settings.seal_key))
         keys = OnlineKeys.load(settings.keys)
         with store.answering():
             migrations.require_current(store, str(settings.directory))
@@ -99,7 +103,7 @@ class Plane:
         keyring = Keyring(KeyStore(settings.keys))
         return cls(
             settings, store, objects, Repository(keys), verify, keyring, verify_statement, outbound, verify_batch,
-            identity_issuer, check_policy,
+            identity_issuer, check_policy, readers=readers or Readers(),
         )  # fmt: skip
 
     @contextmanager
@@ -125,7 +129,8 @@ class Plane:
         return published.issued_at if published else None
 
     def close(self) -> None:
-        """Close the database."""
+        """End the processes that read for it, and close the database."""
+        self.readers.close()
         self.store.close()
 
 

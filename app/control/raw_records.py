@@ -70,7 +70,11 @@ def object_key(span: Span, digest: str, form: str = SUFFIX) -> str:
 
 def put(objects: Objects, span: Span, entries: Sequence[bytes | None]) -> str:
     """Store the entries of a batch, lines without newlines; None for erased ones. Gives the object's key."""
-    body = record_frames.pack(entries)
+    return put_packed(objects, span, record_frames.pack(entries))
+
+
+def put_packed(objects: Objects, span: Span, body: bytes) -> str:
+    """The same of entries that are in frames already."""
     key = object_key(span, sha256(body).hexdigest())
     objects.put(key, body)
     return key

@@ -7,12 +7,8 @@ control plane with a lineage log takes no more: see `app.control.batches`, which
 
 from __future__ import annotations
 
-import json
-import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -21,43 +17,18 @@ from sqlalchemy import insert as add_row
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from app.control import forwarding, raw_records, record_lines, systems
+from app.control import forwarding, raw_records, record_rows, systems
 from app.control.plane import Plane
-from app.control.problems import Conflict, Invalid, TooLarge
+from app.control.problems import Conflict, Invalid
 from app.control.raw_records import Span
-from app.control.record_lines import Line
-from app.control.store import Batch, Decision, ErasedBatch, batch_words
+from app.control.record_rows import COLUMNS, Counts
+from app.control.store import Batch, Decision, ErasedBatch, batch_words, sealing
 from app.control.store.bulk import add_rows
-from app.control.store.columns import now, packed_digest
-from app.core import word_filter
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
 
-#: Bytes of one batch, before and after decompression.
-MAX_BATCH = 16 * 1024 * 1024
-
-#: The columns of a decision row, but its id and its batch.
-COLUMNS = ("system", "sidecar", "position", *Line._fields)
-
 _BATCHES, _DECISIONS = (Decision.metadata.tables[name] for name in ("batch", "decision"))
 _ADD = add_row(_BATCHES)
-
-#: How many lines there are of each (outcome, reason or mode; its name).
-Counts = Counter[tuple[str, str]]
-
-
-def decompress(body: bytes, limit: int = MAX_BATCH) -> bytes:
-    """A gzip body, bounded by what comes out of it. Raises `Invalid`, or `TooLarge` beyond `limit` bytes."""
-    stream = zlib.decompressobj(wbits=31)
-    try:
-        plain = stream.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise Invalid(f"the body is not gzip: {error}") from error
-    if len(plain) > limit:
-        raise TooLarge(f"a batch may have {limit} bytes after decompression; send a shorter one")
-    if not stream.eof or stream.unused_data:
-        raise Invalid("the gzip body is cut short, or something follows it")
-    return plain
 
 
 def ingest(plane: Plane, span: Span, body: bytes) -> int:
@@ -74,7 +45,7 @@ def ingest(plane: Plane, span: Span, body: bytes) -> int:
         if _is_known(session, span, digest):
             return span.last
 
-    made = Read(span.system, span.sidecar, body[:-1].split(b"\n"))
+    made = record_rows.Read(span.system, span.sidecar, body[:-1].split(b"\n"))
     key = raw_records.put(plane.objects, span, made.entries)
     try:
         with plane.store.write() as session:
@@ -129,70 +100,11 @@ def _is_erased(session: Session, batch: Batch) -> bool:
     return session.exec(select(ErasedBatch.id).where(*where).limit(1)).first() is not None
 
 
-class Read:
-    """The entries of a batch, and what is made of them."""
-
-    def __init__(self, system: str, sidecar: str, entries: Sequence[bytes]) -> None:
-        self.entries = entries
-        self.words = word_filter.build(entries)
-        self.counts = Counts()
-        #: The least and the greatest of the rows.
-        self._times: tuple[int | None, int | None] = None, None
-        self._place = system, sidecar
-
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """A row for each decision, without its batch: values of `COLUMNS`. The counts are right when all were read.
-
-        No entry makes it fail: what cannot be read, or be stored as it is, is in the object.
-        """
-        received_ns = int(now().timestamp() * 1_000_000) * 1000
-        outcomes: Counter[str] = Counter()
-        times = []
-        for position, line in enumerate(record_lines.read_lines(self.entries)):
-            if line is None:
-                outcomes["other"] += 1
-                continue
-            outcomes[line.outcome] += 1
-            if line.mode:
-                self.counts["mode", line.mode] += 1
-            if line.outcome == "deny":
-                self.counts.update([("reason", reason) for reason in line.reasons])
-            time_ns = received_ns if line.time_ns is None else line.time_ns
-            times.append(time_ns)
-            yield *self._place, position, *columns_of(line, time_ns)
-        self.counts.update({("outcome", outcome): number for outcome, number in outcomes.items()})
-        self._times = min(times, default=None), max(times, default=None)
-
-    def summary(self) -> dict[str, int | None]:
-        """Columns of the batch that are right when all rows were read."""
-        of = {name: self.counts["outcome", name] for name in ("allow", "deny", "unreadable", "other")}
-        return {
-            "allows": of["allow"],
-            "denials": of["deny"],
-            "unreadable": of["unreadable"],
-            "other_lines": of["other"],
-            "oldest_ns": self._times[0],
-            "newest_ns": self._times[1],
-        }
-
-
-def columns_of(line: Line, time_ns: int | None) -> tuple[Any, ...]:
-    """A line as the database holds it, with the time that it is given."""
-    decision_id, outcome, _, reasons, issuer, subject, action, kind, resource, policy, library, mode, execution = line
-    digests = packed_digest(policy), packed_digest(library)
-    text = _reasons_text(reasons)
-    return decision_id, outcome, time_ns, text, issuer, subject, action, kind, resource, *digests, mode, execution
-
-
-@lru_cache(maxsize=1024)
-def _reasons_text(reasons: tuple[str, ...]) -> str:
-    return json.dumps(reasons)
-
-
 def insert(session: Session, batch: Batch, words: bytes, rows: Iterable[tuple[Any, ...]]) -> None:
     """Add a batch, with its filter, and the rows of its decisions; and give the batch its number."""
     # Past the session, which would need a statement for the batch and another one for the filter.
     values = {name: value for name, value in batch if name != "id"} | {batch_words.name: words}
+    values["seal"] = sealing.own_seal(session, "batch", values)
     added = session.connection().execute(_ADD, values).inserted_primary_key
     assert added is not None
     batch.id = added[0]

@@ -16,8 +16,9 @@ from threading import Lock
 import msgspec
 from sqlmodel import col, select
 
-from app.control import holds, record_lines, records
+from app.control import holds, record_lines
 from app.control.batch_checks import Offer
+from app.control.batch_reading import decompress
 from app.control.erasure import Wanted
 from app.control.plane import Plane
 from app.control.problems import NotFound, Problem, TooMany
@@ -66,7 +67,7 @@ def _lines(plane: Plane, row: LineageBreak, wanted: Wanted) -> Iterator[Line]:
     """The records of a refused body that may be meant; none where it holds none that can be read."""
     try:
         offer = Offer.read(plane.objects.get(row.object or ""))
-        raw = records.decompress(base64.b64decode(offer.records, validate=True))
+        raw = decompress(base64.b64decode(offer.records, validate=True))
     except (NotFound, Denied, ValueError, Problem, msgspec.MsgspecError):
         return
     text = _plain(wanted)

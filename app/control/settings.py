@@ -6,6 +6,7 @@ DIR/placet.db          SQLite, by default
 DIR/objects/           object store, by default
 DIR/keys/ROLE.pem      the online TUF keys: targets, snapshot, timestamp                 0600
 DIR/session.key        signs the web UI's session cookies                                0600
+DIR/seal.key           seals the rows that nobody signs                                  0600
 DIR/admin.token        the first API token                                               0600
 DIR/tuf-root.json      what sidecars pin
 """
@@ -90,6 +91,11 @@ class Settings(BaseModel):
     def session_key(self) -> Path:
         """The secret that signs session cookies."""
         return self.directory / "session.key"
+
+    @property
+    def seal_key(self) -> Path:
+        """The secret that seals the rows that nobody signs."""
+        return self.directory / "seal.key"
 
     @property
     def admin_token(self) -> Path:

@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 from app.control import systems
 from app.control.plane import Plane
 from app.control.problems import Invalid, TooLarge, TooMany
-from app.control.store import TrustState
+from app.control.store import TrustState, sealing
 from app.control.store.columns import now
 from app.control.tokens import Access
 from app.core import strict_json
@@ -39,6 +39,7 @@ _NAME = (
         col(TrustState.named).is_(False),
     )
     .values(named=True)
+    .returning(col(TrustState.system), col(TrustState.digest))
 )
 
 
@@ -69,7 +70,8 @@ def keep(plane: Plane, by: Access, system: str, digest: str, document: bytes) ->
 def named(session: Session, system: str, digests: Sequence[str]) -> None:
     """A batch that names these states is stored."""
     if digests:
-        session.connection().execute(_NAME, {"of": system, "digests": list(digests)})
+        named = session.connection().execute(_NAME, {"of": system, "digests": list(digests)})
+        sealing.seal(session, TrustState, map(tuple, named.fetchall()))
 
 
 def find(plane: Plane, system: str, digest: str) -> bytes:

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from app.control.record_lines import MAX_MODE, MAX_REASONS, RECORD_TYPE, Line, clean, identifier, nanoseconds
+from app.core.json_depth import brackets
 from app.core.reason_codes import Reason
 
-#: Brackets of one kind that a line may have. Of deeper ones each parser gives up somewhere else.
+#: Opening brackets that a line may have. Of deeper ones each parser gives up somewhere else.
 MAX_BRACKETS = 200
 
 _EVALUATION_ERROR, _UNDEFINED = (str(Reason.EVALUATION_ERROR),), (str(Reason.DECISION_UNDEFINED),)
@@ -81,7 +82,7 @@ _NO_INPUT, _NO_DECISION, _NO_SUBJECT, _NO_BUNDLES = _Input(), _Decision(), _Subj
 
 def read_typed(raw: bytes) -> Line | None:
     """The decision on a line; None for what is to be read otherwise, whether it is a decision or not."""
-    if raw.count(b"{") > MAX_BRACKETS or raw.count(b"[") > MAX_BRACKETS:
+    if brackets(raw) > MAX_BRACKETS:
         return None
     try:
         if not raw.isascii():

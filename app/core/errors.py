@@ -5,7 +5,7 @@ Exit codes of `placet`: 0 done, 1 failed, 2 wrong usage, 3 denied.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from app.core.reason_codes import Reason
 
@@ -38,6 +38,10 @@ class Denied(PlacetError):
         self.step = step
         self.field = field
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Exceptions would come out of another process with their text alone."""
+        return _denied, (type(self), self.reason, self.detail, self.step, self.field)
+
     def as_dict(self) -> dict[str, str | None]:
         """The denial as the JSON that the CLI and the API print."""
         return {"reason": str(self.reason), "detail": self.detail, "step": self.step, "field": self.field}
@@ -45,3 +49,7 @@ class Denied(PlacetError):
 
 class TooSlow(Denied):
     """A denial because something took too long on this host, now. It says nothing lasting about the input."""
+
+
+def _denied(kind: type[Denied], reason: Reason, detail: str, step: str | None, field: str | None) -> Denied:
+    return kind(reason, detail, step=step, field=field)

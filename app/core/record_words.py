@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from app.core.json_depth import is_deep
 from app.core.number_text import is_number, plain
 
 #: Levels of brackets of a record that are read by path; of a deeper one, and of one that is no JSON, words alone.
@@ -44,7 +45,6 @@ _BARE = {"", "decision_id"}
 
 #: A UUID is one word, since its parts say nothing.
 _WORD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\w+")
-_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]')
 #: A word of which only the beginning is said.
 _BEGUN = re.compile(r"\w\*\Z")
 #: The word that was begun: it may be a UUID.
@@ -123,7 +123,7 @@ def leaves_of_all(entries: Iterable[bytes]) -> set[Leaf]:
     of_result: dict[str, set[bytes] | None] = defaultdict(set)
     for raw in entries:
         try:
-            if _is_deep(raw):
+            if is_deep(raw, MAX_DEPTH):
                 raise ValueError
             record = _decode_members(raw)
             for path, members, seen in (("input", record.input, of_input), ("result", record.result, of_result)):
@@ -261,7 +261,7 @@ def _as_it_stands(part: str) -> re.Pattern[str]:
 
 def _read(raw: bytes) -> _Record | None:
     """The record, as far as it is read by path; None where that cannot be."""
-    if _is_deep(raw):
+    if is_deep(raw, MAX_DEPTH):
         return None
     try:
         return _decode(raw)
@@ -275,21 +275,6 @@ def _read(raw: bytes) -> _Record | None:
         return None
     name = read.get("decision_id")
     return _Record(name if isinstance(name, str) else None, read.get("input"), read.get("result"))
-
-
-def _is_deep(raw: bytes) -> bool:
-    """Parsers that recurse fail at a depth that depends on who calls them: this is asked before they are."""
-    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for mark in _BRACKET.finditer(raw):
-        if mark[0] in b"{[":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif mark[0] in b"}]":
-            depth -= 1
-    return False
 
 
 def _text(value: Any) -> str:

@@ -16,8 +16,10 @@ import tempfile
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread, Timer
 from typing import Any
 
 from app.core.errors import PlacetError
@@ -67,13 +69,33 @@ class RegoReader:
             write_tree(self._scratch / "policy", modules)
             (self._scratch / "sources.json").write_text(sources)
             limits = json.dumps(_needed(capabilities, modules.values())).encode()
-            answer, _ = self._process.communicate(limits, timeout=max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired as error:
-            raise TimeoutError from error
+            answer = self._answer(limits, deadline)
         finally:
             self.end()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            # Whoever waits for the answer does not wait for this.
+            clean = partial(shutil.rmtree, self._scratch, ignore_errors=True)
+            try:
+                Thread(target=clean).start()
+            except RuntimeError:  # no thread to spare, or the interpreter ends
+                clean()
         return answer if self._process.returncode == 0 else None
+
+    def _answer(self, limits: bytes, deadline: float) -> bytes:
+        """What it writes until it ends, before the deadline. `communicate` looks for the end only now and then."""
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        timer = Timer(max(0.0, deadline - time.monotonic()), process.kill)
+        timer.start()
+        try:
+            with suppress(BrokenPipeError), process.stdin:
+                process.stdin.write(limits)
+            answer = process.stdout.read()
+        finally:
+            timer.cancel()
+        if time.monotonic() >= deadline:
+            raise TimeoutError
+        return answer
 
 
 class Readers:

@@ -56,7 +56,7 @@ class Governed:
         try:
             answer = self._client.query_rule(request, "placet", "decision")
         except requests.HTTPError as error:
-            return read_response(error.response.status_code, b"")
+            return read_response(error.response.status_code, error.response.content)
         except (requests.RequestException, OSError) as error:
             return Decision.deny(Reason.SIDECAR_UNREACHABLE, f"{type(error).__name__}")
         except ValueError as error:

@@ -15,6 +15,9 @@ from app.core.errors import Denied
 from app.core.reason_codes import Reason
 from app.sidecar.opa_api import Answer
 
+#: How the message begins when OPA refuses a number before it evaluates anything, with status 500.
+_REFUSED_NUMBER = b'"message": "invalid number:'
+
 #: Codes of the policy's own reasons begin so; an "allow" may carry them, and no others.
 _OF_POLICY = "policy:"
 
@@ -136,6 +139,8 @@ def refused(reason: Reason, decision: Mapping[str, Any] | None = None) -> dict[s
 
 
 def _result(answer: Answer) -> dict[str, Any]:
+    if answer.status >= 500 and _REFUSED_NUMBER in answer.body:
+        raise Denied(Reason.REQUEST_MALFORMED, "OPA refuses a number of the request")
     if answer.status >= 500:
         raise Denied(Reason.EVALUATION_ERROR, f"OPA answered with status {answer.status}")
     if answer.status != 200:

@@ -55,7 +55,9 @@ func decide(client *http.Client, url, token, action, kind, id string) string {
 	}
 	var read struct{ Result *result }
 	switch {
-	case answer.StatusCode == http.StatusBadRequest:
+	// A number that OPA refuses before it evaluates anything is status 500, too.
+	case answer.StatusCode == http.StatusInternalServerError && bytes.Contains(raw, []byte(`"message": "invalid number:`)),
+		answer.StatusCode == http.StatusBadRequest:
 		return "request.malformed"
 	case answer.StatusCode == http.StatusInternalServerError:
 		return "evaluation.error"

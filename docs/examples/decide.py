@@ -16,6 +16,7 @@ import httpx
 TIMEOUT = 2.0
 LONGEST = 1 << 20
 CLIENT_CODES = {400: "request.malformed", 500: "evaluation.error"}
+REFUSED = b'"message": "invalid number:'  # a number that OPA refuses before it evaluates anything: status 500
 
 
 def connect() -> httpx.Client:
@@ -45,6 +46,8 @@ def decide(client: httpx.Client, action: str, kind: str, id: str) -> str:
                     return "sidecar.unreachable"
     except httpx.HTTPError:
         return "sidecar.unreachable"
+    if answer.status_code == 500 and REFUSED in body:
+        return "request.malformed"
     if answer.status_code != 200:
         return CLIENT_CODES.get(answer.status_code, "decision.malformed")
     try:

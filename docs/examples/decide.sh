@@ -22,7 +22,8 @@ answer=$(curl -q --silent --proto =https --noproxy '*' --cacert "$PLACET_CA" --m
 case ${answer##*$'\n'} in
   200) ;;
   400) deny request.malformed ;;
-  500) deny evaluation.error ;;
+  # A number that OPA refuses before it evaluates anything is status 500, too.
+  500) [[ $answer == *'"message": "invalid number:'* ]] && deny request.malformed || deny evaluation.error ;;
   *) deny decision.malformed ;;
 esac
 

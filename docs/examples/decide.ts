@@ -37,6 +37,8 @@ export async function decide(url: string, token: string, action: string, type: s
   } catch {
     return "sidecar.unreachable";
   }
+  // A number that OPA refuses before it evaluates anything is status 500, too.
+  if (answer.status === 500 && answer.body.includes('"message": "invalid number:')) return "request.malformed";
   if (answer.status !== 200) {
     return { 400: "request.malformed", 500: "evaluation.error" }[answer.status] ?? "decision.malformed";
   }

@@ -146,6 +146,8 @@ LIES = {
     "a denial without reason": (200, fake.answer(False, reasons=[]), "decision.malformed"),
     "too long": (200, fake.answer(later="x" * (1 << 21)), None),
     "400": (400, fake.answer(), "request.malformed"),
+    "a number": (500, b'{"code": "internal_error", "message": "invalid number: number too big"}', "request.malformed"),
+    "another 500": (500, b'{"code": "internal_error", "message": "no"}', "evaluation.error"),
     "401": (401, fake.answer(), "decision.malformed"),
     "503": (503, fake.answer(), "decision.malformed"),
 }

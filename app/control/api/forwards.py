@@ -58,10 +58,10 @@ def list_forwards(plane: PlaneOf, _: Admin) -> list[dict[str, Any]]:
 def add_forward(plane: PlaneOf, access: Admin, body: NewForward) -> dict[str, Any]:
     """Forward what arrives from now on, or all that is stored."""
     with plane.store.write() as session:
-        added = forwarding.add(
-            session, body.name, body.target, body.system, access.name, from_the_first=body.from_the_first
-        )
-        return show(added, 0)
+        shown = show(forwarding.add(session, body.name, body.target, body.system, access.name), 0)
+    if body.from_the_first:
+        forwarding.queue_stored(plane.store, body.name)
+    return shown
 
 
 @router.delete("/{name}", status_code=204)

@@ -12,6 +12,7 @@ from app.control import enrolment, lineage, records, sidecars, systems
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Digest, Name, line
 from app.control.api.ingests import INGESTS
+from app.control.batch_reading import decompress
 from app.control.problems import Invalid
 from app.control.raw_records import Span
 from app.control.store import Eviction, Sidecar
@@ -160,6 +161,6 @@ async def take_records(
     def work() -> int:
         with plane.store.read() as session:
             enrolment.require_admitted(session, system, sidecar)
-        return records.ingest(plane, span, records.decompress(body) if encoding == "gzip" else body)
+        return records.ingest(plane, span, decompress(body) if encoding == "gzip" else body)
 
     return {"acknowledged": await INGESTS.run(system, work)}

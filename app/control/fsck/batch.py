@@ -14,10 +14,12 @@ from app.control.fsck import rows
 from app.control.fsck.claims import SIGNED, Claims, Signers, is_signed
 from app.control.fsck.contents import Contents
 from app.control.fsck.erased import Erased
-from app.control.fsck.finding import Finding, changed
-from app.control.fsck.tables import INSTANT, Row, Tables, instant
+from app.control.fsck.finding import WRITTEN, Finding, changed
+from app.control.fsck.tables import Tables
 from app.control.objects import Objects
 from app.control.raw_records import Entries
+from app.control.store import Seals
+from app.control.store.as_stored import INSTANT, Row, instant
 from app.core import merkle, word_filter
 from app.core.batch import BatchStatement
 from app.core.errors import Denied
@@ -63,6 +65,7 @@ class Checker:
     objects: Objects
     tables: Tables
     signers: Signers | None
+    seals: Seals
 
     def check(self, task: Task) -> Checked:
         """Everything of one batch but what comes before and after it."""
@@ -87,8 +90,8 @@ class Checker:
         if entries is not None and not is_signed(row):
             contents.findings += erased.entries(entries, None)
         claims = contents.claims
-        late = list(_received(row))
-        received = None if late else row["received_at"]
+        late, sealed = list(_received(row)), self.seals.hold("batch", row)
+        received = row["received_at"] if sealed and not late else None
         result = Checked(row["id"], claims, is_signed(row), received)
         result.findings, result.objects = contents.findings, contents.named
         result.findings += late
@@ -102,6 +105,10 @@ class Checker:
                     result.findings.append(changed("batch", row["id"], "last", result.claims.last, row["last"]))
             if intact or wrong is not None:
                 self._decisions(task, result, entries, wrong or set(), erased)
+        if not sealed and not any(one.table == "batch" for one in result.findings):
+            # Where all that is signed is right, it is the time of the receipt.
+            column = "received_at" if is_signed(row) else None
+            result.findings.append(Finding("changed", WRITTEN, "batch", row["id"], column))
         return result
 
     def _evidence(self, contents: Contents) -> BatchStatement | None:

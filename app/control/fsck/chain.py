@@ -9,7 +9,7 @@ from typing import Any
 from app.control.fsck.batch import CLOCKS
 from app.control.fsck.finding import Finding, changed
 from app.control.fsck.scratch import Scratch
-from app.control.fsck.tables import INSTANT
+from app.control.store.as_stored import INSTANT
 
 
 def follow(scratch: Scratch, *, whole: bool) -> Iterator[Finding]:

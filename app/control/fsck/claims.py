@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app.control.batch_checks import STEP, Offer, Signed, signed_by, statement_of
-from app.control.fsck.tables import Row
+from app.control.batch_checks import Offer, Signed, signed_by, statement_of
+from app.control.batch_reading import STEP
 from app.control.plane import StatementVerifier
 from app.control.raw_records import Span
 from app.control.sidecar_statement import payload_of
+from app.control.store.as_stored import Row
 from app.core import strict_json
 from app.core.batch import BatchStatement, payload_digest
 from app.core.errors import Denied

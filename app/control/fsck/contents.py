@@ -10,10 +10,10 @@ from typing import Any
 
 from app.control.fsck.claims import Claims
 from app.control.fsck.finding import Finding, changed
-from app.control.fsck.tables import Row
 from app.control.objects import Objects, is_key
 from app.control.problems import NotFound
 from app.control.raw_records import Entries, received_digest
+from app.control.store.as_stored import Row
 from app.core import merkle, record_frames
 from app.core.record_frames import PLAIN
 

@@ -10,6 +10,9 @@ from typing import Any, Literal
 #: no row names, such as one of a request that ended half-way; it harms nothing and is no finding.
 Kind = Literal["changed", "missing", "surplus", "unproved", "gap", "fork", "unused"]
 
+#: Of a row that has another seal.
+WRITTEN = "not as the control plane wrote it"
+
 #: Characters of a value that are shown.
 _SHOWN = 200
 

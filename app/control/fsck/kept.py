@@ -18,12 +18,13 @@ from sigstore.models import Bundle as SigstoreBundle
 
 from app.control import superseded
 from app.control.fsck.finding import Finding, changed
-from app.control.fsck.tables import INSTANT, Row, Tables, instant
+from app.control.fsck.tables import Tables
 from app.control.issuer_keys import thumbprint
 from app.control.objects import Objects, is_key
 from app.control.problems import NotFound
 from app.control.publication import object_key, release_file
 from app.control.store import Approval, Evidence, Mode, Release, SigningKey, Warrant
+from app.control.store.as_stored import INSTANT, Row, instant
 from app.core import strict_json
 from app.core.bundle import parse_bundle
 from app.core.errors import Denied

@@ -10,10 +10,11 @@ from typing import Any
 from app.control.fsck.claims import Signers
 from app.control.fsck.finding import Finding, changed
 from app.control.fsck.scratch import Scratch
-from app.control.fsck.tables import Row, Tables, reading
+from app.control.fsck.tables import Tables, reading
 from app.control.objects import Objects, is_key
 from app.control.problems import NotFound
 from app.control.store import Store
+from app.control.store.as_stored import Row
 from app.core.batch import payload_digest
 from app.core.errors import Denied
 

@@ -11,13 +11,14 @@ from typing import Any
 from app.control import links
 from app.control.fsck.batch import CLOCKS
 from app.control.fsck.claims import Signers
-from app.control.fsck.finding import Finding, changed
-from app.control.fsck.tables import INSTANT, Row, Tables, instant, reading
+from app.control.fsck.finding import WRITTEN, Finding, changed
+from app.control.fsck.tables import Tables, reading
 from app.control.links import Statement
 from app.control.objects import Objects
 from app.control.problems import NotFound
 from app.control.sidecar_statement import Signed, payload_of
-from app.control.store import Store
+from app.control.store import Seals, Store
+from app.control.store.as_stored import INSTANT, Row, instant
 from app.core.errors import Denied
 from app.core.governance import sidecar_id
 from app.core.link_names import payload_digest
@@ -49,8 +50,8 @@ class Place:
 class Links:
     """Checks the statements that are stored, in the order of their rows."""
 
-    def __init__(self, objects: Objects, tables: Tables, signers: Signers | None) -> None:
-        self._objects, self._tables, self._signers = objects, tables, signers
+    def __init__(self, objects: Objects, tables: Tables, signers: Signers | None, seals: Seals) -> None:
+        self._objects, self._tables, self._signers, self._seals = objects, tables, signers, seals
         self.count = 0
         self._last: dict[tuple[Any, Any, Any], Place] = {}
 
@@ -62,14 +63,16 @@ class Links:
                 row["id"], row["system"], row["sidecar"], row["instance"], row["number"], row["payload"], None
             )
             found, proved = self._evidence(row)
-            yield from found
-            yield from _received(row)
+            told = [*found, *_received(row)]
             if proved is not None:
                 signed, says = proved
-                yield from self._columns(row, signed, says)
+                told += self._columns(row, signed, says)
                 system, sidecar = says.sidecar.split("/")[4:]
                 payload = payload_digest(signed.payload)
                 place = Place(row["id"], system, sidecar, says.instance, says.number, payload, says.previous)
+            if not told and not self._seals.hold("link", row):
+                told.append(Finding("changed", WRITTEN, _TABLE, row["id"], "received_at"))
+            yield from told
             yield from self._follow(place, whole, proved is not None)
         yield from self._orphans(where)
 

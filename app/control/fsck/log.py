@@ -10,8 +10,9 @@ from typing import Any
 
 from app.control.evidence_place import place_in
 from app.control.fsck.finding import Finding, Kind
-from app.control.fsck.tables import Row, Tables
+from app.control.fsck.tables import Tables
 from app.control.objects import Objects
+from app.control.store.as_stored import Row
 from app.core.errors import Denied
 from app.core.log_expected import ExpectedEntry, ExpectedPage
 from app.core.log_monitor import Monitor

@@ -17,7 +17,7 @@ from tuf.api.serialization import DeserializationError
 
 from app.control import publication
 from app.control.fsck.finding import Finding, changed
-from app.control.fsck.tables import INSTANT, Tables
+from app.control.fsck.tables import Tables
 from app.control.objects import Objects
 from app.control.problems import NotFound
 from app.control.repository import TIMESTAMP_FILE, Published
@@ -32,6 +32,7 @@ from app.control.store import (
     System,
     TufMetadata,
 )
+from app.control.store.as_stored import INSTANT
 from app.control.store.columns import Instant
 from app.core.errors import PlacetError
 from app.core.targets import STATE_TARGET

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from app.control import raw_records, record_lines, records
+from app.control import raw_records, record_lines, record_rows
 from app.control.fsck.finding import Finding, changed
 from app.control.fsck.tables import columns_of
 from app.control.raw_records import Entries
@@ -23,7 +23,7 @@ Values = tuple[Any, ...]
 COLUMNS = columns_of(Decision)
 _PROVED = COLUMNS[2:]
 #: Where a row has what a record makes; what ingest leaves empty is at the end, None.
-_pick = itemgetter(*(records.COLUMNS.index(name) if name in records.COLUMNS else -1 for name in _PROVED))
+_pick = itemgetter(*(record_rows.COLUMNS.index(name) if name in record_rows.COLUMNS else -1 for name in _PROVED))
 PLACE, TIME, OUTCOME = (_PROVED.index(name) for name in ("position", "time_ns", "outcome"))
 _ID = _PROVED.index("decision_id")
 
@@ -59,7 +59,7 @@ def places(key: Any, entries: Entries) -> Sequence[int]:
 
 
 def derive(system: str, sidecar: str, entries: Entries, at: Sequence[int]) -> tuple[list[Values], int]:
-    """The rows of a batch's records, as `records.Read` makes them, and how many entries have none.
+    """The rows of a batch's records, as `record_rows.Read` makes them, and how many entries have none.
 
     The time of a record that has none of its own is None here. Of an erased entry there is no row, nor is it counted.
     """
@@ -71,7 +71,7 @@ def derive(system: str, sidecar: str, entries: Entries, at: Sequence[int]) -> tu
         if line is None:
             others += 1
         else:
-            made.append(_pick((system, sidecar, place, *records.columns_of(line, line.time_ns), None)))
+            made.append(_pick((system, sidecar, place, *record_rows.columns_of(line, line.time_ns), None)))
     return made, others
 
 

@@ -11,18 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.control.fsck import chain, leftovers, published
+from app.control.fsck import chain, leftovers, published, seals
 from app.control.fsck.batch import Checked, Task
 from app.control.fsck.claims import SIGNED
 from app.control.fsck.finding import Finding, changed
 from app.control.fsck.kept import Kept
 from app.control.fsck.links import Links
 from app.control.fsck.scratch import Scratch
-from app.control.fsck.tables import Tables, instant, reading
+from app.control.fsck.tables import Tables, reading
 from app.control.fsck.workers import Means, checked_by
 from app.control.objects import Objects
 from app.control.settings import Settings
 from app.control.store import Store, TrustState, migrations
+from app.control.store.as_stored import instant
+from app.control.store.sealing import UNSEALED
 from app.core.errors import PlacetError, UsageError
 
 #: Batches that are asked of one process at once.
@@ -70,6 +72,8 @@ class Report:
     states: int = 0
     #: Statements of journals.
     links: int = 0
+    #: Rows that the control plane sealed.
+    sealed: int = 0
     #: Entries of the lineage log; None where its tiles were not read.
     log: int | None = None
     #: Objects that no row names; None where that was not looked for.
@@ -121,6 +125,8 @@ class _Run:
         self.scratch = Scratch()
         self.report = Report()
         self._held: list[Finding] = []
+        #: Rows that were named, by table and key.
+        self._told: set[tuple[str, str]] = set()
         #: Everything of the systems is looked at, so that something can be too many.
         self._all = scope.sidecar is None and scope.since is None
 
@@ -161,6 +167,7 @@ class _Run:
             self._tell(kept.targets())
             self._tell(published.metadata(tables, self._means.settings.root_metadata.read_bytes()))
             self._tell(published.documents(tables, self._objects, domain))
+            self._seals(tables, progress)
         breaks = tables.breaks(self._scope.system, self._scope.sidecar)
         self._tell(leftovers.refused(breaks, self._objects))
         self._tell(leftovers.judged(breaks, tables))
@@ -211,12 +218,19 @@ class _Run:
         if self._means.verifier is None and any(True for _ in tables.links(where, **bound)):
             raise UsageError("there are signed statements: name their log with --lineage-trust-config")
         with closing(self._means.opened()) as reader:
-            links = Links(self._objects, tables, reader.signers)
+            links = Links(self._objects, tables, reader.signers, self._means.seals)
             self._tell(links.check(where, whole=self._scope.since is None, **bound))
             if self._all:
                 self._tell(links.approvals(self._scope.system))
                 self._tell(links.unused(self.scratch.listed("links/"), self.store))
         self.report.links = links.count
+
+    def _seals(self, tables: Tables, progress: Callable[[Progress], None]) -> None:
+        """Last of what looks at rows: of one that another step has named, no more than that is said."""
+        progress(Progress("rows that nobody signs"))
+        for finding in seals.check(tables, self._means.seals, self.scratch, self._told):
+            self.report.sealed += 1
+            self._tell([finding] if finding is not None else [])
 
     def _orphans(self, tables: Tables) -> Iterator[Finding]:
         """Decision rows of batches that are not there."""
@@ -241,6 +255,8 @@ class _Run:
                 self.report.findings += 1
             elif self.report.unused is not None:
                 self.report.unused += 1
+            if finding.table not in (None, *UNSEALED):
+                self._told.add((str(finding.table), str(finding.row)))
             self._found(finding)
 
     def _tell_held(self) -> None:

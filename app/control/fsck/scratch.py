@@ -14,6 +14,7 @@ CREATE TABLE link (id INTEGER PRIMARY KEY, system, sidecar, instance, file, firs
 CREATE TABLE span (batch INTEGER PRIMARY KEY, count, first, last);
 CREATE TABLE named (key TEXT PRIMARY KEY, id) WITHOUT ROWID;
 CREATE TABLE listed (key TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE seal (about, key, mac, PRIMARY KEY (about, key)) WITHOUT ROWID;
 CREATE TABLE state (system, digest, id, PRIMARY KEY (system, digest)) WITHOUT ROWID;
 """
 
@@ -85,6 +86,21 @@ class Scratch:
     def states(self) -> Iterator[tuple[str, str, int | None]]:
         """Trust states that there must be."""
         return (tuple(one) for one in self._connection.execute("SELECT * FROM state ORDER BY system, digest"))
+
+    def add_seals(self, seals: Iterable[tuple[Any, Any, Any]]) -> None:
+        """Seals of rows: table, key and HMAC."""
+        plain = ((_plain(about), _plain(key), mac) for about, key, mac in seals)
+        self._connection.executemany("INSERT OR IGNORE INTO seal VALUES (?, ?, ?)", plain)
+
+    def taken_seal(self, about: str, key: str) -> Any:
+        """The HMAC of a row, once; None of a row that has none."""
+        query = "DELETE FROM seal WHERE about = ? AND key = ? RETURNING mac"
+        found = self._connection.execute(query, (about, key)).fetchone()
+        return found["mac"] if found else None
+
+    def seals_left(self) -> Iterator[tuple[str, str]]:
+        """Seals that no row took."""
+        return (tuple(one) for one in self._connection.execute("SELECT about, key FROM seal ORDER BY about, key"))
 
     def close(self) -> None:
         """Forget everything."""

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Table, text
+from sqlalchemy import Connection, Table, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from app.control.store import Batch, Decision, LineageBreak, Link, Store, first_line
+from app.control.store import Batch, Decision, LineageBreak, Link, Store, as_stored, first_line
+from app.control.store.as_stored import Row
 from app.core.errors import PlacetError
-
-#: How SQLite stores a time; those of PostgreSQL are written so as well.
-INSTANT = "%Y-%m-%d %H:%M:%S.%f"
-
-Row = dict[str, Any]
 
 #: Each batch row brings its words, which may be 256 KiB.
 _ROWS_AT_ONCE = 100
+_SEALS_AT_ONCE = 5000
 
 
 class Tables:
@@ -117,14 +113,25 @@ class Tables:
         query = f"{self._breaks} WHERE {' AND '.join(where) or 'TRUE'} ORDER BY id"
         return [_row(LineageBreak, one) for one in self._run(query, system=system, sidecar=sidecar)]
 
+    def sealed(self, table: Table) -> Iterator[Row]:
+        """All rows of a table of any size."""
+        names = ", ".join(str(column.name) for column in table.primary_key)
+        query = f"{as_stored.select_all(table, self.connection.dialect)} ORDER BY {names} LIMIT {_SEALS_AT_ONCE}"
+        at = 0
+        while rows := self._run(f"{query} OFFSET :at", at=at):
+            yield from (as_stored.row(table, one) for one in rows)
+            at += len(rows)
+
+    def seals(self) -> Iterator[tuple[Any, Any, Any]]:
+        """All seals: table, key and HMAC."""
+        query = f"SELECT about, key, mac FROM seal ORDER BY about, key LIMIT {_SEALS_AT_ONCE} OFFSET :at"  # noqa: S608
+        at = 0
+        while rows := self._run(query, at=at):
+            yield from (tuple(one) for one in rows)
+            at += len(rows)
+
     def _select(self, table: Any) -> str:
-        """Every column, as text where drivers would parse it."""
-        quote = self.connection.dialect.identifier_preparer.quote
-        columns = [
-            f"CAST({quote(column.name)} AS TEXT)" if isinstance(column.type, JSON) else quote(column.name)
-            for column in _table(table).columns
-        ]
-        return f"SELECT {', '.join(columns)} FROM {quote(_table(table).name)}"  # noqa: S608 - names of ours
+        return as_stored.select_all(_table(table), self.connection.dialect)
 
     def _run(self, query: str, **bound: Any) -> list[Any]:
         used = {name: value for name, value in bound.items() if f":{name}" in query}
@@ -164,16 +171,10 @@ def columns_of(table: Any) -> tuple[str, ...]:
     return tuple(column.name for column in _table(table).columns)
 
 
-def instant(moment: datetime) -> str:
-    """A time as `Tables` gives it."""
-    return moment.strftime(INSTANT)
-
-
 def _table(table: Any) -> Table:
     found: Table = table.__table__
     return found
 
 
 def _row(table: Any, values: Any) -> Row:
-    named = zip(columns_of(table), values, strict=True)
-    return {name: instant(value) if isinstance(value, datetime) else value for name, value in named}
+    return as_stored.row(_table(table), values)

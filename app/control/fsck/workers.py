@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
+from app.control import processes
 from app.control.fsck.batch import Checked, Checker, Task
 from app.control.fsck.claims import Signers
 from app.control.fsck.kept import Said, said_by
@@ -19,7 +18,7 @@ from app.control.fsck.tables import reading
 from app.control.objects import Objects
 from app.control.plane import StatementVerifier
 from app.control.settings import Settings
-from app.control.store import Store
+from app.control.store import Seals, Store
 from app.core.errors import PlacetError
 
 
@@ -37,6 +36,11 @@ class Means:
     #: Reads evidence of releases, approvals and modes.
     said: Callable[[bytes], Said] = said_by
 
+    @property
+    def seals(self) -> Seals:
+        """What the control plane seals its rows with."""
+        return Seals.load(self.settings.seal_key)
+
     def opened(self) -> Reader:
         """Open everything. Close it after use."""
         return Reader(self)
@@ -53,7 +57,7 @@ class Reader:
         store = Store(means.settings.database_url)
         self._stack.callback(store.close)
         tables = self._stack.enter_context(reading(store))
-        self._checker = Checker(Objects(means.settings.objects_url), tables, self.signers)
+        self._checker = Checker(Objects(means.settings.objects_url), tables, self.signers, means.seals)
 
     def check(self, tasks: list[Task]) -> list[Checked]:
         """Check some batches."""
@@ -72,9 +76,7 @@ def checked_by(means: Means, jobs: int, tasks: Iterator[list[Task]]) -> Iterator
                 for task in some:
                     yield from reader.check([task])
         return
-    # Not forked: a process of threads and database connections is nothing to be copied.
-    processes = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=processes, initializer=_open, initargs=(means,)) as pool:
+    with processes.pool(jobs, _open, means) as pool:
         waiting: deque[Future[list[Checked]]] = deque()
         try:
             for some in tasks:
@@ -94,7 +96,6 @@ _reader: Reader
 
 
 def _open(means: Means) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
     global _reader
     _reader = means.opened()
 

@@ -11,6 +11,8 @@ from app.control.store.impact import ImpactReport
 from app.control.store.lineage import LineageBreak
 from app.control.store.link import Link, LinkResource
 from app.control.store.release import Evidence, Release
+from app.control.store.seal import Seal
+from app.control.store.sealing import Seals
 from app.control.store.search import Forward, ForwardBatch, SavedSearch
 from app.control.store.sidecar import Sidecar
 from app.control.store.signing_key import SigningKey
@@ -51,6 +53,8 @@ __all__ = [
     "Release",
     "Retention",
     "SavedSearch",
+    "Seal",
+    "Seals",
     "Sidecar",
     "SigningKey",
     "Store",

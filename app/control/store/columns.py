@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import DateTime, Dialect, LargeBinary, MetaData, TypeDecorator
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+from app.core.packed_digest import packed_digest as packed_digest
+from app.core.packed_digest import unpacked_digest as unpacked_digest
 
 #: Constraint names are fixed, so that migrations can name them on every database.
 NAMING = {
@@ -53,21 +52,6 @@ class Digest(TypeDecorator[str]):
     def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:
         """Database to Python. What was damaged is a text, too."""
         return None if value is None else unpacked_digest(bytes(value))
-
-
-@lru_cache(maxsize=1024)
-def packed_digest(value: str | None) -> bytes | None:
-    """The text as a column of `Digest` holds it."""
-    if value is None:
-        return None
-    if _DIGEST.fullmatch(value):
-        return b"\x01" + bytes.fromhex(value[7:])
-    return b"\x00" + value.encode()
-
-
-def unpacked_digest(value: bytes) -> str:
-    """The text of which the column holds `value`."""
-    return f"sha256:{value[1:].hex()}" if value[:1] == b"\x01" else value[1:].decode("utf-8", "replace")
 
 
 def now() -> datetime:

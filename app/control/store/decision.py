@@ -83,6 +83,9 @@ class Batch(Table, table=True):
     denials: int | None = None
     unreadable: int | None = None
 
+    #: Over what nobody signs of it (`app.control.store.sealing`).
+    seal: bytes | None = None
+
 
 #: Which words a batch's records may have (`app.core.word_filter`); NULL: any.
 batch_words: Column[bytes | None] = Column("words", LargeBinary, nullable=True)

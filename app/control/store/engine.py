@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
 from app.control.problems import Unavailable
+from app.control.store.sealing import SealingSession, Seals
 
 #: Seconds to wait for the database to accept a connection, for a lock, and for a statement.
 CONNECT_TIMEOUT = 5
@@ -30,7 +31,9 @@ _PUBLISH_LOCK = 0x706C61636574
 class Store:
     """One database. Thread-safe; each transaction is a session of its own."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, seals: Seals | None = None) -> None:
+        """`seals` are needed to write rows that are sealed."""
+        self.seals = seals
         self.engine = _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
         self._writer = self.engine.execution_options(placet_writes=True)
         self._publisher = self.engine.execution_options(placet_writes=True, placet_publishes=True)
@@ -38,20 +41,23 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that changes nothing."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with Session(self.engine, expire_on_commit=False, info={"seals": self.seals}) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that commits at the end of the block, or changes nothing."""
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with self._session(self._writer) as session, session.begin():
             yield session
 
     @contextmanager
     def publish(self) -> Iterator[Session]:
         """A `write` that no other publication, of any process, runs beside."""
-        with Session(self._publisher, expire_on_commit=False) as session, session.begin():
+        with self._session(self._publisher) as session, session.begin():
             yield session
+
+    def _session(self, engine: Engine) -> Session:
+        return SealingSession(engine, expire_on_commit=False, info={"seals": self.seals})
 
     @contextmanager
     def answering(self) -> Iterator[None]:

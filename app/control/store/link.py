@@ -45,6 +45,8 @@ class Link(Table, table=True):
     object: str
     evidence_sha256: str = Field(max_length=64)
     received_at: datetime = Field(default_factory=now, sa_type=Instant)
+    #: Over what nobody signs of it (`app.control.store.sealing`).
+    seal: bytes | None = None
 
 
 class LinkResource(Table, table=True):

@@ -8,7 +8,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
+from sqlmodel import SQLModel
 
+from app.control.store import sealing
 from app.control.store.engine import Store
 from app.core.errors import PlacetError
 from app.core.shipped import shipped
@@ -22,12 +24,21 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 def upgrade(store: Store) -> None:
-    """Run every missing migration, in one transaction: all of them or none."""
+    """Run every missing migration, in one transaction: all of them or none. What that changes is sealed anew."""
     try:
         with _writer(store.engine).begin() as connection:
+            had = MigrationContext.configure(connection).get_current_revision()
             command.upgrade(_config(connection), "head")
+            if had != MigrationContext.configure(connection).get_current_revision():
+                _seal(store, connection)
     except CommandError as error:
         raise PlacetError(f"cannot migrate the database: {error}; it may belong to a newer version") from error
+
+
+def seal(store: Store) -> int:
+    """Seal every row as it is now, and say how many there are."""
+    with _writer(store.engine).begin() as connection:
+        return _seal(store, connection)
 
 
 def undo(store: Store) -> None:
@@ -49,6 +60,12 @@ def require_current(store: Store, directory: str) -> None:
         raise PlacetError(f"the database is empty; run: placet server init --dir {directory}")
     if have != need:
         raise PlacetError(f"the database is at schema {have}, this version needs {need}; run: placet server migrate")
+
+
+def _seal(store: Store, connection: Connection) -> int:
+    if store.seals is None:
+        raise PlacetError("this database was opened without the key of its seals")
+    return sealing.seal_everything(connection, store.seals, SQLModel.metadata.tables)
 
 
 def _writer(engine: Engine) -> Engine:

@@ -94,6 +94,7 @@ TOOLS: dict[str, Tool] = {
             "github.com/versity/versitygw",
             optional=True,
         ),
+        Tool("local-kms", "kms", "github.com/nsmithuk/local-kms", "github.com/nsmithuk/local-kms", optional=True),
         Tool(
             "registry",
             "registry",

@@ -30,6 +30,8 @@ def read_answer(answer: Any) -> Decision:
 def read_response(status: int, body: bytes) -> Decision:
     """Read OPA's HTTP answer: status and body. Every doubt is a denial."""
     try:
+        if status == _SERVER_ERROR and _is_of_a_number(body):
+            status = _BAD_REQUEST
         check_status(status)
         return _decision(parse(body))
     except Doubt as doubt:
@@ -44,6 +46,15 @@ def check_status(status: int) -> None:
         raise Doubt(codes.EVALUATION_ERROR, "OPA failed to evaluate the request")
     if status != _OK:
         raise _malformed(f"status {status}")
+
+
+def _is_of_a_number(body: bytes) -> bool:
+    """Whether OPA refused a number of the request, before it evaluated anything: to its authorizer that is an error."""
+    try:
+        answer = decode(body)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and str(answer.get("message")).startswith("invalid number:")
 
 
 def parse(body: bytes) -> Any:

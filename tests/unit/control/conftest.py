@@ -15,6 +15,9 @@ import sqlalchemy
 from fastapi.testclient import TestClient
 
 from app.control.app import create_app
+from app.control.fsck import seals
+from app.control.fsck.scratch import Scratch
+from app.control.fsck.tables import reading
 from app.control.installation import Installed, initialise
 from app.control.plane import Plane
 from app.control.settings import Settings
@@ -102,16 +105,17 @@ def installed(tmp_path: Path, database) -> Installed:
 
 
 @pytest.fixture
-def plane(installed):
+def plane(installed, request):
     opened = Plane.open(
         Settings.load(installed.directory), verify_plain, verify_statement_plain, check_policy=check_policy
     )
     yield opened
+    require_sealed(opened, request)
     opened.close()
 
 
 @pytest.fixture
-def signed_plane(installed):
+def signed_plane(installed, request):
     """One with a lineage log: it takes records in signed batches alone."""
     from .batch_kit import verify_batch_plain  # which stands on this module
 
@@ -119,7 +123,22 @@ def signed_plane(installed):
         Settings.load(installed.directory), verify_plain, verify_statement_plain, verify_batch=verify_batch_plain
     )
     yield opened
+    require_sealed(opened, request)
     opened.close()
+
+
+def require_sealed(plane, request):
+    """Whatever a test made the control plane write has its seal, but for what tests write themselves."""
+    if request.node.get_closest_marker("unsealed"):
+        return
+    scratch = Scratch()
+    try:
+        with reading(plane.store) as tables:
+            assert [one for one in seals.check(tables, plane.store.seals, scratch, ()) if one] == []
+            rows = [*(("batch", row) for row in tables.batches()), *(("link", row) for row in tables.links())]
+            assert [(table, row["id"]) for table, row in rows if not plane.store.seals.hold(table, row)] == []
+    finally:
+        scratch.close()
 
 
 @dataclass

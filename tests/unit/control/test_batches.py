@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import event
 from sqlmodel import select
 
-from app.control import batches, lineage, raw_records, records
+from app.control import batch_reading, batches, lineage, raw_records, records
 from app.control.batch_checks import MAX_BODY, Offer
 from app.control.enrolment import evict
 from app.control.settings import Settings
@@ -366,7 +366,7 @@ def test_what_the_sidecar_did_not_sign_is_kept_and_stops_nobody(api, plane, monk
     taken(chain.send(api, made := chain.next(several(0))), made)
     wrong = list(unproved(chain, chain.peek(several(3))))
     with monkeypatch.context() as nothing:
-        nothing.setattr(records, "decompress", None)  # nothing is decompressed before the signature holds
+        nothing.setattr(batch_reading, "decompress", None)  # nothing is decompressed before the signature holds
         for body, reason in wrong:
             refused(api.post(chain.path, json=body), 422, reason)
     raw = [b"", b"no JSON", b'{"records": "", "records": ""}', b"\xff", b'{"salts": "\\ud800"}', b"{" * 100_000]

@@ -9,7 +9,7 @@ from sqlalchemy import JSON, BigInteger, Column, MetaData, Table, Text, text
 
 from app.control.problems import Unavailable
 from app.control.settings import Settings
-from app.control.store import Store
+from app.control.store import Seals, Store
 from app.control.store.bulk import add_rows
 
 ODD = ["", "\\N", "\\.", "a\tb\nc\rd\\", "\u2028\U0001f642", "null", '"', "NULL", "\x01"]
@@ -18,7 +18,7 @@ NAMES = ("n", "j", "t")
 
 @pytest.fixture
 def store(tmp_path, database):
-    opened = Store(Settings(directory=tmp_path, database=database).database_url)
+    opened = Store(Settings(directory=tmp_path, database=database).database_url, Seals(bytes(32)))
     yield opened
     opened.close()
 
@@ -55,7 +55,7 @@ def test_all_of_them_or_none(store):
 @pytest.fixture
 def shared(tmp_path, postgresql):
     """A table of PostgreSQL's."""
-    store, into = Store(Settings(directory=tmp_path, database=postgresql).database_url), table()
+    store, into = Store(Settings(directory=tmp_path, database=postgresql).database_url, Seals(bytes(32))), table()
     with store.write() as session:
         into.create(session.connection())
     yield store, into

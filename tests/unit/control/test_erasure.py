@@ -417,6 +417,7 @@ def age(plane, days, *batches):
         for row in session.exec(select(Batch)):
             if row.id in batches:
                 row.received_at = now() - timedelta(days=days)
+                row.seal = plane.store.seals.own("batch", row.model_dump())
                 session.add(row)
 
 
@@ -546,6 +547,7 @@ def test_batches_that_are_stored_as_plain_lines_are_put_into_frames(api, plane, 
         plain = batch.object.rpartition("-")[0] + f"-{batch.sha256}.jsonl"
         plane.objects.put(plain, b"".join(line + b"\n" for line in lines))
         batch.object = plain
+        batch.seal = plane.store.seals.own("batch", batch.model_dump())
         session.add(batch)
         for row in session.exec(select(Decision).where(Decision.batch == 1)):
             row.position = begins[row.position]

@@ -142,7 +142,7 @@ def test_whole_batches_and_their_rows_may_be_gone(tmp_path, monkeypatch):
     report, found, unused = stand.check()
     assert (found, unused, report.batches) == ([], [], 7)
     with stand.changed(("DELETE FROM erased_batch",)):
-        assert columns(stand.found()) == {("changed", "batch", "object")}
+        assert columns(stand.found()) == {("changed", "batch", "object"), ("missing", "erased_batch", None)}
     keep(stand, 30, 60, age=70, monkeypatch=monkeypatch)
     assert stand.check()[1:] == ([], [])
     with stand.database() as connection:
@@ -170,4 +170,34 @@ def test_half_way_nothing_is_found_either(tmp_path, monkeypatch):
     monkeypatch.undo()
     erasing.step(plane)
     assert stand.check()[1:] == ([], [])
+    plane.close()
+
+
+def test_what_somebody_writes_into_the_database_erases_nothing(tmp_path, caplog):
+    """An order that was added, one that was changed, a rule, and a time of receipt that make records old enough."""
+    stand = filled(tmp_path)
+    before = {key: (stand.objects / key).read_bytes() for key in stand.stored()}
+    with stand.database() as connection:
+        for change in (
+            "INSERT INTO erasure (id, kind, reason, decisions, asked_at, asked_by, copies) "
+            "VALUES (7, 'subject', 'mine', 1, '2026-01-31 12:00:00.000000', 'eve', '[]')",
+            "INSERT INTO erased_batch (erasure, batch, leftover) VALUES (7, 1, '[]')",
+            "INSERT INTO retention (system, records_days, set_at, set_by) "
+            "VALUES ('payments', 1, '2020-01-31 12:00:00.000000', 'eve')",
+            "UPDATE batch SET received_at = '2026-02-01 12:00:00.000000' WHERE id = 3",
+        ):
+            connection.exec_driver_sql(change)
+    plane = opened(stand)
+    for _ in range(3):
+        assert retention.step(plane) + erasing.step(plane) == 0
+    assert "the order is not as the control plane wrote it" in caplog.text
+    assert "is not as it was set" in caplog.text
+    assert {key: (stand.objects / key).read_bytes() for key in stand.stored()} == before
+    places = {(one.kind, one.table) for one in stand.found()}
+    assert places == {
+        ("surplus", "erasure"),
+        ("surplus", "erased_batch"),
+        ("surplus", "retention"),
+        ("changed", "batch"),
+    }
     plane.close()

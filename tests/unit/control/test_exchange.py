@@ -438,7 +438,8 @@ def test_whoever_asks_too_often_has_to_wait(api, monkeypatch):
     monkeypatch.setattr(oauth, "_SUBJECTS", Rate(0.1, 2))
     assert [exchange(api).status_code for _ in range(3)] == [200, 200, 429]
     late = exchange(api)
-    assert (late.headers["retry-after"], late.json()["error"]) == ("10", "temporarily_unavailable")
+    assert late.json()["error"] == "temporarily_unavailable"
+    assert 1 <= int(late.headers["retry-after"]) <= 10  # less, the longer this machine took to ask
     assert exchange(api, identity("job-2")).status_code == 200, "others do not"
     monkeypatch.setattr(oauth, "_ADDRESSES", Rate(0.1, 1))
     assert [exchange(api, "x").status_code for _ in range(2)] == [400, 429]

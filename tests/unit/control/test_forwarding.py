@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from sqlmodel import select
 
-from app.control import sinks
+from app.control import forwarding, sinks
 from app.control.forward_worker import Forwarding
 from app.control.problems import Invalid
 from app.control.store import Forward, ForwardBatch
@@ -58,6 +58,29 @@ def files(directory):
         str(path.relative_to(directory)): gzip.decompress(path.read_bytes()).splitlines()
         for path in directory.rglob("*.gz")
     }
+
+
+def test_a_batch_that_is_being_stored_is_not_missed_by_a_sink_of_all(api, plane, tmp_path, monkeypatch):
+    """Its transaction saw no such sink; the sink's waits for it, where others may read meanwhile (PostgreSQL)."""
+    api.create_system("payments")
+    stored, go_on = threading.Event(), threading.Event()
+    count = forwarding.enqueue
+
+    def slowly(session, batch):
+        count(session, batch)
+        stored.set()
+        assert go_on.wait(20)
+
+    monkeypatch.setattr(forwarding, "enqueue", slowly)
+    shipping = threading.Thread(target=api.ship, args=(record("d1"),))
+    shipping.start()
+    assert stored.wait(20)
+    threading.Timer(0.5, go_on.set).start()
+    with plane.store.write() as session:
+        forwarding.add(session, "all", f"file://{tmp_path}/all", None, "ann")
+    forwarding.queue_stored(plane.store, "all")
+    shipping.join()
+    assert shown(api, "all")["queued_batches"] == 1
 
 
 def test_a_directory_gets_what_arrives_and_what_was_there(api, worker, tmp_path):
@@ -283,3 +306,23 @@ def test_only_admins_choose_where_records_go(api):
     assert api.post("/api/v1/forwards", json=body).status_code == 409
     assert api.delete("/api/v1/forwards/x").status_code == 204
     assert api.delete("/api/v1/forwards/x").status_code == 404
+
+
+@pytest.mark.unsealed
+def test_a_sink_with_a_long_queue_is_removed(api, plane, tmp_path):
+    """Of more rows than a statement has parameters."""
+    api.create_system("payments")
+    api.ship(record("d1"))
+    add(api, "slow", f"file://{tmp_path}/slow")
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 140000) "
+    names = 'id, system, sidecar, instance, file, "first", last, sha256, object, other_lines, received_at'
+    with plane.store.write() as session:
+        for insert in (
+            f"INSERT INTO batch ({names}) {numbers} "
+            "SELECT i, system, sidecar, instance, 'many', i, i + 1, '', '', 0, received_at FROM n, batch WHERE id = 1",
+            f"INSERT INTO forward_batch {numbers} SELECT 'slow', i FROM n",
+        ):
+            session.execute(sqlalchemy.text(insert))
+    assert shown(api, "slow")["queued_batches"] == 139_999
+    assert api.delete("/api/v1/forwards/slow").status_code == 204
+    assert api.get("/api/v1/forwards").json() == []

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from app.control import batches, fsck, records, states
+from app.control import batches, fsck, installation, records, states
 from app.control.installation import initialise
 from app.control.plane import DEFAULT_IDENTITY_ISSUER, Plane
 from app.control.settings import Settings
@@ -26,7 +26,7 @@ from app.control.store import System
 from app.control.tokens import Access
 from app.core import record_frames
 from app.core.errors import Denied, PlacetError, UsageError
-from cli.server import _batch_verifier
+from cli.server_verifiers import batch_verifier
 
 from .batch_kit import Chain, verify_batch_plain
 from .conftest import record, verify_plain, verify_statement_plain
@@ -201,12 +201,14 @@ def test_every_changed_column_of_a_batch_row_is_named(stand):
     wrong = []
     for row in stand.rows("batch"):
         for column, value in row.items():
-            if column == "received_at" or row["id"] in (2, 7):
-                continue  # below; and the others are the first, middle, last and unsigned ones
+            if row["id"] in (2, 7):
+                continue  # the others are the first, middle, last and unsigned ones
             new = value + 1000 if column in ("id", "first") else flipped(value)
             with stand.changed(update("batch", row, column, new)):
                 found = where(stand.found())
             place = ("batch", new if column == "id" else row["id"], column)
+            if column == "seal":  # where all that is signed is right
+                place = (*place[:2], None if row["root"] is None else "received_at")
             if [one[1:] for one in found] != [place]:
                 wrong.append((row["id"], column, found))
     assert wrong == []
@@ -297,8 +299,8 @@ def test_rows_that_are_gone_added_or_moved_are_named(stand):
             assert [found[1:] for found in where(stand.found())] == [("batch", 1, column), ("batch", 3, column)]
 
 
-def test_when_a_batch_came_is_checked_as_far_as_anything_says_it(stand):
-    """Nobody signs that, so small changes are not seen."""
+def test_when_a_batch_came_is_named_where_that_cannot_be(stand):
+    """Whoever has the key of the seals is found out as far as anything else says it."""
     first, third = (row for row in stand.rows("batch") if row["id"] in (1, 3))
     for row, value in (
         (first, "2026-01-31 11:00:00.000000"),  # before it was signed
@@ -317,6 +319,14 @@ def test_a_batch_is_received_after_the_one_before_it(stand):
     early, late = "2026-02-01 00:00:00.000000", "2026-03-01 00:00:00.000000"
     with stand.changed(update("batch", third, "received_at", late), update("batch", fourth, "received_at", early)):
         found = where(stand.found())
+    assert found == [("changed", "batch", 3, "received_at"), ("changed", "batch", 4, "received_at")]
+    key = stand.settings.seal_key.read_bytes()
+    changed = update("batch", third, "received_at", late), update("batch", fourth, "received_at", early)
+    with stand.changed(*changed):
+        installation.seal(stand.settings)  # by somebody who has the key
+        found = where(stand.found())
+    installation.seal(stand.settings)
+    assert stand.settings.seal_key.read_bytes() == key
     assert ("changed", "batch", 3, "received_at") in found
     assert ("changed", "decision", 8, "time_ns") in found  # it had none of its own, so it has that of the receipt
 
@@ -611,7 +621,7 @@ def test_the_command_with_real_signatures(tmp_path, opa_binary):
     forged = json.dumps(evidence).encode()
     key = f"evidence/payments/{sha256(forged).hexdigest()}"
     with stand.objects_changed({key: forged}), stand.changed(update("batch", row, "evidence", key)):
-        means = fsck.Means(settings, (live.url,), partial(_batch_verifier, live.sigstore.trust_config))
+        means = fsck.Means(settings, (live.url,), partial(batch_verifier, live.sigstore.trust_config))
         (finding,) = stand.found(means=means)
         assert (finding.kind, finding.row, finding.object) == ("unproved", 2, key)
     # A former issuer, under which none of these was signed, is no harm.

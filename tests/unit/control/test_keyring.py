@@ -197,7 +197,14 @@ def test_a_given_key_is_taken_at_init_and_an_unusable_one_refuses_it_whole(tmp_p
         assert not (tmp_path / "other.pem").exists()
 
 
-@pytest.mark.parametrize("uri", ["awskms:alias/none", "gcpkms:projects/p", "azurekms://v.vault.azure.net/keys/k/1"])
+def test_a_cloud_key_without_its_region_is_one_clear_line(tmp_path, monkeypatch):
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(PlacetError, match=r"the key awskms:alias/none cannot be used: You must specify a region"):
+        KeyStore(tmp_path).adopt("awskms:alias/none")
+
+
+@pytest.mark.parametrize("uri", ["gcpkms:projects/p", "azurekms://v.vault.azure.net/keys/k/1"])
 def test_a_cloud_key_without_its_library_is_one_clear_line(tmp_path, uri):
     with pytest.raises(PlacetError, match=f"the key {uri} cannot be used: .*(requires?|required)") as caught:
         KeyStore(tmp_path).adopt(uri)

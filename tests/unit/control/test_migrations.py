@@ -13,6 +13,7 @@ from app.control.store import (
     Issuer,
     LineageBreak,
     Quarantine,
+    Seals,
     Sidecar,
     Store,
     System,
@@ -49,7 +50,7 @@ INSERT INTO decision (id, batch, system, sidecar, decision_id, time_ns, outcome,
 
 
 def test_what_the_first_schema_held_is_read_by_this_one(tmp_path, database):
-    store = Store(Settings(directory=tmp_path, database=database).database_url)
+    store = Store(Settings(directory=tmp_path, database=database).database_url, Seals(bytes(32)))
     with store.engine.execution_options(placet_writes=True).begin() as connection:
         command.upgrade(_config(connection), "0001")
     with store.write() as session:
@@ -72,7 +73,7 @@ def test_what_the_first_schema_held_is_read_by_this_one(tmp_path, database):
 
 def test_decisions_of_before_keep_their_places_and_digests(tmp_path, database):
     """What was the byte is the position, which is read so as long as the batch is plain lines."""
-    store = Store(Settings(directory=tmp_path, database=database).database_url)
+    store = Store(Settings(directory=tmp_path, database=database).database_url, Seals(bytes(32)))
     writer = store.engine.execution_options(placet_writes=True)
     with writer.begin() as connection:
         command.upgrade(_config(connection), "0006")
@@ -113,10 +114,11 @@ def batch(file, **signed):
 
 
 def test_signed_batches_go_down_and_up_again_without_what_was_signed(tmp_path, database):
-    store = Store(Settings(directory=tmp_path, database=database).database_url)
+    store = Store(Settings(directory=tmp_path, database=database).database_url, Seals(bytes(32)))
     migrations.upgrade(store)
     with store.write() as session:
-        session.execute(sqlalchemy.insert(System).values(name="old", identities=[], horizon_seconds=60))
+        session.add(System(name="old", identities=[], horizon_seconds=60))
+        session.flush()
         session.add(batch("a", first_entry=0, entries=1, root="0" * 64))
         session.add_all([batch("b"), batch("c")])  # unsigned ones have no sequence
         row = LineageBreak(system="old", sidecar="one", kind="batch.gap", detail="d", stops=True, body_sha256="0" * 64)

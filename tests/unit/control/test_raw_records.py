@@ -178,6 +178,7 @@ def test_what_was_changed_gets_no_new_name(objects):
             raw_records.without(objects, SPAN, one, None, {1})
 
 
+@pytest.mark.unsealed
 def test_a_store_of_before_is_read_searched_and_erased_from(api, plane):
     """Batches that were stored as plain lines, of which rows name bytes, stay as they are until something is erased."""
     api.create_system("payments")

@@ -118,6 +118,7 @@ def test_it_is_compressed_for_those_who_take_that(api, shipped):
     assert len(raw) < len(plain.content) / 5
 
 
+@pytest.mark.unsealed
 def test_an_erased_record_and_one_that_is_gone_are_named(api, plane, shipped):
     with plane.store.write() as session:
         row = session.exec(select(Batch).where(Batch.sidecar == "one", Batch.system == "payments")).one()
@@ -136,6 +137,7 @@ def test_an_erased_record_and_one_that_is_gone_are_named(api, plane, shipped):
     assert missing == dict.fromkeys((f"p{number}" for number in range(0, 40, 2)), record_feed._GONE)
 
 
+@pytest.mark.unsealed
 def test_an_erasure_at_the_same_moment_is_seen(api, plane, shipped, monkeypatch):
     """The object goes when its row names another one: who has read the row before asks it again."""
     real = record_feed._batches

@@ -198,6 +198,7 @@ INDEXES = [
 ]
 
 
+@pytest.mark.unsealed
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_indexed_filters_use_their_indexes(api, plane):
     api.create_system("payments")

@@ -23,7 +23,7 @@ from app.core.signing import SigningSession
 from app.core.trust import TrustConfig
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
 from app.local.sigstore import LocalSigstore
-from cli.server import _batch_verifier, _verifiers
+from cli.server_verifiers import batch_verifier, verifiers
 
 from .batch_kit import DOMAIN, Chain, sidecar_id
 from .conftest import record
@@ -44,8 +44,8 @@ class Live:
         self.token_file = made.admin_token
         self.plane = Plane.open(
             Settings.load(made.directory),
-            *_verifiers(self.sigstore.trust_config, False, opa_binary),
-            verify_batch=_batch_verifier(self.sigstore.trust_config),
+            *verifiers(self.sigstore.trust_config, False, opa_binary),
+            verify_batch=batch_verifier(self.sigstore.trust_config),
             identity_issuer=self.url,
         )
         self.server = ThreadedServer(create_app(self.plane, freshness_interval=3600), listener, "control")

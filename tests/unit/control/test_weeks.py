@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from app.control.settings import Settings
-from app.control.store import Batch, Decision, Store, System, migrations, partitions
+from app.control.store import Batch, Decision, Seals, Store, System, migrations, partitions
 from app.control.store.bulk import add_rows
 from app.control.store.migrations import _config
 from app.control.store.partitions import FIRST, REST, WEEK
@@ -21,7 +21,7 @@ FAR = NOW + 60 * WEEK
 
 @pytest.fixture
 def store(tmp_path, database):
-    opened = Store(Settings(directory=tmp_path, database=database).database_url)
+    opened = Store(Settings(directory=tmp_path, database=database).database_url, Seals(bytes(32)))
     migrations.upgrade(opened)
     yield opened
     opened.close()
@@ -30,17 +30,23 @@ def store(tmp_path, database):
 IN_PARTS = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
 
+#: As every schema has it.
+_BATCH = text(
+    'INSERT INTO batch (system, sidecar, instance, file, "first", last, sha256, object, other_lines, received_at) '
+    "VALUES (:system, :sidecar, :instance, :file, :first, :last, 'x', 'o', 0, :at) RETURNING id"
+)
+
+
 def add(store, *times):
     with store.write() as session:
         if session.get(System, "pay") is None:
-            session.execute(sqlalchemy.insert(System).values(name="pay", identities=[], horizon_seconds=60))
+            session.add(System(name="pay", identities=[], horizon_seconds=60))
+            session.flush()
         first = len(session.exec(select(Batch.id)).all())
         place = {"system": "pay", "sidecar": "one", "instance": "i", "file": "f", "first": first, "last": first + 1}
-        row = Batch(**place, sha256="x", object="o", other_lines=0)
-        session.add(row)
-        session.flush()
+        batch = session.execute(_BATCH, place | {"at": datetime(2026, 11, 26, tzinfo=UTC)}).scalar_one()
         names = ("batch", "system", "sidecar", "decision_id", "time_ns", "outcome", "reasons", "position")
-        rows = [(row.id, "pay", "one", f"d{at}", at, "deny", "[]", 0) for at in times]
+        rows = [(batch, "pay", "one", f"d{at}", at, "deny", "[]", 0) for at in times]
         add_rows(session, Decision.metadata.tables["decision"], names, rows)
 
 

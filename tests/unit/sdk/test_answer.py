@@ -191,6 +191,23 @@ def test_only_status_200_is_an_answer(status, code):
     assert read_response(200, answer())
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{\n  "code": "internal_error",\n  "message": "invalid number: number too big"\n}\n', "request.malformed"),
+        (b'{"code": "internal_error", "message": "another"}', "evaluation.error"),
+        (b'{"message": {"invalid number:": 1}}', "evaluation.error"),
+        (b'{"message": "invalid number: 1", "message": "another"}', "evaluation.error"),
+        (b'["invalid number:"]', "evaluation.error"),
+        (b"invalid number:", "evaluation.error"),
+        (b"", "evaluation.error"),
+    ],
+)
+def test_a_number_that_opa_refuses_is_the_callers_fault(body, code):
+    assert read_response(500, body).codes == [code]
+    assert read_response(200, body).codes != ["request.malformed"]
+
+
 def test_obligations_must_be_fulfilled():
     decision = read(obligations=[{"type": "mask"}, {"type": "limit", "to": 3}])
     assert decision.fulfilled_by({"mask", "limit", "more"}) == decision

@@ -54,6 +54,8 @@ def test_an_answer_without_a_decision():
     for read in (read_decision, read_start):
         assert set(reason(read, *(Answer(200, body) for body in bodies))) == {Reason.DECISION_UNDEFINED}
         assert set(reason(read, Answer(500, b""), Answer(503, b"{}"))) == {Reason.EVALUATION_ERROR}
+        number = b'{\n  "code": "internal_error",\n  "message": "invalid number: number too big"\n}'
+        assert set(reason(read, Answer(500, number))) == {Reason.REQUEST_MALFORMED}
         assert set(reason(read, Answer(400, b"{}"), Answer(401, b""))) == {Reason.REQUEST_MALFORMED}
         assert set(reason(read, Answer(200, b"junk"), Answer(200, b"[" * 9999))) == {Reason.DECISION_MALFORMED}
 

@@ -1,0 +1,39 @@
+"""Processes that work for this one: they leave Ctrl-C to it, and end when it does, however that happens."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import wait
+from typing import Any
+
+#: Where work is handed to.
+Processes = ProcessPoolExecutor
+
+
+def pool(number: int, begin: Callable[..., None] | None = None, *given: Any) -> Processes:
+    """`number` processes, each of which first calls `begin`.
+
+    They are not forked: a process of threads and database connections is nothing to be copied.
+    """
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=(begin, *given))
+
+
+def _begin(begin: Callable[..., None] | None, *given: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if begin is not None:
+        begin(*given)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed closes nothing that its processes wait for."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,46 @@
+"""Rows as the database holds them, not as its classes read them: what was damaged can be looked at, too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Dialect, Table
+
+#: How SQLite stores a time; those of PostgreSQL are written so as well.
+INSTANT = "%Y-%m-%d %H:%M:%S.%f"
+
+Row = dict[str, Any]
+
+
+def select_all(table: Table, dialect: Dialect) -> str:
+    """The beginning of a query for every column, as text where drivers would parse it."""
+    quote = dialect.identifier_preparer.quote
+    columns = [
+        f"CAST({quote(column.name)} AS TEXT)" if isinstance(column.type, JSON) else quote(column.name)
+        for column in table.columns
+    ]
+    return f"SELECT {', '.join(columns)} FROM {quote(table.name)}"  # noqa: S608 - names of ours
+
+
+def row(table: Table, values: Sequence[Any]) -> Row:
+    """What such a query gives, by the names of the columns."""
+    named = zip((column.name for column in table.columns), values, strict=True)
+    return {name: instant(value) if isinstance(value, datetime) else value for name, value in named}
+
+
+def instant(moment: datetime) -> str:
+    """A time as `row` has it."""
+    return moment.strftime(INSTANT)
+
+
+def key(table: Table, values: Row) -> str:
+    """The columns that name a row, as JSON."""
+    return json.dumps([plain(values[column.name]) for column in table.primary_key])
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    return {"hex": bytes(value).hex()} if isinstance(value, bytes | memoryview) else value

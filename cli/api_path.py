@@ -1,0 +1,28 @@
+"""Addresses of the APIs, in which a name from the command line is one segment, whatever is in it."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from app.core.errors import UsageError
+
+
+def below(root: str, *parts: object) -> str:
+    """The address of `parts` below `root`, such as `/api/v1/systems/payments/modes`. Raises `UsageError`."""
+    segments = [str(part) for part in parts]
+    if any(one in ("", ".", "..") for one in segments):
+        raise UsageError(f"{next(one for one in segments if one in ('', '.', '..'))!r} is no name")
+    try:
+        return "/".join((root, *(quote(one, safe="") for one in segments)))
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{error.object!r} is no UTF-8") from error
+
+
+def api(*parts: object) -> str:
+    """An address of the control plane's."""
+    return below("/api/v1", *parts)
+
+
+def system_path(system: str, *parts: object) -> str:
+    """An address of a system's."""
+    return api("systems", system, *parts)
