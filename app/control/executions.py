@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from sqlalchemy import delete, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from app.control import revocations, systems
 from app.control.problems import Conflict, Forbidden
 from app.control.store import Execution, Redemption, Warrant, sealing
+from app.control.store.bulk import insert_where
 from app.control.store.columns import now
 from app.control.tokens import Access
 from app.core.governance import control_plane_id
@@ -143,13 +143,11 @@ def _repeated(session: Session, row: Execution) -> Execution:
 
 def _insert(session: Session, row: Execution | Redemption) -> bool:
     """Add a row unless its key is taken; waits for whoever is about to take it. Says whether it was added."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    table = row.metadata.tables[str(row.__tablename__)]
-    added = dialect.insert(table).values(**row.model_dump()).on_conflict_do_nothing().returning(*table.primary_key)
-    found = session.connection().execute(added).first()
-    if found is not None:
-        sealing.seal(session, table, [tuple(found)])
-    return found is not None
+    connection, table = session.connection(), row.metadata.tables[str(row.__tablename__)]
+    added = insert_where(connection, table).values(**row.model_dump()).on_conflict_do_nothing()
+    found = connection.execute(added.returning(*table.primary_key)).fetchall()
+    sealing.seal(session, table, found)
+    return bool(found)
 
 
 def _forget_expired(session: Session) -> None:

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import BigInteger, bindparam, delete, insert, literal, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, func, or_, select
 
 from app.control import sinks, systems
 from app.control.problems import Conflict, NotFound
 from app.control.store import Batch, Forward, ForwardBatch, Store, sealing
+from app.control.store.bulk import insert_where
 
 #: Sinks that a control plane has: each costs every ingest a row.
 MAX_FORWARDS = 32
 
 #: Batches that are queued in one transaction.
 _AT_ONCE = 1000
+
+_KEY = col(ForwardBatch.forward), col(ForwardBatch.batch)
 
 #: Made once: each batch needs it.
 _ENQUEUE = (
@@ -31,7 +33,7 @@ _ENQUEUE = (
             or_(col(Forward.system).is_(None), col(Forward.system) == bindparam("of"))
         ),
     )
-    .returning(col(ForwardBatch.forward), col(ForwardBatch.batch))
+    .returning(*_KEY)
 )
 
 
@@ -64,10 +66,9 @@ def queue_stored(store: Store, name: str) -> None:
             stored = select(literal(name), Batch.id).where(col(Batch.id) > first, col(Batch.id) <= first + _AT_ONCE)
             if found.system is not None:
                 stored = stored.where(Batch.system == found.system)
-            dialect = postgresql if session.connection().dialect.name == "postgresql" else sqlite
-            rows = dialect.insert(ForwardBatch).from_select(["forward", "batch"], stored).on_conflict_do_nothing()
-            queued = session.connection().execute(rows.returning(col(ForwardBatch.forward), col(ForwardBatch.batch)))
-            sealing.seal(session, ForwardBatch, map(tuple, queued.fetchall()))
+            rows = insert_where(session.connection(), ForwardBatch).from_select(["forward", "batch"], stored)
+            queued = session.connection().execute(rows.on_conflict_do_nothing().returning(*_KEY))
+            sealing.seal(session, ForwardBatch, queued)
 
 
 def listed(session: Session) -> Sequence[tuple[Forward, int]]:
@@ -89,4 +90,4 @@ def remove(session: Session, name: str) -> None:
 def enqueue(session: Session, batch: Batch) -> None:
     """Queue a new batch for its sinks, in the transaction that stores it."""
     queued = session.connection().execute(_ENQUEUE, {"of": batch.system, "row": batch.id})
-    sealing.seal(session, ForwardBatch, map(tuple, queued.fetchall()))
+    sealing.seal(session, ForwardBatch, queued)

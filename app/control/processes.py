@@ -11,11 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
 from typing import Any
 
-#: Where work is handed to.
-Processes = ProcessPoolExecutor
 
-
-def pool(number: int, begin: Callable[..., None] | None = None, *given: Any) -> Processes:
+def pool(number: int, begin: Callable[..., object], *given: Any) -> ProcessPoolExecutor:
     """`number` processes, each of which first calls `begin`.
 
     They are not forked: a process of threads and database connections is nothing to be copied.
@@ -24,11 +21,10 @@ def pool(number: int, begin: Callable[..., None] | None = None, *given: Any) -> 
     return ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=(begin, *given))
 
 
-def _begin(begin: Callable[..., None] | None, *given: Any) -> None:
+def _begin(begin: Callable[..., object], *given: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if begin is not None:
-        begin(*given)
+    begin(*given)
 
 
 def _end_with_parent() -> None:

@@ -71,7 +71,7 @@ def named(session: Session, system: str, digests: Sequence[str]) -> None:
     """A batch that names these states is stored."""
     if digests:
         named = session.connection().execute(_NAME, {"of": system, "digests": list(digests)})
-        sealing.seal(session, TrustState, map(tuple, named.fetchall()))
+        sealing.seal(session, TrustState, named)
 
 
 def find(plane: Plane, system: str, digest: str) -> bytes:

@@ -1,29 +1,27 @@
 """Warrants signed by a key that lies in AWS KMS: boto3, and a server of its API that keeps private keys (local-kms)."""
 
-import json
 import os
 import socket
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import boto3
-import jwt
 import pytest
 
-from app.control.installation import initialise
 from app.control.key_store import KeyStore
-from app.control.keyring import Keyring
-from app.control.plane import Plane
 from app.control.problems import Unavailable
-from app.control.settings import Settings
 from app.core.errors import PlacetError
-from app.core.warrants import TYPE
 from app.local import tools
 from app.local.ports import free_port
 
-CLAIMS = {"iss": "spiffe://placet.internal/control-plane", "exp": 4_000_000_000, "jti": "w-1"}
+from .key_service_kit import (
+    opened,
+    require_command_signs,
+    require_es256_without_file,
+    require_opa_takes,
+    require_rotation_without_a_gap,
+    sign,
+)
 
 
 class Kms:
@@ -77,50 +75,18 @@ def kms(tmp_path_factory):
 
 @pytest.fixture
 def plane(kms, tmp_path):
-    made = initialise(tmp_path / "control", tmp_path / "root-key.pem", warrant_key=f"awskms:{kms.key()}")
-    opened = Plane.open(Settings.load(made.directory), None)
-    yield opened
-    opened.close()
-
-
-def sign(plane):
-    with plane.store.write() as session:
-        return plane.keyring.sign(session, "warrant", CLAIMS, TYPE)
-
-
-def published(plane):
-    with plane.store.read() as session:
-        return Keyring.published(session, "warrant")
+    made = opened(tmp_path, warrant_key=f"awskms:{kms.key()}")
+    yield made
+    made.close()
 
 
 def test_a_warrant_is_signed_by_the_service_and_opa_takes_it(plane, opa_binary, tmp_path):
     token = sign(plane)
-    (jwk,) = published(plane).values()
-    assert jwt.get_unverified_header(token)["alg"] == "ES256"
-    assert len(jwt.utils.base64url_decode(token.split(".")[2])) == 64, "r and s, not DER"
-    assert not list((plane.settings.directory / "keys").glob("warrant-*")), "no private key in a file"
-    (tmp_path / "input.json").write_text(json.dumps({"token": token, "jwks": json.dumps({"keys": [jwk]})}))
-    query = 'io.jwt.decode_verify(input.token, {"cert": input.jwks, "alg": "ES256", "time": 1})'
-    command = [str(opa_binary), "eval", "--format", "raw", "--input", str(tmp_path / "input.json"), query]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    valid, _, claims = json.loads(done.stdout)
-    assert (valid, claims) == (True, CLAIMS)
+    require_opa_takes(token, require_es256_without_file(plane, token), opa_binary, tmp_path)
 
 
 def test_a_file_key_is_rotated_into_the_service_and_within_it_without_a_gap(kms, tmp_path):
-    made = initialise(tmp_path / "control", tmp_path / "root-key.pem")
-    plane = Plane.open(Settings.load(made.directory), None)
-    tokens = [sign(plane)]
-    for _ in range(2):
-        with plane.publishing() as session:
-            plane.keyring.rotate(session, "warrant", by="test", lead_seconds=0, uri=f"awskms:{kms.key()}")
-        tokens.append(sign(plane))
-    keys = published(plane)
-    assert [jwt.get_unverified_header(token)["alg"] for token in tokens] == ["EdDSA", "ES256", "ES256"]
-    for token in tokens:
-        header = jwt.get_unverified_header(token)
-        assert jwt.decode(token, jwt.PyJWK(keys[header["kid"]]), algorithms=[header["alg"]]) == CLAIMS
-    plane.close()
+    require_rotation_without_a_gap(tmp_path, [f"awskms:{kms.key()}" for _ in range(2)])
 
 
 def test_a_key_that_does_not_serve_is_one_clear_line(kms, tmp_path):
@@ -148,11 +114,4 @@ def test_a_service_that_does_not_answer_signs_nothing_and_then_again(plane, kms)
 
 
 def test_the_command_makes_a_control_plane_that_signs_with_the_service(kms, tmp_path):
-    """`placet server init --warrant-key`, as people type it; the environment is this process's."""
-    placet = str(Path(sys.executable).with_name("placet"))
-    command = [placet, "server", "init", "--dir", str(tmp_path / "control"), "--warrant-key", f"awskms:{kms.key()}"]
-    done = subprocess.run([*command, "--output", "json"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    made = Plane.open(Settings.load(tmp_path / "control"), None)
-    assert jwt.get_unverified_header(sign(made))["alg"] == "ES256"
-    made.close()
+    require_command_signs(tmp_path, f"awskms:{kms.key()}")

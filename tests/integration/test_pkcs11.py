@@ -1,6 +1,5 @@
 """Warrants signed by a key that never leaves its PKCS#11 token: SoftHSM2, which behaves like a hardware module."""
 
-import json
 import secrets
 import shutil
 import subprocess
@@ -13,14 +12,20 @@ import pkcs11
 import pytest
 from pkcs11.util.ec import encode_named_curve_parameters
 
-from app.control.installation import initialise
 from app.control.key_store import PIN, PIN_FILE, KeyStore
-from app.control.keyring import Keyring
-from app.control.plane import Plane
 from app.control.problems import Unavailable
-from app.control.settings import Settings
 from app.core.errors import PlacetError
 from app.core.warrants import TYPE
+
+from .key_service_kit import (
+    CLAIMS,
+    opened,
+    require_command_signs,
+    require_es256_without_file,
+    require_opa_takes,
+    require_rotation_without_a_gap,
+    sign,
+)
 
 TOKEN = "placet test"
 URI = "hsm:7?label=placet+test"
@@ -70,66 +75,21 @@ def hsm(tmp_path_factory, pin):
 
 @pytest.fixture
 def plane(hsm, tmp_path):
-    made = initialise(tmp_path / "control", tmp_path / "root-key.pem", warrant_key=URI)
-    opened = Plane.open(Settings.load(made.directory), None)
-    yield opened
-    opened.close()
+    made = opened(tmp_path, warrant_key=URI)
+    yield made
+    made.close()
 
 
-CLAIMS = {"iss": "spiffe://placet.internal/control-plane", "exp": 4_000_000_000, "jti": "w-1"}
-
-
-def sign(plane):
-    with plane.store.write() as session:
-        return plane.keyring.sign(session, "warrant", CLAIMS, TYPE)
-
-
-def published(plane):
-    with plane.store.read() as session:
-        return Keyring.published(session, "warrant")
-
-
-def test_a_warrant_is_signed_in_the_token_and_verifies_as_es256(plane, hsm):
+def test_a_warrant_is_signed_in_the_token_and_opa_takes_it(plane, hsm, opa_binary, tmp_path):
     token = sign(plane)
-    header = jwt.get_unverified_header(token)
-    jwk = published(plane)[header["kid"]]
-    assert (header["alg"], jwk["kty"], jwk["crv"]) == ("ES256", "EC", "P-256")
-    assert len(jwt.utils.base64url_decode(token.split(".")[2])) == 64, "r and s, not DER"
-    assert jwt.decode(token, jwt.PyJWK(jwk), algorithms=["ES256"]) == CLAIMS
-    assert not list((plane.settings.directory / "keys").glob("warrant-*")), "no private key in a file"
+    jwk = require_es256_without_file(plane, token)
+    require_opa_takes(token, jwk, opa_binary, tmp_path)
     pem = (hsm / "tokens").rglob("*.object")
     assert list(pem), "it lies in the token"
 
 
-def test_opa_takes_what_the_token_signed(plane, opa_binary, tmp_path):
-    """The library's own builtin, with the key set as it stands in trust state."""
-    token = sign(plane)
-    (jwk,) = published(plane).values()
-    values = {"token": token, "jwks": json.dumps({"keys": [jwk]})}
-    (tmp_path / "input.json").write_text(json.dumps(values))
-    constraints = '{"cert": input.jwks, "alg": "ES256", "time": 1}'
-    query = f"io.jwt.decode_verify(input.token, {constraints})"
-    command = [str(opa_binary), "eval", "--format", "raw", "--input", str(tmp_path / "input.json"), query]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    valid, _, claims = json.loads(done.stdout)
-    assert (valid, claims) == (True, CLAIMS)
-
-
 def test_a_file_key_is_rotated_into_the_token_and_within_it_without_a_gap(hsm, tmp_path):
-    made = initialise(tmp_path / "control", tmp_path / "root-key.pem")
-    plane = Plane.open(Settings.load(made.directory), None)
-    tokens = [sign(plane)]
-    for uri in (URI, "hsm:8?label=placet+test"):
-        with plane.publishing() as session:
-            plane.keyring.rotate(session, "warrant", by="test", lead_seconds=0, uri=uri)
-        tokens.append(sign(plane))
-    keys = published(plane)
-    assert [jwt.get_unverified_header(token)["alg"] for token in tokens] == ["EdDSA", "ES256", "ES256"]
-    assert len(keys) == 3
-    for token in tokens:
-        header = jwt.get_unverified_header(token)
-        assert jwt.decode(token, jwt.PyJWK(keys[header["kid"]]), algorithms=[header["alg"]]) == CLAIMS
-    plane.close()
+    require_rotation_without_a_gap(tmp_path, [URI, "hsm:8?label=placet+test"])
 
 
 def test_many_threads_sign_at_once(plane):
@@ -192,15 +152,9 @@ def test_a_wrong_pin_signs_nothing_and_no_pin_is_ever_shown(plane, hsm, pin, mon
 
 
 def test_the_command_makes_a_control_plane_that_signs_with_the_token(hsm, tmp_path):
-    """`placet server init --warrant-key`, as people type it; the environment is this process's."""
+    require_command_signs(tmp_path, URI)
     placet = str(Path(sys.executable).with_name("placet"))
-    command = [placet, "server", "init", "--dir", str(tmp_path / "control"), "--warrant-key"]
-    done = subprocess.run([*command, URI, "--output", "json"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    made = Plane.open(Settings.load(tmp_path / "control"), None)
-    assert jwt.get_unverified_header(sign(made))["alg"] == "ES256"
-    made.close()
-    command[4] = str(tmp_path / "other")
-    done = subprocess.run([*command, "hsm:6?label=placet+test"], capture_output=True, text=True, timeout=120)
+    command = [placet, "server", "init", "--dir", str(tmp_path / "other"), "--warrant-key", "hsm:6?label=placet+test"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert not (tmp_path / "other").exists()

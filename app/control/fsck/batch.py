@@ -19,7 +19,7 @@ from app.control.fsck.tables import Tables
 from app.control.objects import Objects
 from app.control.raw_records import Entries
 from app.control.store import Seals
-from app.control.store.as_stored import INSTANT, Row, instant
+from app.control.store.as_stored import INSTANT, Row, as_bytes, instant
 from app.core import merkle, word_filter
 from app.core.batch import BatchStatement
 from app.core.errors import Denied
@@ -231,7 +231,7 @@ def _words(row: Row, entries: Entries) -> Iterator[Finding]:
     if stored is None:
         return
     due = word_filter.build(entry for entry in entries if entry is not None)
-    there = bytes(stored) if isinstance(stored, bytes | memoryview) else str(stored).encode("utf-8", "surrogateescape")
+    there = as_bytes(stored)
     if there != due:
         detail = "the words are not those of the records"
         one, other = (f"sha256:{sha256(words).hexdigest()}" for words in (due, there))

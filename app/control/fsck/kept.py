@@ -24,7 +24,7 @@ from app.control.objects import Objects, is_key
 from app.control.problems import NotFound
 from app.control.publication import object_key, release_file
 from app.control.store import Approval, Evidence, Mode, Release, SigningKey, Warrant
-from app.control.store.as_stored import INSTANT, Row, instant
+from app.control.store.as_stored import INSTANT, Row, as_bytes, instant
 from app.core import strict_json
 from app.core.bundle import parse_bundle
 from app.core.errors import Denied
@@ -126,7 +126,7 @@ class Kept:
 
     def _release(self, row: Row, evidence: list[Row]) -> Iterator[Finding]:
         digest = row["digest"]
-        attested = b"".join(_bytes(one["raw"]) + b"\n" for one in _published(evidence))
+        attested = b"".join(as_bytes(one["raw"]) + b"\n" for one in _published(evidence))
         bundle, found = self._file(row, BUNDLE_FILE, "digest", "bundle_length")
         yield from found
         signature, found = self._file(row, SIGNATURE_FILE, "signature_sha256", "signature_length")
@@ -161,7 +161,7 @@ class Kept:
         return body, list(_differences("release", row["digest"], row, {length: len(body)}))
 
     def _evidence(self, row: Row) -> Iterator[Finding]:
-        raw, key = _bytes(row["raw"]), f"{row['release']}/{row['sha256']}"
+        raw, key = as_bytes(row["raw"]), f"{row['release']}/{row['sha256']}"
         digest = sha256(raw).hexdigest()
         if row["sha256"] != digest:
             detail = "sha256 and raw do not fit together"
@@ -260,10 +260,6 @@ def _json(text: Any) -> Any:
         return json.loads(text) if isinstance(text, str) else text
     except ValueError:
         return text
-
-
-def _bytes(value: Any) -> bytes:
-    return bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode("utf-8", "surrogateescape")
 
 
 def _published(evidence: Iterable[Row]) -> list[Row]:

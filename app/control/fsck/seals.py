@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 
-from sqlmodel import SQLModel
-
 from app.control.fsck.finding import WRITTEN, Finding
 from app.control.fsck.scratch import Scratch
 from app.control.fsck.tables import Tables
@@ -22,7 +20,7 @@ def check(
 ) -> Iterator[Finding | None]:
     """A finding, or None, for each row. `told` are rows of which a finding says more already."""
     scratch.add_seals(tables.seals())
-    for table in sealed(SQLModel.metadata.tables):
+    for table in sealed():
         for row in tables.sealed(table):
             name = named(as_stored.key(table, row))
             mac = scratch.taken_seal(table.name, as_stored.key(table, row))

@@ -116,18 +116,17 @@ class Tables:
     def sealed(self, table: Table) -> Iterator[Row]:
         """All rows of a table of any size."""
         names = ", ".join(str(column.name) for column in table.primary_key)
-        query = f"{as_stored.select_all(table, self.connection.dialect)} ORDER BY {names} LIMIT {_SEALS_AT_ONCE}"
-        at = 0
-        while rows := self._run(f"{query} OFFSET :at", at=at):
-            yield from (as_stored.row(table, one) for one in rows)
-            at += len(rows)
+        query = f"{as_stored.select_all(table, self.connection.dialect)} ORDER BY {names}"
+        return (as_stored.row(table, one) for one in self._paged(query))
 
     def seals(self) -> Iterator[tuple[Any, Any, Any]]:
         """All seals: table, key and HMAC."""
-        query = f"SELECT about, key, mac FROM seal ORDER BY about, key LIMIT {_SEALS_AT_ONCE} OFFSET :at"  # noqa: S608
+        return (tuple(one) for one in self._paged("SELECT about, key, mac FROM seal ORDER BY about, key"))
+
+    def _paged(self, query: str) -> Iterator[Any]:
         at = 0
-        while rows := self._run(query, at=at):
-            yield from (tuple(one) for one in rows)
+        while rows := self._run(f"{query} LIMIT {_SEALS_AT_ONCE} OFFSET :at", at=at):
+            yield from rows
             at += len(rows)
 
     def _select(self, table: Any) -> str:

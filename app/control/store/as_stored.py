@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -38,7 +38,17 @@ def instant(moment: datetime) -> str:
 
 def key(table: Table, values: Row) -> str:
     """The columns that name a row, as JSON."""
-    return json.dumps([plain(values[column.name]) for column in table.primary_key])
+    return key_of(values[column.name] for column in table.primary_key)
+
+
+def key_of(values: Iterable[Any]) -> str:
+    """The same, of those columns alone."""
+    return json.dumps([plain(one) for one in values])
+
+
+def as_bytes(value: Any) -> bytes:
+    """The bytes of a column, whatever the database holds in their place."""
+    return bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode("utf-8", "surrogateescape")
 
 
 def plain(value: Any) -> Any:

@@ -7,8 +7,9 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import Table
-from sqlmodel import Session
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, SQLModel
 
 from app.control.problems import Unavailable
 
@@ -40,6 +41,11 @@ def add_rows(session: Session, table: Table, names: Sequence[str], rows: Iterabl
     except psycopg.OperationalError as error:
         # Past SQLAlchemy, which would know an outage by its own classes.
         raise Unavailable(f"the database does not answer: {str(error).strip().splitlines()[0][:200]}") from error
+
+
+def insert_where(connection: Connection, table: Table | type[SQLModel]) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that knows what to do when its key is taken: `on_conflict_do_nothing`, `on_conflict_do_update`."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def chunks(values: Iterable[_Value], size: int = IN_AT_ONCE) -> Iterator[list[_Value]]:

@@ -8,7 +8,6 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
-from sqlmodel import SQLModel
 
 from app.control.store import sealing
 from app.control.store.engine import Store
@@ -65,7 +64,7 @@ def require_current(store: Store, directory: str) -> None:
 def _seal(store: Store, connection: Connection) -> int:
     if store.seals is None:
         raise PlacetError("this database was opened without the key of its seals")
-    return sealing.seal_everything(connection, store.seals, SQLModel.metadata.tables)
+    return sealing.seal_everything(connection, store.seals)
 
 
 def _writer(engine: Engine) -> Engine:

@@ -11,18 +11,18 @@ import hmac
 import json
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, event, false, inspect, select, text, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import ORMExecuteState
 from sqlmodel import Session, SQLModel, col
 
 from app.control.store import as_stored
+from app.control.store.bulk import insert_where
 from app.control.store.decision import Batch
 from app.control.store.link import Link
 from app.control.store.seal import Seal
@@ -90,8 +90,7 @@ class Seals:
 
 def same(stored: Any, made: bytes) -> bool:
     """Whether a seal is this one, whatever the database holds in its place."""
-    there = bytes(stored) if isinstance(stored, bytes | memoryview) else str(stored).encode("utf-8", "surrogateescape")
-    return hmac.compare_digest(there, made)
+    return hmac.compare_digest(as_stored.as_bytes(stored), made)
 
 
 class SealingSession(Session):
@@ -131,7 +130,7 @@ def _executed(state: ORMExecuteState) -> Any:
     connection = state.session.connection()
     if state.is_delete:
         gone = connection.execute(table.delete().where(*where).returning(*names), state.parameters or {})
-        _forget(connection, table, (_key(one) for one in gone.fetchall()))
+        _forget(connection, table, map(as_stored.key_of, gone.fetchall()))
         return gone
     # As an UPDATE locks it: whoever only refers to the row does not wait.
     found = select(*names).where(*where).with_for_update(key_share=True)
@@ -146,10 +145,10 @@ def own_seal(session: Session, table: str, row: Mapping[str, Any]) -> bytes:
     return seals_of(session).own(table, row)
 
 
-def seal(session: Any, table: Table | type[SQLModel], keys: Iterable[Key]) -> None:
+def seal(session: Any, table: Table | type[SQLModel], keys: Iterable[Sequence[Any]]) -> None:
     """Write the seals of rows that this transaction has written, added or removed."""
     rows: Table = table if isinstance(table, Table) else table.__table__  # type: ignore[attr-defined]
-    _write(session.connection(), seals_of(session), rows, keys)
+    _write(session.connection(), seals_of(session), rows, map(tuple, keys))
 
 
 def are_as_written(session: Session, *rows: SQLModel) -> bool:
@@ -157,10 +156,7 @@ def are_as_written(session: Session, *rows: SQLModel) -> bool:
     connection, seals = session.connection(), seals_of(session)
     for one in rows:
         table: Table = one.__table__  # type: ignore[attr-defined]
-        bound = {column.name: getattr(one, column.name) for column in table.primary_key}
-        where = " AND ".join(f"{connection.dialect.identifier_preparer.quote(name)} = :{name}" for name in bound)
-        query = f"{as_stored.select_all(table, connection.dialect)} WHERE {where}"
-        row = as_stored.row(table, connection.execute(text(query), bound).one())
+        [row] = _stored(connection, table, [tuple(getattr(one, column.name) for column in table.primary_key)])
         made = select(col(Seal.mac)).where(col(Seal.about) == table.name, col(Seal.key) == as_stored.key(table, row))
         stored = connection.execute(made).scalar()
         if stored is None or not same(stored, seals.row(table.name, row)):
@@ -176,19 +172,17 @@ def seals_of(session: Any) -> Seals:
     return seals
 
 
-def seal_everything(connection: Connection, seals: Seals, tables: Mapping[str, Table]) -> int:
+def seal_everything(connection: Connection, seals: Seals) -> int:
     """Seal all rows as they are now, after an upgrade or a repair by hand, and say how many there are."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL statement_timeout = 0"))
     count = 0
     connection.execute(Seal.__table__.delete())  # type: ignore[attr-defined]
-    for name in sorted(tables.keys() - UNSEALED):
-        table = tables[name]
-        columns = ", ".join(connection.dialect.identifier_preparer.quote(one.name) for one in table.primary_key)
-        keys = connection.execute(text(f"SELECT {columns} FROM {table.name}")).fetchall()  # noqa: S608 - names of ours
+    for table in sealed():
+        keys = connection.execute(select(*table.primary_key)).fetchall()
         _write(connection, seals, table, map(tuple, keys))
         count += len(keys)
-    return count + sum(_seal_own(connection, seals, tables[name]) for name in OWN)
+    return count + sum(_seal_own(connection, seals, SQLModel.metadata.tables[name]) for name in OWN)
 
 
 def _seal_own(connection: Connection, seals: Seals, table: Table) -> int:
@@ -204,26 +198,30 @@ def _seal_own(connection: Connection, seals: Seals, table: Table) -> int:
 
 
 def _write(connection: Connection, seals: Seals, table: Table, keys: Iterable[Key]) -> None:
-    columns = [connection.dialect.identifier_preparer.quote(column.name) for column in table.primary_key]
     rest = iter(sorted(keys))
     while some := list(islice(rest, _AT_ONCE)):
-        bound = {f"k{at}_{number}": value for at, one in enumerate(some) for number, value in enumerate(one)}
-        wanted = " OR ".join(
-            "(" + " AND ".join(f"{column} = :k{at}_{number}" for number, column in enumerate(columns)) + ")"
-            for at in range(len(some))
-        )
-        found = connection.execute(text(f"{as_stored.select_all(table, connection.dialect)} WHERE {wanted}"), bound)
-        rows = [as_stored.row(table, values) for values in found]
+        rows = _stored(connection, table, some)
         made = {as_stored.key(table, one): seals.row(table.name, one) for one in rows}
-        _forget(connection, table, set(map(_key, some)) - made.keys())
+        _forget(connection, table, set(map(as_stored.key_of, some)) - made.keys())
         _keep(connection, table, made)
+
+
+def _stored(connection: Connection, table: Table, keys: Sequence[Key]) -> list[as_stored.Row]:
+    """The rows of these keys that are there."""
+    columns = [connection.dialect.identifier_preparer.quote(column.name) for column in table.primary_key]
+    bound = {f"k{at}_{number}": value for at, one in enumerate(keys) for number, value in enumerate(one)}
+    wanted = " OR ".join(
+        "(" + " AND ".join(f"{column} = :k{at}_{number}" for number, column in enumerate(columns)) + ")"
+        for at in range(len(keys))
+    )
+    found = connection.execute(text(f"{as_stored.select_all(table, connection.dialect)} WHERE {wanted}"), bound)
+    return [as_stored.row(table, values) for values in found]
 
 
 def _keep(connection: Connection, table: Table, made: Mapping[str, bytes]) -> None:
     if not made:
         return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    adding = dialect.insert(Seal.__table__)  # type: ignore[attr-defined]
+    adding = insert_where(connection, Seal.__table__)  # type: ignore[attr-defined]
     upsert = adding.on_conflict_do_update(index_elements=["about", "key"], set_={"mac": adding.excluded.mac})
     connection.execute(upsert, [{"about": table.name, "key": key, "mac": mac} for key, mac in made.items()])
 
@@ -235,14 +233,11 @@ def _forget(connection: Connection, table: Table, gone: Iterable[str]) -> None:
         connection.execute(one.delete().where(one.c.about == table.name, one.c.key.in_(some)))
 
 
-def _key(values: Iterable[Any]) -> str:
-    return json.dumps([as_stored.plain(one) for one in values])
-
-
 def _moment(at: datetime) -> str:
     return as_stored.instant(at if at.tzinfo is None else at.astimezone(UTC))
 
 
-def sealed(tables: Mapping[str, Table]) -> Iterator[Table]:
+def sealed() -> Iterator[Table]:
     """The tables whose rows have seals."""
+    tables = SQLModel.metadata.tables
     return (tables[name] for name in sorted(tables.keys() - UNSEALED))

@@ -233,7 +233,7 @@ import os, time
 from app.control import processes
 
 if __name__ == "__main__":
-    pool = processes.pool(2)
+    pool = processes.pool(2, int)
     pool.submit(os.getpid).result()
     print(*pool._processes, flush=True)
     time.sleep(60)
