@@ -114,10 +114,15 @@ def update(
 @app.command(
     "set",
     epilog="Examples: placet system set payments --lineage-limit clock=3 --lineage-limit opa=never  ·  "
-    "placet system set payments --impact-max-changed 2% --impact-since 7d  ·  placet system set payments --no-impact",
+    "placet system set payments --impact-max-changed 2% --impact-since 7d  ·  placet system set payments --no-impact"
+    "  ·  placet system set edge --horizon 86400",
 )
 def set_(
     name: Annotated[str, typer.Argument(help="The system.", show_default=False)],
+    horizon: Annotated[
+        int | None,
+        typer.Option(min=1, max=30 * 86400, help="Seconds that sidecars go on without fresh metadata."),
+    ] = None,
     lineage_limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -141,18 +146,24 @@ def set_(
     token_file: client.TokenFileOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Say what stops a system's sidecars, and what its channels wait for. What is left out stays as it is."""
+    """Say what stops a system's sidecars, and what its channels wait for. What is left out stays as it is.
+
+    Sidecars know a new horizon with their next refresh: one that is cut off goes by the horizon before.
+    """
     limits = dict(_limit(one) for one in lineage_limit or [])
     demand = _demand(impact, impact_max_changed, impact_since)
-    if not limits and demand is None:
-        raise UsageError("say what to set, such as --lineage-limit opa=never or --impact-max-changed 2%")
+    if horizon is None and not limits and demand is None:
+        raise UsageError("say what to set, such as --horizon 300, --lineage-limit opa=never or --impact-max-changed 2%")
     path = system_path(name)
     with client.connect(server, token_file) as plane:
+        if horizon is not None:
+            plane.put(f"{path}/horizon", json={"horizon_seconds": horizon})
         if limits:
             plane.put(f"{path}/lineage-limits", json=limits)
         if demand is not None:
             plane.put(f"{path}/impact/demand", json=_merged(plane.get(f"{path}/impact/demand"), demand))
-        found = {"name": name, "lineage_limits": plane.get(path)["lineage_limits"]}
+        system = plane.get(path)
+        found = {name: system[name] for name in ("name", "horizon_seconds", "lineage_limits")}
         emit(found | {"impact": plane.get(f"{path}/impact/demand")}, output)
 
 

@@ -53,6 +53,15 @@ def set_policy(session: Session, name: str, rules: VerificationPolicy) -> System
     return system
 
 
+def set_horizon(session: Session, name: str, seconds: int) -> System:
+    """Say anew how long a system's sidecars go on without fresh metadata."""
+    system = find(session, name)
+    system.horizon_seconds = seconds
+    session.add(system)
+    session.flush()
+    return system
+
+
 def set_limits(session: Session, name: str, limits: Mapping[str, int]) -> System:
     """Say how many open breaks of each kind in `limits` stop a sidecar; kinds that are not named stay."""
     system = find(session, name)

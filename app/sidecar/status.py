@@ -77,7 +77,11 @@ def local(parts: Parts) -> dict[str, Any]:
     """What stands in the file besides: for whoever is at the sidecar."""
     process, tallied, environment = parts.keeper.process, parts.records.tally(), parts.environment
     ends = environment.expires_at() if environment else None
+    known = parts.metadata.known
     return {
+        # How old what it knows is, and how old it may become.
+        "metadata_age_seconds": round(known.age(), 1) if known else None,
+        "horizon_seconds": known.snapshot.pointer.horizon_seconds if known else None,
         "opa_pid": process.pid if process else None,
         "tally": tallied[1].counts() if tallied else {},
         "batches": parts.shipping.describe(),

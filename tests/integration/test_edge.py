@@ -13,7 +13,7 @@ from app.core import holder_keys
 from app.core.reason_codes import Reason
 from app.local.demo.parts import eventually
 from app.local.demo.run import Demo
-from app.local.demo.stack import LEASE_TTL, SUBJECT, SYSTEM
+from app.local.demo.stack import HORIZON, LEASE_TTL, SUBJECT, SYSTEM
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -283,6 +283,7 @@ def test_without_a_lease_nothing_starts(world, edges):
 def test_without_the_control_plane_counted_warrants_start_nothing(world, edges):
     """Unreachable means deny; what needs no counting goes on until the horizon; and nothing was spent."""
     counted, free = warrant(world, uses=1), warrant(world)
+    world.stack.set_horizon(300, world.first)
     world.stack.control.kill()
     try:
         refusal = start(edges[0], world, execution="without-a-control-plane", warrant=[counted])
@@ -291,7 +292,8 @@ def test_without_the_control_plane_counted_warrants_start_nothing(world, edges):
         assert start(edges[0], world).status_code == 200
     finally:
         world.stack.start_control_plane()
-    again = {"execution": "without-a-control-plane", "warrant": [counted]}  # a slow start may outlast the horizon
+    world.stack.set_horizon(HORIZON, world.first)
+    again = {"execution": "without-a-control-plane", "warrant": [counted]}
     eventually("it starts when there is one", lambda: start(edges[0], world, **again).status_code == 200)
 
 

@@ -18,7 +18,7 @@ from app.local.demo.meddler import Meddler
 from app.local.demo.parts import eventually
 from app.local.demo.rows.table import nothing_missing, reports
 from app.local.demo.run import Demo
-from app.local.demo.stack import LEASE_TTL, SYSTEM
+from app.local.demo.stack import HORIZON, LEASE_TTL, SYSTEM
 
 from .lying_kit import lie
 
@@ -180,6 +180,7 @@ def test_a_start_without_the_control_plane_uses_what_was_verified(world):
     """Within the horizon, a sidecar restarts from its own disk, verified again."""
     sidecar = world.second
     assert sidecar.agent is not None
+    world.stack.set_horizon(300, sidecar)  # a start may take longer than the demo's
     sidecar.agent.stop()
     world.meddler.mode = "cut"
     try:
@@ -189,6 +190,7 @@ def test_a_start_without_the_control_plane_uses_what_was_verified(world):
     finally:
         world.meddler.mode = "pass"
     eventually("fresh again", lambda: not sidecar.codes())
+    world.stack.set_horizon(HORIZON, sidecar)
 
 
 def test_a_second_agent_on_one_directory_is_refused(world):

@@ -36,11 +36,20 @@ class Policy(VerificationPolicy):
         return VerificationPolicy(**{name: getattr(self, name) for name in VerificationPolicy.model_fields})
 
 
+_Horizon = Annotated[int, Field(strict=True, ge=1, le=30 * 86400)]
+
+
 class NewSystem(Policy):
     """A system to create, with the members of its verification policy."""
 
     name: Name
-    horizon_seconds: Annotated[int, Field(ge=1, le=30 * 86400)] = systems.DEFAULT_HORIZON
+    horizon_seconds: _Horizon = systems.DEFAULT_HORIZON
+
+
+class Horizon(Body):
+    """How long sidecars go on without fresh metadata, in seconds."""
+
+    horizon_seconds: _Horizon
 
 
 class Signers(Body):
@@ -128,6 +137,15 @@ def set_policy(
     plane.check_policy(rules)  # before anything is locked: it may start OPA
     with plane.store.write() as session:
         return show(session, systems.set_policy(session, system, rules))
+
+
+@router.put("/{system}/horizon")
+def set_horizon(
+    plane: PlaneOf, system: Name, body: Horizon, _: Annotated[Access, by(Scope.SYSTEM_WRITE)]
+) -> dict[str, Any]:
+    """Say anew how long sidecars go on alone. They know it with their next refresh; until then the old one holds."""
+    with plane.publishing() as session:
+        return show(session, systems.set_horizon(session, system, body.horizon_seconds))
 
 
 @router.put("/{system}/lineage-limits")

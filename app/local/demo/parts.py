@@ -100,6 +100,10 @@ class Sidecar:
         path = self.directory / "status.json"
         return dict(json.loads(path.read_bytes())) if path.exists() else {}
 
+    def reports(self, member: str, value: Any) -> bool:
+        """Whether that status says this."""
+        return bool(self.status().get(member) == value)
+
     def codes(self) -> list[str]:
         """The reason codes in that status."""
         return [reason["code"] for reason in self.status().get("reasons", [])]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,6 @@ class Stack:
             "issuer", "add", self.sigstore.issuer_url, "--jwks", str(keys), "--names", f"spiffe://{DOMAIN}/",
             "--audience", SYSTEM, "--audience", "agents",
         )  # fmt: skip
-
-    # The parts.
 
     def start_control_plane(self) -> None:
         """Start the control plane and wait until it answers."""
@@ -240,6 +239,12 @@ class Stack:
     def point(self, release: str) -> dict[str, Any]:
         """Point the channel at a release that was published before."""
         return self.placet("channel", "point", SYSTEM, CHANNEL, release)
+
+    def set_horizon(self, seconds: int, *sidecars: Sidecar) -> None:
+        """Say how long sidecars go on alone, and wait until these know it."""
+        self.placet("system", "set", SYSTEM, "--horizon", str(seconds))
+        for sidecar in sidecars:
+            eventually("it knows", partial(sidecar.reports, "horizon_seconds", seconds))
 
     def api(self, path: str, **parameters: Any) -> dict[str, Any]:
         """Read from the control plane's API as the administrator."""

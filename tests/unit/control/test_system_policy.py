@@ -13,6 +13,8 @@ from app.core.errors import UsageError
 from app.core.verification_policy import SignerPattern, VerificationPolicy
 from cli.system import app
 
+from .test_releases import target
+
 ISSUER = "https://accounts.example.org"
 POLICY = {
     "identities": [
@@ -127,7 +129,7 @@ def placet(api, monkeypatch, tmp_path):
 
             return call
 
-        yield SimpleNamespace(post=sent("post"), put=sent("put"))
+        yield SimpleNamespace(get=sent("get"), post=sent("post"), put=sent("put"))
 
     monkeypatch.setattr("cli.client.connect", connect)
 
@@ -158,3 +160,21 @@ def test_a_file_says_it_all(placet, plane, tmp_path):
         ("update", "pay", "--policy", file, "--certificate-identity", "a", "--certificate-oidc-issuer", "b"),
     ):
         assert isinstance(placet(*wrong).exception, UsageError)
+
+
+def test_a_horizon_is_set_anew_and_published(api, placet, plane):
+    """Sidecars are told with their next refresh; the channel keeps its place."""
+    api.create_system("pay", horizon_seconds=60)
+    digest = api.publish(b"one", system="pay").json()["digest"]
+    api.put("/api/v1/systems/pay/channels/prod", json={"release": digest})
+    before = json.loads(target(api.client, "pay/prod.json"))
+    done = placet("set", "pay", "--horizon", "86400", "--output", "json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["horizon_seconds"] == 86400
+    assert json.loads(target(api.client, "pay/prod.json")) == {**before, "horizon_seconds": 86400}
+    path = "/api/v1/systems/pay/horizon"
+    for wrong in (0, 30 * 86400 + 1, "60", True, None):
+        assert api.put(path, json={"horizon_seconds": wrong}).status_code == 422
+    assert api.with_token("system:read").put(path, json={"horizon_seconds": 2}).status_code == 403
+    assert api.put(path.replace("pay", "nobody"), json={"horizon_seconds": 2}).status_code == 404
+    assert json.loads(target(api.client, "pay/prod.json"))["horizon_seconds"] == 86400
