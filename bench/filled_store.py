@@ -23,10 +23,10 @@ from sqlalchemy import text, update
 from sqlalchemy.engine import make_url
 from sqlmodel import Session
 
-from app.control import raw_records, record_rows
+from app.control import raw_records, record_rows, records
 from app.control.raw_records import Span
 from app.control.store import Batch, Seals, Store, System, batch_words, partitions
-from app.control.store.bulk import add_rows
+from app.control.store.decision import POSITIONS
 from bench import evidence, result
 from bench.many_records import POOL, SECOND, WEEK, Many
 
@@ -163,7 +163,7 @@ class Unsynced:
         path.write_bytes(body)
 
 
-_BATCHES, _DECISIONS = (Batch.metadata.tables[name] for name in ("batch", "decision"))
+_BATCHES = Batch.metadata.tables["batch"]
 _TIME = record_rows.COLUMNS.index("time_ns")
 _COUNTS = {"allow": "allows", "deny": "denials", "unreadable": "unreadable"}
 
@@ -193,7 +193,7 @@ def _insert(directory: Path, url: str, plan: Plan, numbers: list[int]) -> int:
             session.add(row)
             session.flush()
             session.execute(update(_BATCHES).where(_BATCHES.c.id == number + 1).values({batch_words: made.words}))
-            add_rows(session, _DECISIONS, ("batch", *record_rows.COLUMNS), ((number + 1, *one) for one in rows))
+            records.add_decisions(session, number + 1, rows)
     store.close()
     return len(numbers)
 
@@ -257,7 +257,8 @@ _OWN = {
         "oldest_ns": "oldest_ns + :later", "newest_ns": "newest_ns + :later",
     },
     "decision": {
-        "id": "nextval('decision_id_seq')", "batch": ":number + 1", "decision_id": "gen_random_uuid()::text",
+        "id": f"CAST(:number + 1 AS bigint) * {POSITIONS} + position",
+        "batch": ":number + 1", "decision_id": "gen_random_uuid()::text",
         "time_ns": "time_ns + :later",
     },
 }  # fmt: skip

@@ -8,6 +8,7 @@ that of the machine as it was. `--store DIR` keeps the store and what was measur
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import statistics
 import tempfile
@@ -100,6 +101,8 @@ def measure(directory: Path, opa: Path, sizes: tuple[int, ...], times: int) -> d
             filled_store.fill(directory, url, plan, size)
             result.say(f"{size:,} records, after {time.perf_counter() - begun:.0f} s")
             plane = Plane.open(Settings.load(directory / "control"), refuse)
+            gc.collect()
+            gc.freeze()  # as a server does at its start
             for question in Questions(plane, many, size).all():
                 if (question.kind, question.name) in known:
                     continue

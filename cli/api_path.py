@@ -10,8 +10,9 @@ from app.core.errors import UsageError
 def below(root: str, *parts: object) -> str:
     """The address of `parts` below `root`, such as `/api/v1/systems/payments/modes`. Raises `UsageError`."""
     segments = [str(part) for part in parts]
-    if any(one in ("", ".", "..") for one in segments):
-        raise UsageError(f"{next(one for one in segments if one in ('', '.', '..'))!r} is no name")
+    for one in segments:
+        if one in ("", ".", ".."):
+            raise UsageError(f"{one!r} is no name")
     try:
         return "/".join((root, *(quote(one, safe="") for one in segments)))
     except UnicodeEncodeError as error:
@@ -24,5 +25,7 @@ def api(*parts: object) -> str:
 
 
 def system_path(system: str, *parts: object) -> str:
-    """An address of a system's."""
+    """An address of a system's. Raises `UsageError`."""
+    if "/" in system:
+        raise UsageError(f"{system!r} is no name of a system: it has a slash")
     return api("systems", system, *parts)

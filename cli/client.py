@@ -56,8 +56,8 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 Param = str | int | Sequence[str] | None
 
 
-class Refused(PlacetError):
-    """The control plane cannot take what it was given; `field` names the place in it, where there is one."""
+class Refused(UsageError):
+    """What the control plane was given makes no sense (422); `field` names the place in it, where there is one."""
 
     def __init__(self, detail: str, field: str | None) -> None:
         super().__init__(detail)
@@ -164,6 +164,8 @@ def safe_address(server: str) -> tuple[str, str]:
     """The address of a control plane to which a token may be sent, and its host. Raises `UsageError`."""
     address = server.rstrip("/")
     parts = urlsplit(address)
+    if parts.username is not None or parts.password is not None:
+        raise UsageError("--server takes no user and no password: give a token, as PLACET_TOKEN or --token-file")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UsageError(f"--server must be an http or https address, not {address!r}")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:

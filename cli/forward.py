@@ -8,7 +8,7 @@ import typer
 
 from cli import client
 from cli.api_path import api
-from cli.output import Output, OutputOption, emit, say
+from cli.output import Output, OutputOption, emit
 
 app = typer.Typer()
 
@@ -56,9 +56,9 @@ def remove(
     name: NameArgument,
     server: client.ServerOption = None,
     token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Remove a sink. What it has not taken is forgotten; what it took stays there."""
-
     with client.connect(server, token_file) as plane:
         plane.delete(api("forwards", name))
-    say(f"Removed {name}")
+    emit({"removed": name}, output)

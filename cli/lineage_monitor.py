@@ -205,9 +205,9 @@ def _follow(look: _Look, interval: int, full: bool) -> None:
         try:
             look(full, line=True)
             full = False
-        except (Denied, UsageError):
-            raise
         except PlacetError as error:  # the log, a witness or the control plane does not answer: that passes
+            if isinstance(error, Denied | UsageError) and not isinstance(error, client.Refused):
+                raise
             say(str(error))
         time.sleep(interval)
 

@@ -58,11 +58,12 @@ def delete(
     system: SystemOption = None,
     server: client.ServerOption = None,
     token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Delete a saved search."""
     with client.connect(server, token_file) as plane:
         plane.delete(_path(name, system))
-    say(f"Deleted {name}")
+    emit({"deleted": name}, output)
 
 
 def _path(name: str, system: str | None) -> str:

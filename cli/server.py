@@ -105,20 +105,34 @@ def migrate(directory: DirectoryOption = None, output: OutputOption = Output.TAB
     emit({"schema": revision}, output)
 
 
-@app.command(epilog="Example: placet server seal --dir ./control --yes")
+@app.command(
+    epilog="Examples: placet server seal --dir ./control --yes  ·  placet server seal --row hold/3 --row quarantine/7"
+)
 def seal(
     directory: DirectoryOption = None,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--row", metavar="TABLE/ROW", help="Only this row, as fsck names it; the server may run. Repeatable."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Take all rows that nobody signs as they are now, such as after a repair by hand, or when the key was lost.
 
-    Stop the server first. Look at what `placet server fsck` says before: it will no longer name what was changed.
+    Stop the server first, unless you name rows. Look at what `placet server fsck` says before: it will no longer name
+    what was changed.
     """
     from app.control import installation
     from app.control.settings import Settings
 
     settings = Settings.load(directory_of(directory))
+    if row:
+        for one in row:
+            installation.seal_row(settings, one)
+        emit({"sealed": len(row), "key": str(settings.seal_key)}, output)
+        return
     if not yes:
         typer.confirm("Of these rows, fsck will no longer name what was changed. Go on?", abort=True, err=True)
     with messages.status("sealing"):

@@ -167,7 +167,7 @@ class Place:
     @classmethod
     def of(cls, decision: Decision) -> Place:
         """The place of a row, which is not in the page that begins there."""
-        return cls(decision.time_ns, decision.id or 0)
+        return cls(decision.time_ns, decision.id)
 
     @classmethod
     def read(cls, cursor: str) -> Place:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +21,17 @@ from app.control import holds, raw_records, refused_copies
 from app.control.plane import Plane
 from app.control.problems import NotFound, Unavailable
 from app.control.raw_records import Changed, Rewritten, Span
-from app.control.store import Batch, Decision, ErasedBatch, Erasure, Hold, batch_words, first_line, sealing
+from app.control.store import (
+    Batch,
+    Decision,
+    ErasedBatch,
+    Erasure,
+    Hold,
+    batch_words,
+    decision_row,
+    first_line,
+    sealing,
+)
 from app.control.store.bulk import chunks
 from app.control.store.columns import now
 from app.core import word_filter
@@ -166,6 +176,7 @@ def _commit(
         # What refers to the row, as a new sink does, does not wait for this.
         row = session.get_one(Batch, batch.id, with_for_update={"key_share": True})
         task = session.get_one(ErasedBatch, due.id, with_for_update=True)
+        _require_written(session, task, session.get_one(Erasure, task.erasure))
         if task.erased_at is not None or (row.object, row.salts) != (batch.object, batch.salts):
             return False  # another order changed the batch meanwhile: look again
         hold = holds.covering(session, row, task.decisions)
@@ -182,9 +193,10 @@ def _commit(
         session.add_all([row, task])
         session.flush()
         session.execute(update(_BATCHES).where(_BATCHES.c.id == row.id).values({batch_words: words}))
-        _move(session, row, rewritten)
         for some in chunks(task.decisions or ()):
-            session.execute(update(_DECISIONS).where(_DECISIONS.c.id.in_(some)).values(**BLANK, erased=task.erasure))
+            where = (_DECISIONS.c.batch == row.id, _DECISIONS.c.id.in_(some))
+            session.execute(update(_DECISIONS).where(*where).values(**BLANK, erased=task.erasure))
+        _move(session, batch.id or 0, rewritten.moved or {})
     return True
 
 
@@ -223,12 +235,18 @@ def _begin(key: str, directory: str) -> str:
     return key[len(directory) + 1 :].partition("-")[0]
 
 
-def _move(session: Session, batch: Batch, rewritten: Rewritten) -> None:
-    """Records that were plain lines are found by their numbers from now on."""
+def _move(session: Session, batch: int, moved: Mapping[int, int]) -> None:
+    """Records that were plain lines are found by their numbers from now on, and so are their rows."""
+    rows: dict[int, int] = {}
     # In this order no row is moved twice: no entry's number is larger than the byte at which it begins.
-    for position, number in sorted((rewritten.moved or {}).items()):
-        where = (_DECISIONS.c.batch == batch.id, _DECISIONS.c.position == position)
-        session.execute(update(_DECISIONS).where(*where).values(position=number))
+    for position, number in sorted(moved.items()):
+        rows[decision_row(batch, position)] = new = decision_row(batch, number)
+        where = (_DECISIONS.c.batch == batch, _DECISIONS.c.position == position)
+        session.execute(update(_DECISIONS).where(*where).values(position=number, id=new))
+    for order in session.exec(select(ErasedBatch).where(ErasedBatch.batch == batch)) if rows else ():
+        if order.decisions is not None:
+            order.decisions = sorted(rows.get(one, one) for one in order.decisions)
+            session.add(order)
 
 
 def _remove(plane: Plane, identifier: int) -> None:

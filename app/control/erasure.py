@@ -78,7 +78,7 @@ def find(session: Session, wanted: Wanted) -> Found:
             col(Decision.erased).is_(None), *where, *([Decision.system == wanted.system] if wanted.system else [])
         )
         for identifier, batch, decision_id in session.exec(query.limit(MAX_DECISIONS + 1)):
-            rows[batch].append(identifier or 0)
+            rows[batch].append(identifier)
             ids.add(decision_id)
     if sum(map(len, rows.values())) > MAX_DECISIONS:
         raise TooLarge(f"more than {MAX_DECISIONS} decisions; name one system after the other")

@@ -84,11 +84,8 @@ def initialise(
 def migrate(settings: Settings) -> str | None:
     """Bring the database to this version's schema, and give it. A directory from before seals gets their key."""
     with _opened(settings) as store:
-        if not settings.seal_key.exists() and not inspect(store.engine).has_table("seal"):
-            store.seals = Seals.make(settings.seal_key)
-        else:
-            store.seals = Seals.load(settings.seal_key)
-        migrations.upgrade(store)
+        with _key(settings, make=not inspect(store.engine).has_table("seal")) as store.seals:
+            migrations.upgrade(store)
         return migrations.current(store)
 
 
@@ -96,9 +93,32 @@ def seal(settings: Settings) -> int:
     """Seal all rows as they are now, with a new key where there is none, and say how many there are."""
     with _opened(settings) as store:
         migrations.require_current(store, str(settings.directory))
-        key = settings.seal_key
-        store.seals = Seals.load(key) if key.exists() else Seals.make(key)
-        return migrations.seal(store)
+        with _key(settings, make=True) as store.seals:
+            return migrations.seal(store)
+
+
+@contextmanager
+def _key(settings: Settings, *, make: bool) -> Iterator[Seals]:
+    """The key of the seals, or a new one where there is none: it is gone again when the block fails."""
+    file = settings.seal_key
+    made = make and not file.exists()
+    seals = Seals.make(file) if made else Seals.load(file)
+    try:
+        yield seals
+    except BaseException:
+        if made:
+            file.unlink(missing_ok=True)
+        raise
+
+
+def seal_row(settings: Settings, named: str) -> None:
+    """Seal one row as it is now: TABLE/ROW, as fsck names it. Raises `UsageError` when there is none."""
+    with _opened(settings) as store:
+        migrations.require_current(store, str(settings.directory))
+        store.seals = Seals.load(settings.seal_key)
+        table, _, row = named.partition("/")
+        if not migrations.seal_row(store, table, row):
+            raise UsageError(f"there is no sealed row {named}: give TABLE/ROW, as placet server fsck names it")
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class Objects:
         try:
             self.get(_CANARY)
         except NotFound as error:
-            raise Unavailable("the object store is empty or another one") from error
+            raise Unavailable("the object store is another one, or no control plane has run with it yet") from error
 
     def _sync(self, key: str) -> None:
         assert self._local is not None

@@ -50,7 +50,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 class Unfetched(Problem):
     """The address did not give what was asked for."""
 
-    status = 422
+    status = 502
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,12 @@ class Plane:
         with store.answering():
             migrations.require_current(store, str(settings.directory))
             keys.require_delegation(_own_root(settings, store))
+            if not store.has_our_seals():
+                raise PlacetError(
+                    f"{settings.seal_key} is not the key of this database's seals, or the database was changed. Where "
+                    f"placet server fsck --dir {settings.directory} names seal/key and nothing else, run placet server "
+                    "seal --row seal/key; else restore the key from a backup, or run placet server seal if it is lost"
+                )
         objects = Objects(settings.objects_url)
         objects.mark()
         keyring = Keyring(KeyStore(settings.keys))

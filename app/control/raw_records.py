@@ -8,7 +8,7 @@ Objects never change: erasing makes new ones, and whoever erases names them in t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import ClassVar, NoReturn, Protocol
@@ -18,7 +18,7 @@ from app.control.problems import Problem, Unavailable
 from app.core import merkle, record_frames
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
-from app.core.record_frames import PLAIN, SUFFIX
+from app.core.record_frames import PLAIN, SUFFIX, Sifted
 
 #: Bytes that are read of an object first: the head of most.
 _BEGIN = 1024
@@ -89,6 +89,15 @@ def unpack(key: str, body: bytes) -> Entries:
     """The entries of an object of this key. Raises `Changed`."""
     try:
         return record_frames.entries_of(key, body)
+    except record_frames.Damaged as damaged:
+        raise Changed(f"the stored records {key} were changed: {damaged}") from damaged
+
+
+def sift(objects: Objects, batch: Named, may_hold: Callable[[bytes], bool]) -> Sifted:
+    """The entries of a batch that are not ruled out. Raises `NotFound`, `Unavailable`, `Changed`."""
+    key = batch.object
+    try:
+        return record_frames.sift(key, objects.get(key), may_hold)
     except record_frames.Damaged as damaged:
         raise Changed(f"the stored records {key} were changed: {damaged}") from damaged
 

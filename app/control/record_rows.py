@@ -14,7 +14,7 @@ from app.control.record_lines import Line
 from app.core import word_filter
 from app.core.packed_digest import packed_digest
 
-#: The columns of a decision row, but its id and its batch.
+#: The columns of a decision row, but its number and its batch.
 COLUMNS = ("system", "sidecar", "position", *Line._fields)
 
 #: How many lines there are of each (outcome, reason or mode; its name).

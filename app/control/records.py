@@ -22,13 +22,14 @@ from app.control.plane import Plane
 from app.control.problems import Conflict, Invalid
 from app.control.raw_records import Span
 from app.control.record_rows import COLUMNS, Counts
-from app.control.store import Batch, Decision, ErasedBatch, batch_words, sealing
-from app.control.store.bulk import add_rows
+from app.control.store import Batch, Decision, ErasedBatch, batch_words, decision_row, sealing
+from app.control.store.bulk import add_rows, next_numbers
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
 
 _BATCHES, _DECISIONS = (Decision.metadata.tables[name] for name in ("batch", "decision"))
 _ADD = add_row(_BATCHES)
+_POSITION = COLUMNS.index("position")
 
 
 def ingest(plane: Plane, span: Span, body: bytes) -> int:
@@ -103,13 +104,18 @@ def _is_erased(session: Session, batch: Batch) -> bool:
 def insert(session: Session, batch: Batch, words: bytes, rows: Iterable[tuple[Any, ...]]) -> None:
     """Add a batch, with its filter, and the rows of its decisions; and give the batch its number."""
     # Past the session, which would need a statement for the batch and another one for the filter.
-    values = {name: value for name, value in batch if name != "id"} | {batch_words.name: words}
-    values["seal"] = sealing.own_seal(session, "batch", values)
-    added = session.connection().execute(_ADD, values).inserted_primary_key
-    assert added is not None
-    batch.id = added[0]
-    add_rows(session, _DECISIONS, ("batch", *COLUMNS), ((batch.id, *row) for row in rows))
+    [number] = next_numbers(session.connection(), _BATCHES)
+    values = dict(batch) | {"id": number, batch_words.name: words}
+    session.connection().execute(_ADD, values | {"seal": sealing.own_seal(session, "batch", values)})
+    batch.id = number
+    add_decisions(session, number, rows)
     forwarding.enqueue(session, batch)
+
+
+def add_decisions(session: Session, batch: int, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Add the rows of a batch's decisions, as `record_rows.Read` makes them."""
+    numbered = ((decision_row(batch, row[_POSITION]), batch, *row) for row in rows)
+    add_rows(session, _DECISIONS, ("id", "batch", *COLUMNS), numbered)
 
 
 def count(plane: Plane, system: str, counts: Counts) -> None:

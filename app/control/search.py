@@ -24,10 +24,11 @@ from app.control import raw_records
 from app.control.decision_filter import Filter, Place
 from app.control.objects import Objects
 from app.control.problems import NotFound
-from app.control.raw_records import Changed, Entries
+from app.control.raw_records import Changed
 from app.control.store import Batch, Decision
 from app.control.store.decision import batch_words
 from app.core import record_frames, word_filter
+from app.core.record_frames import Sifted
 from app.core.record_words import Wanted
 
 MAX_PAGE = 200
@@ -88,7 +89,8 @@ def in_batch(session: Session, objects: Objects, wanted: Filter, number: int) ->
     if not found:
         return []
     batch = session.get_one(Batch, number)
-    hold = _holding(objects, batch, _entries(objects, batch), [one.position for one in found], content)
+    sifted = _sifted(objects, batch, content)
+    hold = _holding(objects, batch, sifted, [one.position for one in found], content)
     return [one for one in found if hold and one.position in hold]
 
 
@@ -186,30 +188,29 @@ class _ByBatch:
                 self._look_into(batch, self._content)
             return
         for time_ns, row, _ in self._session.exec(self._rows_of(pending).limit(self._limit + 1)):
-            self._note((time_ns, row or 0))
+            self._note((time_ns, row))
         self._together = min(2 * self._together, _MOST_OF_ROWS)
 
     def _look_into(self, batch: Any, content: Wanted) -> None:
         query = self._rows_of([batch])
-        entries = _entries(self._objects, batch)
-        if entries is not None and batch.object.endswith(record_frames.SUFFIX):
-            some = [number for number, one in enumerate(entries) if one is not None and content.may_be_in(one)]
-            if not some and batch.entries == len(entries):
+        sifted = _sifted(self._objects, batch, content)
+        if sifted is not None and batch.object.endswith(record_frames.SUFFIX):
+            if not sifted.found and batch.entries == sifted.entries:
                 return
             # And what is in no entry, which tells that these are not the records that were stored.
             position = col(Decision.position)
-            query = query.where(or_(position.in_(some), position >= len(entries)))
+            query = query.where(or_(position.in_(sifted.found), position >= sifted.entries))
         there = self._session.exec(query).all()
         if not there:
             return
         positions = [position for _, _, position in there]
-        hold = _holding(self._objects, batch, entries, positions, content, self._limit + 1)
+        hold = _holding(self._objects, batch, sifted, positions, content, self._limit + 1)
         if hold is None:
             self._unread.append(batch.object)
             return
         for time_ns, row, position in there:
             if position in hold:
-                self._note((time_ns, row or 0))
+                self._note((time_ns, row))
 
     def _rows_of(self, batches: list[Any]) -> Any:
         """The query for the rows of some batches that fit by their columns, newest first."""
@@ -226,10 +227,10 @@ class _ByBatch:
             heapq.heappop(self._found)
 
 
-def _entries(objects: Objects, batch: Any) -> Entries | None:
-    """The entries of a batch; None when it is not what was stored."""
+def _sifted(objects: Objects, batch: Any, content: Wanted) -> Sifted | None:
+    """The entries of a batch that may hold `content`; None when it is not what was stored."""
     try:
-        return raw_records.entries(objects, batch)
+        return raw_records.sift(objects, batch, content.may_be_in)
     except (Changed, NotFound):
         return None
 
@@ -237,7 +238,7 @@ def _entries(objects: Objects, batch: Any) -> Entries | None:
 def _holding(
     objects: Objects,
     batch: Any,
-    entries: Entries | None,
+    sifted: Sifted | None,
     positions: list[int],
     content: Wanted,
     most: int | None = None,
@@ -246,13 +247,15 @@ def _holding(
 
     None when the batch is not what was stored.
     """
-    if entries is None:
+    if sifted is None:
         return None
     try:
         numbers = raw_records.numbers(objects, batch, positions)
-        found = [(at, entries[number]) for at, number in numbers.items()]
-    except (Changed, NotFound, IndexError):
+    except (Changed, NotFound):
         return None
+    if not all(0 <= number < sifted.entries for number in numbers.values()):
+        return None
+    found = ((at, sifted.found.get(number)) for at, number in numbers.items())
     return set(islice((at for at, entry in found if entry is not None and content.in_record(entry)), most))
 
 

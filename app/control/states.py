@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
 
-from sqlalchemy import bindparam, func, update
+from sqlalchemy import bindparam, func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from app.control import systems
 from app.control.plane import Plane
 from app.control.problems import Invalid, TooLarge, TooMany
-from app.control.store import TrustState, sealing
+from app.control.store import TrustState
 from app.control.store.columns import now
 from app.control.tokens import Access
 from app.core import strict_json
@@ -31,15 +31,15 @@ MAX_UNNAMED = 256
 WINDOW = timedelta(days=1)
 
 #: Made once: each batch needs it.
-_NAME = (
-    update(TrustState)
+_NEW = (
+    select(TrustState)
     .where(
-        col(TrustState.system) == bindparam("of"),
+        TrustState.system == bindparam("of"),
         col(TrustState.digest).in_(bindparam("digests", expanding=True)),
         col(TrustState.named).is_(False),
     )
-    .values(named=True)
-    .returning(col(TrustState.system), col(TrustState.digest))
+    .order_by(col(TrustState.digest))
+    .with_for_update(key_share=True)
 )
 
 
@@ -70,8 +70,10 @@ def keep(plane: Plane, by: Access, system: str, digest: str, document: bytes) ->
 def named(session: Session, system: str, digests: Sequence[str]) -> None:
     """A batch that names these states is stored."""
     if digests:
-        named = session.connection().execute(_NAME, {"of": system, "digests": list(digests)})
-        sealing.seal(session, TrustState, named)
+        for state in session.scalars(_NEW, {"of": system, "digests": list(digests)}):
+            state.named = True
+            session.add(state)
+        session.flush()
 
 
 def find(plane: Plane, system: str, digest: str) -> bytes:

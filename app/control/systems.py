@@ -40,12 +40,12 @@ def create(
 
 def set_signers(session: Session, name: str, given: Mapping[str, Sequence[ListedSigner]]) -> System:
     """Replace lists of signers: `identities`, `shadow`, `break_glass`; those that are not given stay."""
-    return set_policy(session, name, policy_of(find(session, name)).model_copy(update=dict(given)))
+    return set_policy(session, name, policy_of(_locked(session, name)).model_copy(update=dict(given)))
 
 
 def set_policy(session: Session, name: str, rules: VerificationPolicy) -> System:
     """Replace the whole verification policy."""
-    system = find(session, name)
+    system = _locked(session, name)
     _require_somebody(rules)
     _write(system, rules)
     session.add(system)
@@ -55,7 +55,7 @@ def set_policy(session: Session, name: str, rules: VerificationPolicy) -> System
 
 def set_horizon(session: Session, name: str, seconds: int) -> System:
     """Say anew how long a system's sidecars go on without fresh metadata."""
-    system = find(session, name)
+    system = _locked(session, name)
     system.horizon_seconds = seconds
     session.add(system)
     session.flush()
@@ -64,7 +64,7 @@ def set_horizon(session: Session, name: str, seconds: int) -> System:
 
 def set_limits(session: Session, name: str, limits: Mapping[str, int]) -> System:
     """Say how many open breaks of each kind in `limits` stop a sidecar; kinds that are not named stay."""
-    system = find(session, name)
+    system = _locked(session, name)
     system.lineage_limits = {**system.lineage_limits, **limits}
     session.add(system)
     session.flush()
@@ -73,7 +73,16 @@ def set_limits(session: Session, name: str, limits: Mapping[str, int]) -> System
 
 def find(session: Session, name: str) -> System:
     """The system of that name. Raises `NotFound`."""
-    system = session.get(System, name)
+    return _there(session.get(System, name), name)
+
+
+def _locked(session: Session, name: str) -> System:
+    """The same, to be changed: what is made of its old values is made of those that its seal is compared with."""
+    lock = {"key_share": True}
+    return _there(session.get(System, name, with_for_update=lock, populate_existing=True), name)
+
+
+def _there(system: System | None, name: str) -> System:
     if system is None:
         raise NotFound(f"there is no system {name}")
     return system

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +13,16 @@ from hashlib import sha256
 from sqlmodel import Session, col, select
 
 from app.control.problems import Conflict, Forbidden, Invalid, NotFound
-from app.control.store import ApiToken, System
+from app.control.store import ApiToken, System, sealing
 from app.control.store.columns import now
 
+log = logging.getLogger("placet.control")
+
 _PREFIX = "placet"
+
+#: Rows of tokens that had the seals with which they were written: what says the same was written so.
+_OURS: set[tuple[bytes, str]] = set()
+_REMEMBERED = 4096
 _NOBODY = "0" * 64
 
 
@@ -95,13 +102,29 @@ def authenticate(session: Session, presented: str) -> Access | None:
     identifier, secret = parts(presented, _PREFIX)
     token = session.get(ApiToken, identifier) if identifier else None
     right = is_secret(secret, token.secret_sha256 if token else None)
-    return _access(token) if token and right else None
+    return _access(token) if token and right and _is_ours(session, token) else None
 
 
 def recall(session: Session, identifier: str) -> Access | None:
     """The access of a token that was authenticated before; None once it is revoked."""
     token = session.get(ApiToken, identifier)
-    return _access(token) if token else None
+    return _access(token) if token and _is_ours(session, token) else None
+
+
+def _is_ours(session: Session, token: ApiToken) -> bool:
+    """Whether the control plane wrote this row so: who can write to the database gives himself no token."""
+    row = (sealing.seals_of(session).own_name(), token.model_dump_json())
+    if row in _OURS:
+        return True
+    if not sealing.are_as_written(session, token):
+        log.error(
+            "the API token %s is not as the control plane wrote it, and is refused: see placet server fsck", token.id
+        )
+        return False
+    if len(_OURS) >= _REMEMBERED:
+        _OURS.clear()
+    _OURS.add(row)
+    return True
 
 
 def create(

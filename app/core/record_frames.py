@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -127,14 +127,21 @@ def read_head(begin: bytes) -> Head:
 
 def read_frame(head: Head, frame: int, packed: bytes) -> list[bytes | None]:
     """The entries of one frame, given its bytes. Raises `Damaged`."""
+    return _lines(head, frame, _plain(head, frame, packed))
+
+
+def _plain(head: Head, frame: int, packed: bytes) -> bytes:
     try:
         if zstandard.frame_content_size(packed) > MAX_PLAIN:
             raise Damaged(f"frame {frame} is larger than an object may be")
-        plain = _tools().decompressor(head.dictionary).decompress(packed, MAX_PLAIN, allow_extra_data=False)
+        return _tools().decompressor(head.dictionary).decompress(packed, MAX_PLAIN, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise Damaged(f"frame {frame}: {error}") from error
-    lines: list[bytes | None] = list(plain.split(b"\n"))
+
+
+def _lines(head: Head, frame: int, plain: bytes) -> list[bytes | None]:
     numbers = head.numbers(frame)
+    lines: list[bytes | None] = list(plain.split(b"\n"))
     if lines.pop() != b"" or len(lines) != len(numbers):
         raise Damaged(f"frame {frame} does not hold {len(numbers)} lines")
     for number in head.erased[bisect_left(head.erased, numbers.start) : bisect_left(head.erased, numbers.stop)]:
@@ -147,17 +154,46 @@ def read_frame(head: Head, frame: int, packed: bytes) -> list[bytes | None]:
 def unpack(body: bytes) -> list[bytes | None]:
     """All entries of an object; None for each erased one. Raises `Damaged`."""
     head = read_head(body)
+    return [line for frame, plain in _frames(head, body) for line in _lines(head, frame, plain)]
+
+
+def _frames(head: Head, body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Each frame's number and lines."""
     if head.bounds[-1] != len(body):
         raise Damaged(f"it has {len(body)} bytes, not {head.bounds[-1]}")
-    found: list[bytes | None] = []
     size = 0
     for frame in range(head.frames):
-        lines = read_frame(head, frame, body[head.bounds[frame] : head.bounds[frame + 1]])
-        size += sum(len(line or b"") + 1 for line in lines)
+        plain = _plain(head, frame, body[head.bounds[frame] : head.bounds[frame + 1]])
+        size += len(plain)
         if size > MAX_PLAIN:
             raise Damaged(f"it holds more than {MAX_PLAIN} bytes of records")
-        found += lines
-    return found
+        yield frame, plain
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """How many entries an object has, and those that may hold something, by number."""
+
+    entries: int
+    found: dict[int, bytes]
+
+
+def sift(key: str, body: bytes, may_hold: Callable[[bytes], bool]) -> Sifted:
+    """The entries of an object of either form that are not ruled out. Raises `Damaged`.
+
+    `may_hold` is asked of the lines of a frame at once, and then of each: what it says no to has no part that it would
+    say yes to.
+    """
+    if key.endswith(PLAIN):
+        whole = entries_of(key, body)
+        return Sifted(len(whole), {at: one for at, one in enumerate(whole) if one is not None and may_hold(one)})
+    head = read_head(body)
+    found: dict[int, bytes] = {}
+    for frame, plain in _frames(head, body):
+        if may_hold(plain):
+            numbered = zip(head.numbers(frame), _lines(head, frame, plain), strict=True)
+            found.update((at, one) for at, one in numbered if one is not None and may_hold(one))
+    return Sifted(head.entries, found)
 
 
 def entries_of(key: str, body: bytes) -> list[bytes | None]:

@@ -261,7 +261,7 @@ def test_a_slow_answer_and_a_restart(tmp_path: Path) -> None:
         time.sleep(0.2)  # until it has stopped on every core
         begun = time.monotonic()
         assert denied(placet.decide("read", PAYMENT)) == ["sidecar.unreachable"]
-        assert 0.9 < time.monotonic() - begun < 3
+        assert 0.9 < time.monotonic() - begun < 15
         os.kill(sidecar.server.process.pid, signal.SIGCONT)
         # The answer to the question that was given up is never taken for the answer to this one.
         assert denied(placet.decide("refund", PAYMENT, timeout=10)) == ["policy.denied"]

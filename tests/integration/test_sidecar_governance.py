@@ -75,7 +75,7 @@ def test_the_environment_is_attested_refreshed_and_demanded(world, tmp_path):
 
         token.write_text(stack.sigstore.token(RUNNER, audience=SYSTEM, where="eu-1"))  # a token for something else
         eventually("refused", lambda: codes(world, sidecar) == ["environment.missing"], within=60)
-        eventually("said", lambda: Reason.ENVIRONMENT_UNAVAILABLE in sidecar.codes(), within=10)
+        eventually("said", lambda: Reason.ENVIRONMENT_UNAVAILABLE in sidecar.codes())
         assert sidecar.status()["healthy"], "the lease does not depend on it"
         token.write_text(stack.sigstore.token(RUNNER, audience=EVIDENCE, where="eu-1"))
         eventually("accepted again", lambda: codes(world, sidecar) == [], within=70)
@@ -103,7 +103,7 @@ def test_a_mode_counts_only_where_the_sidecars_own_policy_says_who_may(world, tm
     mode = stack.placet("mode", "publish", SYSTEM, str(file))["id"]
     try:
         eventually("in force", lambda: codes(world, lenient, "destroy") == [], within=20)
-        [shown] = eventually("shown", lambda: lenient.status()["modes"], within=10)
+        [shown] = eventually("shown", lambda: lenient.status()["modes"])
         assert (shown["kind"], shown["id"]) == ("shadow", mode)
         eventually("told", lambda: Reason.MODE_INVALID in world.first.codes(), within=20)
         assert world.first.status()["modes"] == []

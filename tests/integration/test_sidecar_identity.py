@@ -345,6 +345,6 @@ def test_wrong_usage_of_the_commands(plane, stack, opa_binary, tmp_path):
         assert (sidecar.process.returncode, said) == (2, f"placet: {text}")
     plane.run("token", "create", "x", "--scope", "record:write", "--sidecar", "one", expect=2)
     plane.run("sidecar", "invite", "payments", "two", "--expires", "soon", expect=2)
-    plane.run("sidecar", "invite", "payments", "two", "--expires", "2d", expect=1)
+    plane.run("sidecar", "invite", "payments", "two", "--expires", "2d", expect=2)
     hyphen = plane.run("warrant", "key", "withdraw", "-njTSygPd3eYghvb", expect=1)
     assert hyphen.stderr.strip() == "placet: there is no key -njTSygPd3eYghvb that could be withdrawn"

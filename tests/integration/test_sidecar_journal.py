@@ -119,19 +119,17 @@ def test_an_execution_with_steps(stack):
     noted = first.json()["step"]
     assert (noted["execution"], noted["steps"], noted["name"]) == (ID, "1", "build")
     path, bearer = f"/v1/executions/{ID}/steps", {"Authorization": f"Bearer {execution['token']}"}
-    digest = eventually(
-        "final", lambda: edge.get(f"{path}/{noted['number']}", headers=bearer).json()["step"]["digest"], within=10
-    )
+    digest = eventually("final", lambda: edge.get(f"{path}/{noted['number']}", headers=bearer).json()["step"]["digest"])
     second = step(edge, execution, name="publish", parents=[digest], materials=[MADE])
     assert second.json()["step"]["steps"] == "2"
     other = stack.begin(edge, "another-execution")["execution"]
-    eventually("known", lambda: step(edge, other, decisions=[decided.decision_id]).status_code == 400, within=10)
+    eventually("known", lambda: step(edge, other, decisions=[decided.decision_id]).status_code == 400)
     assert end(edge, execution).status_code == 200
     assert codes(step(edge, execution)) == ["execution.ended"]
     assert codes(edge.post(f"/v1/executions/{ID}/renew", json={"token": execution["token"]})) == ["execution.ended"]
     request = {**stack.request(), "execution": {"id": ID}}
     assert codes(edge.post("/v1/executions", json={"input": request})) == ["execution.ended"]
-    eventually("decisions deny", lambda: stack.inside(sidecar, execution).codes == ["quarantine.execution"], within=10)
+    eventually("decisions deny", lambda: stack.inside(sidecar, execution).codes == ["quarantine.execution"])
     assert stack.inside(sidecar, other).decision.allow
     eventually("shipped", lambda: has_ended(stack, "till-j", ID), within=30)
     eventually("and the state that names it", lambda: len(kinds_of(stack, "till-j", TRUST)) == 2, within=30)
@@ -164,7 +162,7 @@ def test_an_execution_with_steps(stack):
 
     assert {link.new.removeprefix("sha256:") for link in by_kind[TRUST]} <= kept_states(stack), "archived"
     sidecar.agent.stop()
-    eventually("its end is known", lambda: stack.links("till-j")[-1].kind == WITHDRAWN, within=10)
+    eventually("its end is known", lambda: stack.links("till-j")[-1].kind == WITHDRAWN)
     assert stack.links("till-j")[-1].byproducts["reason"] == Reason.AGENT_ENDED
     stack.stop_sidecar(sidecar)
 
@@ -270,7 +268,7 @@ def test_a_journal_that_was_set_back_is_a_fork_and_ends_the_lease(stack):
     eventually("refused", lambda: reports(sidecar, Reason.LINK_FORK), within=60)
     [found] = stack.breaks("till-f")
     assert (found["kind"], found["stops"]) == (Reason.LINK_FORK, True)
-    eventually("denied", lambda: not healthy(stack, sidecar), within=15)
+    eventually("denied", lambda: not healthy(stack, sidecar))
     assert chained(stack.payloads("till-f"))
     stack.stop_sidecar(sidecar)
 

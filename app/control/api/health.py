@@ -25,9 +25,11 @@ def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 def readyz(request: Request, plane: PlaneOf) -> dict[str, str]:
-    """Database and object store answer, and the TUF timestamp is fresh; else 503."""
+    """Database and object store answer, rows have seals of this key, and the TUF timestamp is fresh; else 503."""
     issued = plane.issued_at()
     plane.objects.check()
+    if not plane.store.has_our_seals():
+        raise Unavailable("the rows have seals of another key: see placet server fsck")
     stale_after: timedelta = request.app.state.stale_after
     if issued is None or now() - issued > stale_after:
         raise Unavailable("the TUF timestamp is not being signed")

@@ -106,8 +106,8 @@ class Checker:
             if intact or wrong is not None:
                 self._decisions(task, result, entries, wrong or set(), erased)
         if not sealed and not any(one.table == "batch" for one in result.findings):
-            # Where all that is signed is right, it is the time of the receipt.
-            column = "received_at" if is_signed(row) else None
+            # Where all that is signed is right, and rows name its number, it is the time of the receipt.
+            column = "received_at" if is_signed(row) and task.count else None
             result.findings.append(Finding("changed", WRITTEN, "batch", row["id"], column))
         return result
 

@@ -81,6 +81,7 @@ class Erased:
                 yield Finding("surplus", "there is another row of this entry, or none should be", "decision", row[0])
                 continue
             seen.add(place)
+            yield from rows.number(row, self.batch, place)
             due: dict[str, Any] = {"system": system, "sidecar": sidecar}
             if place in self.taken:
                 # More than one erasure may have named it; the row is of the last one that found it.

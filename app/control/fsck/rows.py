@@ -13,7 +13,7 @@ from app.control import raw_records, record_lines, record_rows
 from app.control.fsck.finding import Finding, changed
 from app.control.fsck.tables import columns_of
 from app.control.raw_records import Entries
-from app.control.store import Decision
+from app.control.store import Decision, decision_row
 from app.control.store.columns import unpacked_digest
 from app.core.record_frames import PLAIN
 
@@ -77,7 +77,10 @@ def derive(system: str, sidecar: str, entries: Entries, at: Sequence[int]) -> tu
 
 def compare(rows: Rows, due: list[Values], record: Callable[[int], bytes]) -> Iterator[Finding]:
     """What is wrong with a batch's rows, which must be `due`, made of the records that `record` gives by position."""
-    if len(due) == len(rows.stored) and all(row[2:] == values for row, values in zip(rows.stored, due, strict=True)):
+    if len(due) == len(rows.stored) and all(
+        row[2:] == values and row[0] == decision_row(rows.batch, values[PLACE])
+        for row, values in zip(rows.stored, due, strict=True)
+    ):
         return
     if len(due) > 1 and not {row[2:] for row in rows.stored} & set(due):
         nowhere = list(_elsewhere(rows, due))
@@ -98,7 +101,6 @@ def compare(rows: Rows, due: list[Values], record: Callable[[int], bytes]) -> It
 def _differences(rows: Rows, due: list[Values], record: Callable[[int], bytes]) -> Iterator[Finding]:
     pairs, missing, surplus = _paired(due, rows.stored)
     receipt = receipt_of(rows, due)
-    last = -1
     for values, row in pairs:
         if values[TIME] is None:
             yield from _receipt_time(row, receipt)
@@ -106,9 +108,7 @@ def _differences(rows: Rows, due: list[Values], record: Callable[[int], bytes]) 
             for name, one, other in zip(_PROVED, values, row[2:], strict=True):
                 if one != other and not (name == "time_ns" and one is None):
                     yield changed("decision", row[0], name, _shown(one), _shown(other))
-        if row[0] < last:
-            yield changed("decision", row[0], "id", f"more than {last}", row[0], "the row is out of its order")
-        last = max(last, row[0])
+        yield from number(row, rows.batch, values[PLACE])
     for values in missing[: MAX_FINDINGS + 1]:
         same = [row[0] for row in rows.named(values[_ID]) if row[1] != rows.batch and _alike(values, row[2:])]
         yield Finding(
@@ -123,6 +123,12 @@ def _differences(rows: Rows, due: list[Values], record: Callable[[int], bytes]) 
         yield Finding(
             "surplus", detail, "decision", row[0], "batch", found=rows.batch, pair=("decision", row[0])
         )  # fmt: skip
+
+
+def number(row: tuple[Any, ...], batch: int, place: Any) -> Iterator[Finding]:
+    """A row's number follows from its batch and its place there."""
+    if row[0] != (due := decision_row(batch, place)):
+        yield changed("decision", row[0], "id", due, row[0], f"the row of what is at {place} of batch {batch}")
 
 
 def _elsewhere(rows: Rows, due: list[Values]) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from app.control.objects import Objects
 from app.control.settings import Settings
 from app.control.store import Store, TrustState, migrations
 from app.control.store.as_stored import instant
-from app.control.store.sealing import UNSEALED
+from app.control.store.seals import UNSEALED
 from app.core.errors import PlacetError, UsageError
 
 #: Batches that are asked of one process at once.
@@ -135,6 +135,7 @@ class _Run:
         with self.store.answering():
             migrations.require_current(self.store, str(self._means.settings.directory))
         self._objects.check()
+        tables.require_system(self._scope.system)
         where, bound = self._scope.where
         signed = " OR ".join(f"{name} IS NOT NULL" for name in SIGNED)
         if self._means.verifier is None and tables.count_batches(f"({where}) AND ({signed})", **bound):
@@ -294,6 +295,5 @@ def _require_there(settings: Settings) -> None:
     places = [Path(database.database or "")] if database.get_backend_name() == "sqlite" else []
     if settings.objects_url.startswith("file://"):
         places.append(Path(settings.objects_url.removeprefix("file://")))
-    for place in places:
-        if not place.exists():
-            raise PlacetError(f"cannot read {place}: there is no such file or directory")
+    for missing in (place for place in places if not place.exists()):
+        raise PlacetError(f"cannot read {missing}: there is no such file or directory")

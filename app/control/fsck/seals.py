@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 
 from app.control.fsck.finding import WRITTEN, Finding
 from app.control.fsck.scratch import Scratch
 from app.control.fsck.tables import Tables
 from app.control.store import Seals, as_stored
-from app.control.store.sealing import same, sealed
+from app.control.store.sealing import KEY_ROW, sealed
+from app.control.store.seals import same
 
 _ADDED = "the control plane did not write it: it has no seal"
+_OTHER_KEY = "the seals are of another key than this control plane's"
 _GONE = "the control plane wrote it, and did not remove it: its seal is there"
 
 
@@ -20,9 +21,12 @@ def check(
 ) -> Iterator[Finding | None]:
     """A finding, or None, for each row. `told` are rows of which a finding says more already."""
     scratch.add_seals(tables.seals())
+    key = scratch.taken_seal(*KEY_ROW)
+    if key is None or not same(key, seals.own_name()):
+        yield Finding("changed", _OTHER_KEY, KEY_ROW[0], as_stored.named(KEY_ROW[1]))
     for table in sealed():
         for row in tables.sealed(table):
-            name = named(as_stored.key(table, row))
+            name = as_stored.named(as_stored.key(table, row))
             mac = scratch.taken_seal(table.name, as_stored.key(table, row))
             if mac is None:
                 yield Finding("surplus", _ADDED, table.name, name)
@@ -31,12 +35,4 @@ def check(
             else:
                 yield Finding("changed", WRITTEN, table.name, name)
     for about, key in scratch.seals_left():
-        yield Finding("missing", _GONE, about, named(key))
-
-
-def named(key: str) -> str:
-    """A row as findings name it."""
-    try:
-        return "/".join(map(str, json.loads(key)))
-    except (ValueError, TypeError):  # of a seal that was damaged
-        return key
+        yield Finding("missing", _GONE, about, as_stored.named(key))

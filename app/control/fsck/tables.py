@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.control.store import Batch, Decision, LineageBreak, Link, Store, as_stored, first_line
 from app.control.store.as_stored import Row
-from app.core.errors import PlacetError
+from app.core.errors import PlacetError, UsageError
 
 #: Each batch row brings its words, which may be 256 KiB.
 _ROWS_AT_ONCE = 100
@@ -27,6 +27,11 @@ class Tables:
         self._decisions = self._select(Decision)
         self._breaks = self._select(LineageBreak)
         self._links = self._select(Link)
+
+    def require_system(self, name: str | None) -> None:
+        """Fail where a system is named that there is not: nothing found would look like nothing wrong."""
+        if name is not None and not self._run("SELECT 1 FROM system WHERE name = :name", name=name):
+            raise UsageError(f"there is no system {name}")
 
     def batches(self, where: str = "TRUE", **bound: Any) -> Iterator[Row]:
         """Batch rows by id."""

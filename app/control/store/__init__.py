@@ -1,7 +1,7 @@
 """The database: tables by noun, the engine with its three kinds of transaction, and the migrations."""
 
 from app.control.store.access import ApiToken
-from app.control.store.decision import Batch, Decision, batch_words
+from app.control.store.decision import Batch, Decision, batch_words, decision_row
 from app.control.store.engine import Store, first_line, is_outage
 from app.control.store.enrolment import Eviction, JoinToken
 from app.control.store.erasure import ErasedBatch, Erasure, Hold, Retention
@@ -12,7 +12,7 @@ from app.control.store.lineage import LineageBreak
 from app.control.store.link import Link, LinkResource
 from app.control.store.release import Evidence, Release
 from app.control.store.seal import Seal
-from app.control.store.sealing import Seals
+from app.control.store.seals import Seals
 from app.control.store.search import Forward, ForwardBatch, SavedSearch
 from app.control.store.sidecar import Sidecar
 from app.control.store.signing_key import SigningKey
@@ -65,6 +65,7 @@ __all__ = [
     "Warrant",
     "WarrantRevocation",
     "batch_words",
+    "decision_row",
     "first_line",
     "is_outage",
 ]

@@ -46,6 +46,14 @@ def key_of(values: Iterable[Any]) -> str:
     return json.dumps([plain(one) for one in values])
 
 
+def named(key: str) -> str:
+    """A row as findings and people name it, by its key."""
+    try:
+        return "/".join(map(str, json.loads(key))) or "key"
+    except (ValueError, TypeError):  # of a seal that was damaged
+        return key
+
+
 def as_bytes(value: Any) -> bytes:
     """The bytes of a column, whatever the database holds in their place."""
     return bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode("utf-8", "surrogateescape")

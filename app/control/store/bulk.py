@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel
 
@@ -41,6 +41,15 @@ def add_rows(session: Session, table: Table, names: Sequence[str], rows: Iterabl
     except psycopg.OperationalError as error:
         # Past SQLAlchemy, which would know an outage by its own classes.
         raise Unavailable(f"the database does not answer: {str(error).strip().splitlines()[0][:200]}") from error
+
+
+def next_numbers(connection: Connection, table: Table, many: int = 1) -> list[int]:
+    """Numbers for rows that this transaction will add, for whoever must know them before the rows are there."""
+    if connection.dialect.name == "postgresql":
+        number = func.nextval(f"{table.name}_id_seq")
+        return list(connection.scalars(select(number).select_from(func.generate_series(1, many).alias())))
+    last = connection.scalar(select(func.max(table.c.id))) or 0  # nobody else adds any while this one writes
+    return list(range(last + 1, last + 1 + many))
 
 
 def insert_where(connection: Connection, table: Table | type[SQLModel]) -> postgresql.Insert | sqlite.Insert:

@@ -13,6 +13,14 @@ from app.control.store.table import Table
 #: SQLite numbers rows by itself only when the key's type is exactly INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
 
+#: More than the positions of any batch: it has 16 MiB at most.
+POSITIONS = 1 << 24
+
+
+def decision_row(batch: int, position: int) -> int:
+    """The number of a decision's row. It follows from where its record lies, so that a change of it shows."""
+    return batch * POSITIONS + position
+
 
 class Batch(Table, table=True):
     """Bytes [first, last) of one record file of one sidecar, as they were received.
@@ -127,7 +135,8 @@ class Decision(Table, table=True):
         ),
     )
 
-    id: int | None = Field(default=None, primary_key=True, sa_type=RowId)
+    #: `decision_row`.
+    id: int = Field(primary_key=True, sa_type=RowId, sa_column_kwargs={"autoincrement": False})
     batch: int = Field(foreign_key="batch.id", sa_type=BigInteger)
     system: str = Field(max_length=63)
     sidecar: str = Field(max_length=63)

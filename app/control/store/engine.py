@@ -17,7 +17,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
 from app.control.problems import Unavailable
-from app.control.store.sealing import SealingSession, Seals
+from app.control.store.sealing import SealingSession, are_of_this_key
+from app.control.store.seals import Seals
 
 #: Seconds to wait for the database to accept a connection, for a lock, and for a statement.
 CONNECT_TIMEOUT = 5
@@ -58,6 +59,11 @@ class Store:
 
     def _session(self, engine: Engine) -> Session:
         return SealingSession(engine, expire_on_commit=False, info={"seals": self.seals})
+
+    def has_our_seals(self) -> bool:
+        """Whether its rows are sealed with the key that this process has."""
+        with self.read() as session:
+            return are_of_this_key(session)
 
     @contextmanager
     def answering(self) -> Iterator[None]:

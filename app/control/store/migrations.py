@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from app.control.store import sealing
 from app.control.store.engine import Store
+from app.control.store.seals import Seals
 from app.core.errors import PlacetError
 from app.core.shipped import shipped
 
@@ -40,6 +41,12 @@ def seal(store: Store) -> int:
         return _seal(store, connection)
 
 
+def seal_row(store: Store, table: str, row: str) -> bool:
+    """Seal one row as it is now, and say whether there is one."""
+    with _writer(store.engine).begin() as connection:
+        return sealing.seal_row(connection, _seals(store), table, row)
+
+
 def undo(store: Store) -> None:
     """Drop everything that the migrations made."""
     with _writer(store.engine).begin() as connection:
@@ -58,13 +65,19 @@ def require_current(store: Store, directory: str) -> None:
     if have is None:
         raise PlacetError(f"the database is empty; run: placet server init --dir {directory}")
     if have != need:
-        raise PlacetError(f"the database is at schema {have}, this version needs {need}; run: placet server migrate")
+        raise PlacetError(
+            f"the database is at schema {have}, this version needs {need}; run: placet server migrate --dir {directory}"
+        )
 
 
 def _seal(store: Store, connection: Connection) -> int:
+    return sealing.seal_everything(connection, _seals(store))
+
+
+def _seals(store: Store) -> Seals:
     if store.seals is None:
         raise PlacetError("this database was opened without the key of its seals")
-    return sealing.seal_everything(connection, store.seals)
+    return store.seals
 
 
 def _writer(engine: Engine) -> Engine:

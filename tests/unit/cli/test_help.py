@@ -6,7 +6,7 @@ import typer
 from cli.main import NOUNS, build
 
 #: Print nothing, or something that is no result.
-WITHOUT_JSON = {"forward remove", "lineage graph", "search delete", "server run", "sidecar run"}
+WITHOUT_JSON = {"lineage graph", "server run", "sidecar run"}
 
 
 def commands(command, name):

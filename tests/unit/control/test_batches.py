@@ -483,7 +483,7 @@ def test_a_batch_takes_few_statements_however_many_records_it_has(plane):
     for one in made[1:]:
         said.clear()
         send(json.dumps(one.body()).encode())
-        assert len(said) == 6, said  # and the COPY of PostgreSQL, which has a lock in the place of SQLite's rows
+        assert len(said) == 7, said  # and the COPY of PostgreSQL, which has a lock in the place of SQLite's rows
 
 
 def test_poison_stops_no_batch_and_every_line_can_be_proved(api, plane):

@@ -104,7 +104,7 @@ def test_the_list_takes_every_filter(run, stored):
         code, out, _ = run("decision", "list", "--output", "json", *options)
         assert (code, listed(out)) == (0, ids), options
     code, out, err = run("decision", "list", "--where", "amount")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert "is not a path and its value" in err
 
 
@@ -115,7 +115,7 @@ def test_searches_are_saved_run_and_deleted(run, stored):
     assert [(one["name"], one["filter"]) for one in found] == [
         ("odd", {"outcome": "deny", "where": ["input.context.amount=3"]})
     ]
-    assert run("search", "delete", "odd")[0] == 0
+    assert json.loads(run("search", "delete", "odd", "--output", "json")[1]) == {"deleted": "odd"}
     assert run("decision", "list", "--saved", "odd")[0] == 1
     assert run("search", "save", "x", "--saved", "odd")[0] == 2
 
@@ -149,7 +149,7 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(run, stored, tmp_path):
     target = tmp_path / "a.jsonl"
     target.write_text("before")
     code, _, err = run("decision", "export", "-o", target, "--system", "payments", "--outcome", "maybe")
-    assert (code, target.read_text(), list(tmp_path.glob(".a*"))) == (1, "before", [])
+    assert (code, target.read_text(), list(tmp_path.glob(".a*"))) == (2, "before", [])
     assert "the outcome must be one of" in err
     code, _, err = run("decision", "export", "-o", tmp_path / "none" / "a")
     assert (code, "cannot write" in err) == (1, True)
@@ -203,7 +203,7 @@ def test_sinks_are_added_listed_and_removed(run, stored, tmp_path):
         assert time.monotonic() < deadline, one
         time.sleep(0.2)
     assert len(list((tmp_path / "archive").rglob("*.jsonl.gz"))) == 1
-    assert run("forward", "remove", "archive")[0] == 0
+    assert json.loads(run("forward", "remove", "archive", "--output", "json")[1]) == {"removed": "archive"}
     assert json.loads(run("forward", "list", "--output", "json")[1]) == []
     code, _, err = run("forward", "add", "x", "--to", "https://x")
-    assert (code, "a target is one of" in err) == (1, True)
+    assert (code, "a target is one of" in err) == (2, True)

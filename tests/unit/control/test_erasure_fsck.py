@@ -138,6 +138,7 @@ def test_a_salt_that_stayed_is_found(tmp_path):
 
 def test_whole_batches_and_their_rows_may_be_gone(tmp_path, monkeypatch):
     stand = filled(tmp_path)
+    stand.tables = (*stand.tables, "erased_batch")
     keep(stand, 30, 60, age=40, monkeypatch=monkeypatch)
     report, found, unused = stand.check()
     assert (found, unused, report.batches) == ([], [], 7)

@@ -22,7 +22,7 @@ from app.control import batches, fsck, installation, records, states
 from app.control.installation import initialise
 from app.control.plane import DEFAULT_IDENTITY_ISSUER, Plane
 from app.control.settings import Settings
-from app.control.store import System
+from app.control.store import System, decision_row
 from app.control.tokens import Access
 from app.core import record_frames
 from app.core.errors import Denied, PlacetError, UsageError
@@ -270,7 +270,8 @@ def test_rows_that_are_gone_added_or_moved_are_named(stand):
     assert {one[2] for one in findings} == {8}
     assert ("surplus", "batch", 8, None) in findings
 
-    for number in (1, 2, 18):
+    one, two, seventh, last = (list(decisions)[at] for at in (0, 1, 6, 17))
+    for number in (one, two, last):
         with stand.changed(("DELETE FROM decision WHERE id = ?", (number,))):
             (finding,) = stand.found()
         of = decisions[number]
@@ -278,18 +279,22 @@ def test_rows_that_are_gone_added_or_moved_are_named(stand):
         assert f"the decision {of['decision_id']} at {of['position']} of " in finding.detail
     with stand.changed(("DELETE FROM decision WHERE batch = 1", ())):
         assert where(stand.found()) == [("missing", "batch", 1, None)]
-    for number in (1, 7, 18):
+    for number in (one, seventh, last):
         row = dict(decisions[number], id=None)
         columns = ", ".join(f'"{name}"' for name in row)
         copy = (f"INSERT INTO decision ({columns}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
         with stand.changed(copy):
-            assert where(stand.found()) == [("surplus", "decision", 19, "batch")]
-    with stand.changed(update("decision", decisions[2], "batch", 2)):
+            assert where(stand.found()) == [("surplus", "decision", last + 1, "batch")]
+    with stand.changed(update("decision", decisions[two], "batch", 2)):
         (finding,) = stand.found()
-    assert (where([finding]), finding.expected, finding.found) == ([("changed", "decision", 2, "batch")], 1, 2)
-    swap = [("UPDATE decision SET id = 99 WHERE id = 1", ()), ("UPDATE decision SET id = 1 WHERE id = 2", ())]
-    with stand.changed(*swap, ("UPDATE decision SET id = 2 WHERE id = 99", ())):
-        assert where(stand.found()) == [("changed", "decision", 1, "id")]
+    assert (where([finding]), finding.expected, finding.found) == ([("changed", "decision", two, "batch")], 1, 2)
+    swap = [update("decision", {"id": old}, "id", new) for old, new in ((one, 99), (two, one), (99, two))]
+    with stand.changed(*swap):
+        assert where(stand.found()) == [("changed", "decision", number, "id") for number in (two, one)]
+    for number in decisions:  # also to one that keeps the order, and that no other row has
+        for bit in (1 << 10, 1 << 50):
+            with stand.changed(update("decision", decisions[number], "id", number ^ bit)):
+                assert where(stand.found()) == [("changed", "decision", number ^ bit, "id")]
     swap = [("UPDATE batch SET id = 99 WHERE id = 1", ()), ("UPDATE batch SET id = 1 WHERE id = 2", ())]
     with stand.changed(*swap, ("UPDATE batch SET id = 2 WHERE id = 99", ())):
         assert where(stand.found()) == [("changed", "batch", 1, "id"), ("changed", "batch", 2, "id")]
@@ -328,7 +333,12 @@ def test_a_batch_is_received_after_the_one_before_it(stand):
     installation.seal(stand.settings)
     assert stand.settings.seal_key.read_bytes() == key
     assert ("changed", "batch", 3, "received_at") in found
-    assert ("changed", "decision", 8, "time_ns") in found  # it had none of its own, so it has that of the receipt
+    assert (
+        "changed",
+        "decision",
+        decision_row(3, 2),
+        "time_ns",
+    ) in found  # it had none of its own, so it has that of the receipt
 
 
 def test_every_changed_byte_of_an_object_is_named(stand):
@@ -398,10 +408,10 @@ def test_damaged_text_and_numbers_do_not_stop_the_check(stand):
         ("decision", "position"),
     ):
         for damaged in ("CAST(x'ff80' AS TEXT)", "x'00ff'", "''", "1e300", "'a/../b'"):
-            change = (f'UPDATE {table} SET "{column}" = {damaged} WHERE id = 1', ())
-            with stand.changed(change):
+            row = stand.rows(table)[0]["id"]
+            with stand.changed((f'UPDATE {table} SET "{column}" = {damaged} WHERE id = ?', (row,))):
                 findings = stand.found()
-            assert [one[1:] for one in where(findings)] == [(table, 1, column)], (damaged, findings)
+            assert [one[1:] for one in where(findings)] == [(table, row, column)], (damaged, findings)
             json.dumps([one.as_dict() for one in findings]).encode()
     # Of batches that came unsigned, rows alone say where their objects lie.
     for column in ("system", "sidecar", "instance", "file", "object"):
@@ -414,7 +424,8 @@ def test_parts_can_be_checked_alone(stand):
     assert stand.check(scope=fsck.Scope("payments"))[0].batches == 7
     report = stand.check(scope=fsck.Scope("payments", "two"))[0]
     assert (report.batches, report.unused, report.states) == (2, None, 1)
-    assert stand.check(scope=fsck.Scope("nobody"))[0].batches == 0
+    with pytest.raises(UsageError, match="no system nobody"):
+        stand.check(scope=fsck.Scope("nobody"))
     fourth = stand.rows("batch")[3]
     since = datetime.fromisoformat(fourth["received_at"] + "+00:00")
     report, findings, _ = stand.check(scope=fsck.Scope(since=since))
@@ -450,18 +461,19 @@ def test_postgresql_too(tmp_path, postgresql, elsewhere):
     assert (report.batches, report.decisions, findings, unused) == (7, 18, [], [])
     wrong = []
     for table in ("batch", "decision"):
-        for column, value in stand.rows(table)[2].items():
+        row = stand.rows(table)[2]
+        for column, value in row.items():
             if column not in NOT_ALIKE:
                 continue
             new = datetime(2026, 1, 31) if column == "signed_at" else flipped(value)
             kind = "::json" if column == "reasons" else ""
             with stand.database() as connection:
-                query = f'UPDATE {table} SET "{column}" = %s{kind} WHERE id = 3'
-                connection.exec_driver_sql(query, ('["x"]' if kind else new,))
+                query = f'UPDATE {table} SET "{column}" = %s{kind} WHERE id = %s'
+                connection.exec_driver_sql(query, ('["x"]' if kind else new, row["id"]))
             found = where(stand.found())
             with stand.database() as connection:
-                connection.exec_driver_sql(query, (value,))
-            if [one[1:] for one in found] != [(table, 3, column)]:
+                connection.exec_driver_sql(query, (value, row["id"]))
+            if [one[1:] for one in found] != [(table, row["id"], column)]:
                 wrong.append((table, column, found))
     assert wrong == []
     assert stand.found(means=replace(stand.means, verifier=elsewhere), jobs=2) == []
@@ -537,7 +549,7 @@ def test_what_cannot_be_read_is_no_finding(tmp_path):
         stand.check(replace(stand.means, verifier=None))
     assert {one.kind for one in stand.found(means=replace(stand.means, issuers=("https://x.example",)))} == {"unproved"}
     (stand.objects / "placet").rename(tmp_path / "placet")
-    with pytest.raises(PlacetError, match="the object store is empty or another one"):
+    with pytest.raises(PlacetError, match="the object store is another one"):
         stand.check()
     stand.objects.rename(tmp_path / "elsewhere")
     with pytest.raises(PlacetError, match=r"cannot read .*objects"):
@@ -596,7 +608,7 @@ def test_the_command_with_real_signatures(tmp_path, opa_binary):
         assert finding == {
             "kind": "changed",
             "table": "decision",
-            "row": 5,
+            "row": decision_row(2, 1),
             "column": "outcome",
             "object": None,
             "expected": "allow",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.control import fsck, links
+from app.control import fsck, installation, links
 from app.control.fsck.kept import Said
 from app.control.installation import initialise
 from app.control.plane import Plane
@@ -93,6 +93,19 @@ def test_nothing_is_found_where_nothing_was_changed(stand):
     assert (report.links, found) == (2, [])
     with pytest.raises(UsageError, match="--lineage-trust-config"):
         stand.check(fsck.Means(stand.settings))
+
+
+def test_statements_are_sealed_anew_and_one_by_one(stand):
+    number = stand.rows("link")[-1]["id"]
+    with stand.changed(("UPDATE link SET received_at = '2026-03-01 00:00:00.000000' WHERE id = ?", (number,))):
+        assert [(one.table, one.row, one.column) for one in stand.found()] == [("link", number, "received_at")]
+        installation.seal_row(stand.settings, f"link/{number}")
+        assert stand.found() == []
+    assert [(one.table, one.row) for one in stand.found()] == []
+    with stand.changed(("UPDATE link SET received_at = '2026-03-01 00:00:00.000000'", ())):
+        assert installation.seal(stand.settings) > 7
+        assert stand.found() == []
+    installation.seal(stand.settings)
 
 
 def flipped(value):

@@ -98,7 +98,7 @@ def test_an_unchanged_set_is_not_sent_again(api, keys):
 
 
 def test_an_address_that_gives_nothing_is_not_kept(api, keys):
-    for members in (
+    for number, members in enumerate((
         {"jwks_uri": f"{keys.url}/none"},
         {"jwks_uri": "http://127.0.0.1:1/keys"},
         {"jwks_uri": f"{keys.url}/keys", "discover": True},
@@ -111,9 +111,9 @@ def test_an_address_that_gives_nothing_is_not_kept(api, keys):
         {"jwks_uri": "http://user:secret@127.0.0.1/keys"},
         {"jwks_uri": "http://127.0.0.1:x/keys"},
         {},
-    ):
+    )):  # fmt: skip
         answer = add(api, **members)
-        assert answer.status_code == 422, members
+        assert answer.status_code == (502 if number < 2 else 422), members
         assert "\n" not in answer.json()["detail"]
     assert published(api) == {}
 
@@ -235,7 +235,7 @@ def test_who_drips_is_cut_off(keys, monkeypatch, part):
     start = time.monotonic()
     with pytest.raises(Problem):
         LOCAL.get(f"{keys.url}/keys")
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 9  # all of it takes ten
 
 
 def test_a_connection_that_comes_too_late_is_cut_off_too(keys, monkeypatch):

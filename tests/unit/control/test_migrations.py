@@ -10,17 +10,21 @@ from app.control.settings import Settings
 from app.control.store import (
     Batch,
     Decision,
+    ErasedBatch,
     Issuer,
     LineageBreak,
+    Link,
     Quarantine,
     Seals,
     Sidecar,
     Store,
     System,
     batch_words,
+    decision_row,
     migrations,
 )
 from app.control.store.columns import packed_digest, unpacked_digest
+from app.control.store.decision import POSITIONS
 from app.control.store.migrations import _config
 
 ROWS = """
@@ -88,6 +92,7 @@ def test_decisions_of_before_keep_their_places_and_digests(tmp_path, database):
             (found,) = session.exec(select(Batch)).all()
             words = session.execute(select(batch_words)).scalar_one()
         assert [(row.position, row.policy, row.library) for row in rows] == [(0, POLICY, "odd"), (10, POLICY, None)]
+        assert [row.id for row in rows] == [decision_row(1, 0), decision_row(1, 10)]
         assert (sorted(named), words) == (["d1", "d2"], None)
         assert (found.oldest_ns, found.newest_ns, found.allows, found.denials, found.unreadable) == (1, 2, 1, 1, 0)
         with writer.begin() as connection:
@@ -96,6 +101,51 @@ def test_decisions_of_before_keep_their_places_and_digests(tmp_path, database):
                 'SELECT "offset", policy, library, length, text FROM decision ORDER BY id'
             )
             assert [tuple(row) for row in down] == [(0, POLICY, "odd", 0, ""), (10, POLICY, None, 0, "")]
+    migrations.undo(store)
+    store.close()
+
+
+#: Rows as a sequence numbered them, one of them above all places; and an erasure that names some, and one that is gone.
+NUMBERED = f"""
+INSERT INTO system (name, identities, required_predicates, horizon_seconds, created_at, shadow, break_glass,
+    lineage_limits, release_rules)
+  VALUES ('old', '[]', '[]', 60, '2026-01-31 12:00:00.000000', '[]', '[]', '{{}}', '{{}}');
+INSERT INTO batch (id, system, sidecar, instance, file, "first", last, sha256, object, other_lines, received_at)
+  VALUES (1, 'old', 'one', 'i', 'f', 0, 20, 'x', 'o', 0, '2026-01-31 12:00:00.000000'),
+    (2, 'old', 'one', 'i', 'f', 20, 40, 'x', 'o', 0, '2026-01-31 12:00:00.000000');
+INSERT INTO decision (id, batch, system, sidecar, decision_id, time_ns, outcome, reasons, position)
+  VALUES (7, 1, 'old', 'one', 'd1', 1, 'deny', '[]', 0), (9, 1, 'old', 'one', 'd2', 2, 'deny', '[]', 3),
+    ({POSITIONS + 3}, 2, 'old', 'one', 'd3', 3, 'deny', '[]', 1);
+INSERT INTO link (id, system, sidecar, instance, number, payload, kind, at, signed_at, log_index, object,
+    evidence_sha256, received_at)
+  VALUES (5, 'old', 'one', 'i', 0, 'sha256:x', 'k', '2026-01-31 12:00:00.000000', '2026-01-31 12:00:00.000000', 1, 'o',
+    'x', '2026-01-31 12:00:00.000000');
+INSERT INTO erasure (id, kind, reason, decisions, asked_at, asked_by, copies)
+  VALUES (1, 'subject', 'asked', 3, '2026-01-31 12:00:00.000000', 'ann', '[]');
+INSERT INTO erased_batch (id, erasure, batch, decisions, leftover)
+  VALUES (1, 1, 1, '[4, 7, 9]', '[]'), (2, 1, 2, NULL, '[]')
+"""
+
+
+def test_rows_are_numbered_by_their_places(tmp_path, database):
+    """A row's new number may be another one's old number."""
+    store = Store(Settings(directory=tmp_path, database=database).database_url, Seals(bytes(32)))
+    with store.engine.execution_options(placet_writes=True).begin() as connection:
+        command.upgrade(_config(connection), "0013")
+    with store.write() as session:
+        for row in NUMBERED.split(";"):
+            session.execute(sqlalchemy.text(row))
+    migrations.upgrade(store)
+    due = {"d1": decision_row(1, 0), "d2": decision_row(1, 3), "d3": decision_row(2, 1)}
+    assert due["d2"] == POSITIONS + 3
+    with store.read() as session:
+        assert {one.decision_id: one.id for one in session.exec(select(Decision))} == due
+        for row in (*session.exec(select(Batch)), *session.exec(select(Link))):
+            assert store.seals.hold(str(row.__tablename__), row.model_dump())
+        orders = session.exec(select(ErasedBatch).order_by(ErasedBatch.id)).all()
+        assert [one.decisions for one in orders] == [[due["d1"], due["d2"]], None]
+    with pytest.raises(IntegrityError), store.write() as session:
+        session.execute(sqlalchemy.text(f"UPDATE decision SET id = {due['d3']}, time_ns = 3 WHERE decision_id = 'd1'"))
     migrations.undo(store)
     store.close()
 

@@ -179,9 +179,9 @@ def test_poison_is_found_by_its_words(api, plane):
 ROWS = """
 INSERT INTO batch (system, sidecar, instance, file, first, last, sha256, object, other_lines, received_at)
   VALUES ('payments', 'one', 'i', 'f', 0, 1, 'x', 'x', 0, now());
-INSERT INTO decision (batch, system, sidecar, decision_id, time_ns, outcome, reasons, subject_id, action, resource_id,
-    mode, execution, position)
-  SELECT (SELECT max(id) FROM batch), 'payments', 'one', 'd' || n, n,
+INSERT INTO decision (id, batch, system, sidecar, decision_id, time_ns, outcome, reasons, subject_id, action,
+    resource_id, mode, execution, position)
+  SELECT n, (SELECT max(id) FROM batch), 'payments', 'one', 'd' || n, n,
     CASE WHEN n % 40 = 1 THEN 'deny' ELSE 'allow' END,
     '[]', 'job-' || n % 50, 'pay', 'in-' || n % 20, CASE WHEN n % 100 = 0 THEN 'shadow' END, 'run-' || n % 20, n
   FROM generate_series(1, 20000) AS n;

@@ -184,7 +184,7 @@ def test_a_statement_of_another_sidecar_is_refused(told):
             1,
             "no sidecar has stated",
         ),
-        (("show", "short", "--server", "{server}", "--token-file", "{token}"), 1, "accepted form"),
+        (("show", "short", "--server", "{server}", "--token-file", "{token}"), 2, "accepted form"),
     ],
 )
 def test_bad_input_is_one_clear_line(told, arguments, expect, said):

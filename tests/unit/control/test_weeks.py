@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from app.control.settings import Settings
-from app.control.store import Batch, Decision, Seals, Store, System, migrations, partitions
+from app.control.store import Batch, Decision, Seals, Store, System, decision_row, migrations, partitions
 from app.control.store.bulk import add_rows
 from app.control.store.migrations import _config
 from app.control.store.partitions import FIRST, REST, WEEK
@@ -45,8 +45,11 @@ def add(store, *times):
         first = len(session.exec(select(Batch.id)).all())
         place = {"system": "pay", "sidecar": "one", "instance": "i", "file": "f", "first": first, "last": first + 1}
         batch = session.execute(_BATCH, place | {"at": datetime(2026, 11, 26, tzinfo=UTC)}).scalar_one()
-        names = ("batch", "system", "sidecar", "decision_id", "time_ns", "outcome", "reasons", "position")
-        rows = [(batch, "pay", "one", f"d{at}", at, "deny", "[]", 0) for at in times]
+        names = ("id", "batch", "system", "sidecar", "decision_id", "time_ns", "outcome", "reasons", "position")
+        rows = [
+            (decision_row(batch, position), batch, "pay", "one", f"d{at}", at, "deny", "[]", position)
+            for position, at in enumerate(times)
+        ]
         add_rows(session, Decision.metadata.tables["decision"], names, rows)
 
 
@@ -129,8 +132,8 @@ def test_whoever_is_writing_is_waited_for(store):
     with store.write() as session:
         session.execute(text("LOCK TABLE batch IN ROW EXCLUSIVE MODE"))
         rows = session.execute(
-            text("INSERT INTO decision (batch, system, sidecar, decision_id, time_ns, outcome, reasons, position) "
-                 "SELECT batch, system, sidecar, 'late', :at, outcome, reasons, 1 FROM decision"), {"at": FAR}
+            text("INSERT INTO decision (id, batch, system, sidecar, decision_id, time_ns, outcome, reasons, position) "
+                 "SELECT id + 1, batch, system, sidecar, 'late', :at, outcome, reasons, 1 FROM decision"), {"at": FAR}
         )  # fmt: skip
         assert rows.rowcount == 1
         keeper = threading.Thread(target=lambda: done.extend(keep(store, FAR)))

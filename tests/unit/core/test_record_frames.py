@@ -3,6 +3,7 @@
 import contextlib
 import struct
 from hashlib import sha256
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -130,6 +131,28 @@ def test_both_forms_are_read():
     for key, body in (("a.jsonl", b"a"), ("a.jsonl", b""), ("a.frames", b"a\n"), ("a.jsonl2", b"a\n")):
         with pytest.raises(Damaged):
             record_frames.entries_of(key, body)
+
+
+@given(batches, st.binary(min_size=1, max_size=2), st.sampled_from(["a.frames", "a.jsonl"]))
+@settings(max_examples=200, deadline=None)
+def test_sifting_rules_out_what_may_not_hold_it_and_nothing_else(entries, needle, key):
+    if key.endswith("jsonl"):
+        entries = [entry or b"" for entry in entries] or [b""]
+        body = b"\n".join(entries) + b"\n"
+    else:
+        body = pack(entries)
+    sifted = record_frames.sift(key, body, lambda raw: needle in raw)
+    assert sifted.entries == len(entries)
+    assert sifted.found == {at: one for at, one in enumerate(entries) if one is not None and needle in one}
+
+
+def test_damage_is_found_where_nothing_is_searched_for():
+    body = pack([b"a"] * 20, None)
+    one_less = head(19, sizes=[end - begin for begin, end in pairwise(read_head(body).bounds)]) + body[56:]
+    flipped = body[:-9] + bytes([body[-9] ^ 1]) + body[-8:]
+    for damaged, held in ((body[:-1], False), (body + b"a", False), (flipped, False), (one_less, True)):
+        with pytest.raises(Damaged):
+            record_frames.sift("a.frames", damaged, lambda raw, held=held: held)
 
 
 def test_dictionaries_are_those_that_they_are_named():

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.core import record_words
 
@@ -156,3 +158,16 @@ def test_how_a_value_is_written_makes_no_difference(escaped):
     raw = json.dumps({"input": {"note": "a\\b ÄRGER <tag> \u212a9 end"}}, ensure_ascii=escaped).encode()
     assert all(matches(raw, text, []) for text in ("a\\b", "ärger", "<tag>", "k9", "END"))
     assert not matches(raw, "b-ärger", [])
+
+
+_texts = st.text(alphabet='aAbß1é\\" -*', max_size=6)
+
+
+@given(st.lists(_texts, min_size=1, max_size=4), _texts, st.none() | _texts)
+def test_what_one_record_may_hold_many_together_may_hold(values, text, where):
+    """Frames of records are looked at before each of them is."""
+    wanted = record_words.Wanted(text, [] if where is None else [("input.a", where)])
+    records = [json.dumps({"input": {"a": value}}, ensure_ascii=number % 2 == 0) for number, value in enumerate(values)]
+    raw = [record.encode() for record in records]
+    assert wanted.may_be_in(b"\n".join(raw) + b"\n") or not any(map(wanted.may_be_in, raw))
+    assert not any(wanted.in_record(one) and not wanted.may_be_in(one) for one in raw)

@@ -261,7 +261,7 @@ def test_a_digest_that_does_not_come(client, sidecar):
         step, began = wait(execution.step("build")), time.monotonic()
         with pytest.raises(Denied, match=r"sidecar\.unreachable: the step was not final within 0\.4 s"):
             wait(step.digest(0.4))
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20
 
     run(client, work)
     assert sidecar.behaviour.looks >= 2

@@ -104,7 +104,7 @@ def revoked(world: World) -> str:
     partner = agents.summarizer(warrants=chain(handed))
     require(running.call(READ).result and partner.call(READ).result, "denied before the revocation")
     agents.stack.placet("warrant", "revoke", "--file", str(warrant), "--system", SYSTEM, "--reason", "demo")
-    took = eventually("both are stopped", lambda: running.call(READ).codes and partner.call(READ).codes, within=15)
+    took = eventually("both are stopped", lambda: running.call(READ).codes and partner.call(READ).codes, within=30)
     require(str(Reason.WARRANT_REVOKED) in took, f"stopped with {took}")
     return f"{SUMMARIZER.rpartition('/')[2]} and the execution: {Reason.WARRANT_REVOKED}"
 

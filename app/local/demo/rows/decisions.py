@@ -91,12 +91,12 @@ def quarantined(world: World) -> str:
     stack.placet("quarantine", "add", issuer, SUBJECT, "--reason", "demo")
     began = time.monotonic()
     for sidecar in (world.first, world.second):
-        eventually("denied", partial(_denies, world, sidecar), within=15)
+        eventually("denied", partial(_denies, world, sidecar), within=30)
         denied_with(world.ask(sidecar), Reason.QUARANTINE_SUBJECT)
     took = time.monotonic() - began
     stack.placet("quarantine", "lift", issuer, SUBJECT)
     for sidecar in (world.first, world.second):
-        eventually("allowed again", partial(world.allows, sidecar), within=15)
+        eventually("allowed again", partial(world.allows, sidecar), within=30)
     return f"{Reason.QUARANTINE_SUBJECT} on 2 sidecars after {took:.1f} s"
 
 

@@ -26,12 +26,12 @@ def shadow(world: World) -> str:
     file = _declare(agents, "shadow", PEOPLE[0], "--for", "1h")
     mode = _publish(agents, file)
     try:
-        eventually("the denial is not enforced", lambda: not agent.call(OTHER_HOST).codes, within=15)
+        eventually("the denial is not enforced", lambda: not agent.call(OTHER_HOST).codes, within=30)
         codes = agent.call(WRITE).codes
         require(Reason.WARRANT_ACTION in codes, f"beyond its warrant: {codes}")
     finally:
         agents.stack.placet("mode", "end", SYSTEM, mode)
-    eventually("the denial is enforced again", lambda: agent.call(OTHER_HOST).codes, within=15)
+    eventually("the denial is enforced again", lambda: agent.call(OTHER_HOST).codes, within=30)
     return f"allowed while it held; {', '.join(codes)} all the same"
 
 
@@ -51,12 +51,12 @@ def break_glass(world: World) -> str:
     _sign(agents, PEOPLE[1], "mode", "sign", file, "--yes")
     mode = _publish(agents, file)
     try:
-        eventually("the glass is broken", lambda: agent.call(WRITE).result, within=15)
+        eventually("the glass is broken", lambda: agent.call(WRITE).result, within=30)
         elsewhere = agent.call(Step(WRITE.tool, WRITE.type, "/reports/other.txt", WRITE.arguments)).codes
         require(elsewhere, "another resource is allowed, too")
     finally:
         agents.stack.placet("mode", "end", SYSTEM, mode)
-    eventually("it is over", lambda: agent.call(WRITE).codes, within=15)
+    eventually("it is over", lambda: agent.call(WRITE).codes, within=30)
     return f"{Reason.MODE_INVALID} with one; elsewhere {elsewhere[0]}"
 
 

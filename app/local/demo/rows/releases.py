@@ -22,7 +22,7 @@ def signed_accepted(world: World) -> str:
     for sidecar in (world.first, world.second):
         require(sidecar.status().get("release") == world.release, f"{sidecar.name} runs something else")
     names = {world.first.name, world.second.name}
-    eventually("the control plane knows both", lambda: names <= _healthy(world), within=15)
+    eventually("the control plane knows both", lambda: names <= _healthy(world), within=30)
     return f"{world.release[:19]}… on 2 sidecars"
 
 
