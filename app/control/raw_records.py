@@ -9,6 +9,7 @@ Objects never change: erasing makes new ones, and whoever erases names them in t
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import ClassVar, NoReturn, Protocol
@@ -87,17 +88,22 @@ def entries(objects: Objects, batch: Named) -> Entries:
 
 def unpack(key: str, body: bytes) -> Entries:
     """The entries of an object of this key. Raises `Changed`."""
-    try:
+    with _undamaged(key):
         return record_frames.entries_of(key, body)
-    except record_frames.Damaged as damaged:
-        raise Changed(f"the stored records {key} were changed: {damaged}") from damaged
 
 
 def sift(objects: Objects, batch: Named, may_hold: Callable[[bytes], bool]) -> Sifted:
     """The entries of a batch that are not ruled out. Raises `NotFound`, `Unavailable`, `Changed`."""
-    key = batch.object
+    body = objects.get(batch.object)
+    with _undamaged(batch.object):
+        return record_frames.sift(batch.object, body, may_hold)
+
+
+@contextmanager
+def _undamaged(key: str) -> Iterator[None]:
+    """What reads an object of this key finds it damaged: it was changed."""
     try:
-        return record_frames.sift(key, objects.get(key), may_hold)
+        yield
     except record_frames.Damaged as damaged:
         raise Changed(f"the stored records {key} were changed: {damaged}") from damaged
 
@@ -112,13 +118,12 @@ def read(objects: Objects, batch: Named, position: int) -> bytes:
         found: bytes | None = _line(objects, key, position)
     else:
         try:
-            found = _entry(objects, key, position)
+            with _undamaged(key):
+                found = _entry(objects, key, position)
         except Unavailable:
             # So answers, too, what was cut short; the whole object tells the two apart.
             whole = entries(objects, batch)
             found = whole[position] if 0 <= position < len(whole) else _nothing(key, position)
-        except record_frames.Damaged as damaged:
-            raise Changed(f"the stored records {key} were changed: {damaged}") from damaged
     if found is None:
         raise Denied(Reason.RECORD_ERASED, "the record was erased; its leaf in the signed batch stays", step="record")
     return found

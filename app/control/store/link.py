@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, Integer, UniqueConstraint
+from sqlalchemy import BigInteger, Index, UniqueConstraint
 from sqlmodel import Field
 
 from app.control.store.columns import Instant, now
+from app.control.store.decision import RowId
 from app.control.store.table import Table
-
-#: SQLite numbers rows by itself only when the key's type is exactly INTEGER.
-_RowId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Link(Table, table=True):
@@ -25,7 +23,7 @@ class Link(Table, table=True):
         Index(None, "system", "kind", "id"),
     )
 
-    id: int | None = Field(default=None, primary_key=True, sa_type=_RowId)
+    id: int | None = Field(default=None, primary_key=True, sa_type=RowId)
     system: str = Field(foreign_key="system.name", max_length=63)
     sidecar: str = Field(max_length=63)
     instance: str = Field(max_length=128)

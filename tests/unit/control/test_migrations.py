@@ -53,13 +53,19 @@ INSERT INTO decision (id, batch, system, sidecar, decision_id, time_ns, outcome,
 """
 
 
-def test_what_the_first_schema_held_is_read_by_this_one(tmp_path, database):
+def held(tmp_path, database, schema, rows):
+    """A database of an earlier schema, with these rows."""
     store = Store(Settings(directory=tmp_path, database=database).database_url, Seals(bytes(32)))
     with store.engine.execution_options(placet_writes=True).begin() as connection:
-        command.upgrade(_config(connection), "0001")
+        command.upgrade(_config(connection), schema)
     with store.write() as session:
-        for row in ROWS.split(";"):
+        for row in rows.split(";"):
             session.execute(sqlalchemy.text(row))
+    return store
+
+
+def test_what_the_first_schema_held_is_read_by_this_one(tmp_path, database):
+    store = held(tmp_path, database, "0001", ROWS)
     migrations.upgrade(store)
     with store.read() as session:
         (issuer,), (entry,) = session.exec(select(Issuer)).all(), session.exec(select(Quarantine)).all()
@@ -77,13 +83,8 @@ def test_what_the_first_schema_held_is_read_by_this_one(tmp_path, database):
 
 def test_decisions_of_before_keep_their_places_and_digests(tmp_path, database):
     """What was the byte is the position, which is read so as long as the batch is plain lines."""
-    store = Store(Settings(directory=tmp_path, database=database).database_url, Seals(bytes(32)))
+    store = held(tmp_path, database, "0006", PLAIN)
     writer = store.engine.execution_options(placet_writes=True)
-    with writer.begin() as connection:
-        command.upgrade(_config(connection), "0006")
-    with store.write() as session:
-        for row in PLAIN.split(";"):
-            session.execute(sqlalchemy.text(row))
     for _ in range(2):
         migrations.upgrade(store)
         with store.read() as session:
@@ -129,12 +130,7 @@ INSERT INTO erased_batch (id, erasure, batch, decisions, leftover)
 
 def test_rows_are_numbered_by_their_places(tmp_path, database):
     """A row's new number may be another one's old number."""
-    store = Store(Settings(directory=tmp_path, database=database).database_url, Seals(bytes(32)))
-    with store.engine.execution_options(placet_writes=True).begin() as connection:
-        command.upgrade(_config(connection), "0013")
-    with store.write() as session:
-        for row in NUMBERED.split(";"):
-            session.execute(sqlalchemy.text(row))
+    store = held(tmp_path, database, "0013", NUMBERED)
     migrations.upgrade(store)
     due = {"d1": decision_row(1, 0), "d2": decision_row(1, 3), "d3": decision_row(2, 1)}
     assert due["d2"] == POSITIONS + 3
