@@ -1,7 +1,7 @@
 """A control plane with millions of decisions, made quickly: the same rows, filters and objects as its ingest writes.
 
-A hundred batches, and each that has a rare value, are read and inserted by what ingest reads and inserts with.
-The others are those hundred again with other ids and times, copied by the database; their filters lack the ids, and
+Five hundred batches, and each that has a rare value, are read and inserted by what ingest reads and inserts with.
+The others are those again with other ids and times, copied by the database; their filters lack the ids, and
 their objects are those of the first. Nothing is signed, and nothing is fsynced.
 """
 
@@ -23,7 +23,7 @@ from sqlalchemy import text, update
 from sqlalchemy.engine import make_url
 from sqlmodel import Session
 
-from app.control import raw_records, record_rows, records
+from app.control import batch_values, raw_records, record_rows, records, value_counts
 from app.control.raw_records import Span
 from app.control.store import Batch, Seals, Store, System, batch_words, partitions
 from app.control.store.decision import POSITIONS
@@ -130,7 +130,7 @@ def fill(directory: Path, url: str, plan: Plan, records_wanted: int) -> None:
         _done(pool, _insert, directory, url, plan, [rest[at::WORKERS] for at in range(WORKERS)])
     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET statement_timeout = 0"))
-        for table in ("decision", "batch"):
+        for table in ("decision", "batch", "batch_value"):
             connection.execute(text(f"VACUUM ANALYZE {table}"))
     store.close()
 
@@ -194,6 +194,7 @@ def _insert(directory: Path, url: str, plan: Plan, numbers: list[int]) -> int:
             session.flush()
             session.execute(update(_BATCHES).where(_BATCHES.c.id == number + 1).values({batch_words: made.words}))
             records.add_decisions(session, number + 1, rows)
+            batch_values.add(session, number + 1, value_counts.of_rows(rows, record_rows.COLUMNS))
     store.close()
     return len(numbers)
 
@@ -212,6 +213,7 @@ def _copy(directory: Path, url: str, plan: Plan, numbers: list[int]) -> int:
             session.execute(text(f"CREATE TABLE {new} (LIKE decision INCLUDING DEFAULTS)"))
         else:
             _again(session, many, numbers, "batch", "batch", "id = :of")
+            _again(session, many, numbers, "batch_value", "batch_value", "batch = :of")
         _again(session, many, numbers, "decision", into, "batch = :of ORDER BY position")
         if into == new:
             _index(session, new)
@@ -220,6 +222,7 @@ def _copy(directory: Path, url: str, plan: Plan, numbers: list[int]) -> int:
             _patient(session)
             session.execute(text("LOCK TABLE batch IN SHARE ROW EXCLUSIVE MODE"))
             _again(session, many, numbers, "batch", "batch", "id = :of")
+            _again(session, many, numbers, "batch_value", "batch_value", "batch = :of")
             session.execute(text(f"DROP TABLE {part}"))
             session.execute(text(f"ALTER TABLE {new} RENAME TO {part}"))
             bounds = f"FROM ({end - WEEK}) TO ({end})"
@@ -261,6 +264,7 @@ _OWN = {
         "batch": ":number + 1", "decision_id": "gen_random_uuid()::text",
         "time_ns": "time_ns + :later",
     },
+    "batch_value": {"batch": ":number + 1"},
 }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ RARE = 50_000
 RARE_ACTION, RARE_REASON, RARE_WORD, RARE_CURRENCY = "vault.unseal", "warrant.depth", "needle", "XAU"
 RARE_POLICY = digest_of(b"canary")
 #: Batches that are made; all others are these again, but for those with rare values.
-POOL = 100
+POOL = 500
 FREQUENT_WORD = "standing"
 
 #: Weights of the usual: the first of a list is met most.

@@ -153,6 +153,8 @@ class Questions:
             wanted = Filter(**span, **asked)
 
             def ask(session: Session, _: int, wanted: Filter = wanted, bucket: str = bucket) -> Any:
-                return summary.histogram(session, wanted, bucket), summary.facets(session, wanted, bucket)
+                return summary.histogram(session, wanted, bucket), summary.facets(
+                    session, self._plane.objects, wanted, bucket
+                )
 
             yield Question(SUMMARIES, name, ask)

@@ -15,6 +15,7 @@ from app.core.errors import PlacetError, UsageError
 from cli import descriptors
 from cli.fsck import fsck
 from cli.output import Output, OutputOption, emit, messages
+from cli.recount import recount
 from cli.server_directory import DirectoryOption, directory_of
 from cli.server_verifiers import batch_verifier, verifiers
 
@@ -253,6 +254,7 @@ def run(
 
 
 app.command(epilog="Example: placet server fsck --dir ./control --output json")(fsck)
+app.command(epilog="Examples: placet server recount --dir ./control  ·  placet server recount --batch 17")(recount)
 
 
 def _check_listening(host: str, certificate: Path | None, key: Path | None) -> bool:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from app.control import value_counts
 from app.control.problems import Invalid, Problem, TooLarge
-from app.control.record_rows import Counts, Read
+from app.control.record_rows import COLUMNS, Counts, Read
+from app.control.value_counts import Tally
 from app.core import merkle, record_frames
 from app.core.batch import BatchStatement
 from app.core.errors import Denied
@@ -40,6 +42,7 @@ class Reading:
     words: bytes
     #: Values of `record_rows.COLUMNS`.
     rows: list[tuple[Any, ...]]
+    values: dict[str, Tally]
     #: Columns of the batch.
     summary: dict[str, int | None]
     counts: Counts
@@ -80,7 +83,8 @@ def read(system: str, sidecar: str, batch: BatchStatement, records: str, salts: 
     rows = list(made.rows())
     packed = record_frames.pack(entries)
     digest = sha256(raw).hexdigest()
-    return Reading(digest, salt, b"".join(leaves), packed, made.words, rows, made.summary(), made.counts)
+    values = value_counts.of_rows(rows, COLUMNS)
+    return Reading(digest, salt, b"".join(leaves), packed, made.words, rows, values, made.summary(), made.counts)
 
 
 def _require_same(batch: BatchStatement, entries: list[bytes], leaves: list[bytes]) -> None:

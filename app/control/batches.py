@@ -75,7 +75,7 @@ def _store(plane: Plane, system: str, sidecar: str, signed: Signed, batch: Batch
         if place.stored is not None:  # by another request, since we looked
             return Taken(*place.stored)
         place.require_next(batch)
-        records.insert(session, row, reading.words, reading.rows)
+        records.insert(session, row, reading.words, reading.rows, reading.values)
         judged = judgement.judge(session, row, batch, place)
     records.count(plane, system, reading.counts)
     judgement.tell(plane, judged)

@@ -7,19 +7,18 @@ import binascii
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import String, cast
+from sqlalchemy import String, cast, func
 from sqlmodel import and_, col, or_
 
-from app.control import record_lines
+from app.control import record_lines, value_counts
 from app.control.problems import Invalid
 from app.control.store import Batch, Decision
 from app.control.store.columns import now
 from app.core import record_words
-from app.core.reason_codes import Reason
 from app.core.record_words import Leaf, Wanted
 
 OUTCOMES = ("allow", "deny", "unreadable")
@@ -36,21 +35,9 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-#: Columns without an index of their own, and the paths of records from which they come.
-_TERMS = {
-    "action": ("input.action.name",),
-    "resource_type": ("input.resource.type",),
-    "policy": ("result.bundles.policy", "result.decision.bundles.policy"),
-    "reason": tuple(f"result.{of}reasons.code" for of in ("", "mode.", "decision.", "decision.mode.")),
-}
-#: Reasons that no record names: that is why they are given.
-_DERIVED = {str(one) for one in (Reason.EVALUATION_ERROR, Reason.DECISION_UNDEFINED, Reason.DECISION_MALFORMED)}
 _SPAN, _UNITS = re.compile(r"(\d{1,5})([dhms])"), {"d": 86400, "h": 3600, "m": 60, "s": 1}
-_SIMPLE = re.compile(r"[A-Za-z0-9_][\w.:/@+-]{0,98}", re.ASCII)
 #: Times before it are refused: a little earlier than the first year there is no time at all.
 _FIRST_YEAR = 1900
-#: Any of a batch's terms rule it out: so many are asked for.
-_MAX_CLAUSES = 16
 
 
 @dataclass(frozen=True)
@@ -102,18 +89,17 @@ class Filter:
         """Whether an index gives the rows in the order of their time, without many others between them."""
         if self.subject_id or self.resource_id or self.execution or self.mode:
             return True
-        return not any(getattr(self, name) for name in ("sidecar", "subject_issuer", *_TERMS))
+        return not self.sidecar and not self.values()
 
-    def clauses(self) -> list[tuple[str, ...]]:
-        """Terms, of each tuple one of which must be in the filter of a batch that has such a decision."""
-        wanted = self.wanted
-        found: list[tuple[str, ...]] = [(term,) for term in wanted.terms] if wanted else []
-        for name, paths in _TERMS.items():
-            value = getattr(self, name)
-            # A column holds other values in other words: cut, cleaned, or as JSON. Those are looked for everywhere.
-            if value and _SIMPLE.fullmatch(value) and value not in _DERIVED:
-                found.append((*(record_words.pair(path, value) for path in paths), record_words.PATHLESS))
-        return found[:_MAX_CLAUSES]
+    def values(self) -> dict[str, str]:
+        """What it asks of columns without an index of their own, by the filter's name, as `batch_value` has it."""
+        asked = ((name, self._stored(name)) for name in value_counts.COLUMNS)
+        return {name: value_counts.named(name, value) for name, value in asked if value}
+
+    def _stored(self, name: str) -> str | None:
+        """A text that is asked for, as rows have it."""
+        value = getattr(self, name)
+        return record_lines.clean(value, record_lines.MAX_REASON if name == "reason" else record_lines.MAX_COLUMN)
 
     def conditions(self) -> Iterable[Any]:
         """The filter as conditions on rows, but for what must be read in records."""
@@ -126,7 +112,10 @@ class Filter:
             yield col(Decision.mode).is_not(None) if self.mode == "any" else Decision.mode == self.mode
         if self.reason:
             listed = cast(Decision.reasons, String)
-            yield listed.contains(json.dumps(record_lines.clean(self.reason)), autoescape=True)
+            text = json.dumps(self._stored("reason"))
+            # As an element begins, and nothing within one, where each quote has a backslash. LIKE would not tell the
+            # case of letters on SQLite.
+            yield or_(*(func.replace(listed, begin + text, "") != listed for begin in ("[", ", ")))
         if self.since:
             yield col(Decision.time_ns) >= nanoseconds(self.since)
         if self.until:
@@ -146,14 +135,14 @@ class Filter:
     def document(self) -> dict[str, Any]:
         """The filter as the API names it, without what does not filter."""
         found: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "where":
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name == "where":
                 value = [f"{path}={text}" for path, text in value]
             elif isinstance(value, datetime):
                 value = value.isoformat()
             if value:
-                found[field.name] = value
+                found[one.name] = value
         return found
 
 
@@ -190,6 +179,16 @@ class Place:
         older = or_(col(Decision.time_ns) < self.time_ns, col(Decision.id) < self.row)
         # First a bound by time alone: by it an index begins there, in the place of reading all that is newer.
         return and_(col(Decision.time_ns) <= self.time_ns, older)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some decisions and where the next older ones begin: None when there are no more."""
+
+    items: list[Decision]
+    next: str | None
+    #: Batches whose records could not be searched, as they are not what was stored: `placet server fsck` says more.
+    unread: list[str] = field(default_factory=list)
 
 
 def moment(text: str) -> datetime:

@@ -17,7 +17,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
-from app.control import holds, raw_records, refused_copies
+from app.control import batch_values, holds, raw_records, refused_copies
 from app.control.plane import Plane
 from app.control.problems import NotFound, Unavailable
 from app.control.raw_records import Changed, Rewritten, Span
@@ -169,7 +169,7 @@ def _commit(
 ) -> bool:
     """The one transaction after which the entries are gone from what can be found."""
     left = raw_records.unpack(rewritten.object, plane.objects.get(rewritten.object))
-    words = word_filter.build(entry for entry in left if entry is not None)
+    words = word_filter.build(left)
     leftover = beside.replaced(batch, rewritten)
     with plane.store.write() as session:
         holds.serialise(session)
@@ -197,6 +197,7 @@ def _commit(
             where = (_DECISIONS.c.batch == row.id, _DECISIONS.c.id.in_(some))
             session.execute(update(_DECISIONS).where(*where).values(**BLANK, erased=task.erasure))
         _move(session, batch.id or 0, rewritten.moved or {})
+        batch_values.renew(session, batch.id or 0)
     return True
 
 

@@ -14,15 +14,16 @@ from pathlib import Path
 from securesystemslib.signer import CryptoSigner
 from sqlalchemy import inspect
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col, select
 
-from app.control import publication, tokens
+from app.control import batch_values, publication, tokens
 from app.control.key_store import KeyStore
 from app.control.keyring import Keyring
 from app.control.objects import Objects
 from app.control.repository import Repository, first_root
 from app.control.settings import DEFAULT_DOMAIN, SETTINGS, Settings
 from app.control.signing_keys import ONLINE_ROLES, OnlineKeys, generate
-from app.control.store import Seals, Store, TufMetadata, migrations
+from app.control.store import Batch, Seals, Store, TufMetadata, migrations
 from app.core.errors import PlacetError, UsageError
 from app.core.files import write_atomically
 
@@ -119,6 +120,26 @@ def seal_row(settings: Settings, named: str) -> None:
         table, _, row = named.partition("/")
         if not migrations.seal_row(store, table, row):
             raise UsageError(f"there is no sealed row {named}: give TABLE/ROW, as placet server fsck names it")
+
+
+def recount(settings: Settings, batches: list[int] | None = None) -> int:
+    """Count the values of these batches anew, or of all, and say how many there are. Raises `UsageError`."""
+    with _opened(settings) as store:
+        migrations.require_current(store, str(settings.directory))
+        store.seals = Seals.load(settings.seal_key)
+        with store.read() as session:
+            there = session.exec(select(Batch.id).order_by(col(Batch.id))).all()
+        if missing := set(batches or ()) - set(there):
+            raise UsageError(f"there is no batch {min(missing)}")
+        chosen = sorted(set(batches)) if batches else [one or 0 for one in there]
+        for one in chosen:
+            with store.write() as session:
+                session.get_one(Batch, one, with_for_update={"key_share": True})  # an erasure changes its rows, too
+                batch_values.renew(session, one)
+        if not batches:
+            with store.write() as session:
+                batch_values.remove_orphans(session)
+        return len(chosen)
 
 
 @contextmanager

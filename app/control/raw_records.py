@@ -92,11 +92,13 @@ def unpack(key: str, body: bytes) -> Entries:
         return record_frames.entries_of(key, body)
 
 
-def sift(objects: Objects, batch: Named, may_hold: Callable[[bytes], bool]) -> Sifted:
-    """The entries of a batch that are not ruled out. Raises `NotFound`, `Unavailable`, `Changed`."""
+def sift(
+    objects: Objects, batch: Named, may_hold: Callable[[bytes], bool], groups: int = record_frames.ALL_GROUPS
+) -> Sifted:
+    """The entries of some groups of a batch that are not ruled out. Raises `NotFound`, `Unavailable`, `Changed`."""
     body = objects.get(batch.object)
     with _undamaged(batch.object):
-        return record_frames.sift(batch.object, body, may_hold)
+        return record_frames.sift(batch.object, body, may_hold, groups)
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from app.core.reason_codes import Reason
 #: The type of OPA's decision records.
 RECORD_TYPE = "openpolicyagent.org/decision_logs"
 
-#: Characters of a column, and of the list of reasons.
-MAX_COLUMN = 512
+#: Characters of a column, and of a reason; and how many reasons.
+MAX_COLUMN, MAX_REASON = 512, 100
 MAX_REASONS = 32
 MAX_MODE = 16
 
@@ -191,7 +191,7 @@ def _outcome(record: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str,
 
 def _codes(listed: Any) -> tuple[str, ...]:
     codes = [_object(one).get("code") for one in listed] if isinstance(listed, list) else []
-    return tuple(clean(code, 100) or "" for code in codes[:MAX_REASONS] if isinstance(code, str))
+    return tuple(clean(code, MAX_REASON) or "" for code in codes[:MAX_REASONS] if isinstance(code, str))
 
 
 def identifier(given: Any, raw: bytes) -> str:

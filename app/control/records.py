@@ -7,7 +7,7 @@ control plane with a lineage log takes no more: see `app.control.batches`, which
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
@@ -17,13 +17,14 @@ from sqlalchemy import insert as add_row
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from app.control import forwarding, raw_records, record_rows, systems
+from app.control import batch_values, forwarding, raw_records, record_rows, systems, value_counts
 from app.control.plane import Plane
 from app.control.problems import Conflict, Invalid
 from app.control.raw_records import Span
 from app.control.record_rows import COLUMNS, Counts
 from app.control.store import Batch, Decision, ErasedBatch, batch_words, decision_row, sealing
 from app.control.store.bulk import add_rows, next_numbers
+from app.control.value_counts import Tally
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
 
@@ -47,13 +48,15 @@ def ingest(plane: Plane, span: Span, body: bytes) -> int:
             return span.last
 
     made = record_rows.Read(span.system, span.sidecar, body[:-1].split(b"\n"))
+    rows = list(made.rows())
+    counted = value_counts.of_rows(rows, COLUMNS)
     key = raw_records.put(plane.objects, span, made.entries)
     try:
         with plane.store.write() as session:
             if _is_known(session, span, digest):
                 return span.last
             batch = Batch(**asdict(span), sha256=digest, object=key, other_lines=0)
-            insert(session, batch, made.words, made.rows())
+            insert(session, batch, made.words, rows, counted)
             session.execute(update(_BATCHES).where(_BATCHES.c.id == batch.id).values(made.summary()))
     except IntegrityError:
         # Another request stored a batch of this place between our look and our insert.
@@ -101,14 +104,21 @@ def _is_erased(session: Session, batch: Batch) -> bool:
     return session.exec(select(ErasedBatch.id).where(*where).limit(1)).first() is not None
 
 
-def insert(session: Session, batch: Batch, words: bytes, rows: Iterable[tuple[Any, ...]]) -> None:
-    """Add a batch, with its filter, and the rows of its decisions; and give the batch its number."""
+def insert(
+    session: Session,
+    batch: Batch,
+    words: bytes,
+    rows: Iterable[tuple[Any, ...]],
+    counted: Mapping[str, Tally],
+) -> None:
+    """Add a batch with its filter, the rows of its decisions and of their values; and give the batch its number."""
     # Past the session, which would need a statement for the batch and another one for the filter.
     [number] = next_numbers(session.connection(), _BATCHES)
     values = dict(batch) | {"id": number, batch_words.name: words}
     session.connection().execute(_ADD, values | {"seal": sealing.own_seal(session, "batch", values)})
     batch.id = number
     add_decisions(session, number, rows)
+    batch_values.add(session, number, counted)
     forwarding.enqueue(session, batch)
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, delete
 from sqlmodel import Session, col, exists, select
 
-from app.control import holds, systems
+from app.control import batch_values, holds, systems
 from app.control.plane import Plane
 from app.control.problems import Invalid, NotFound
 from app.control.store import Batch, Decision, ErasedBatch, Erasure, LineageBreak, Retention, sealing
@@ -157,6 +157,7 @@ def _delete_rows(plane: Plane, rule: Retention, identifier: int) -> int:
         if not _again(session, rule) or batch is None or holds.covering(session, batch) is not None:
             return 0
         session.execute(delete(Decision).where(col(Decision.batch) == identifier))
+        batch_values.remove(session, identifier)
         for row in session.exec(select(ErasedBatch).where(ErasedBatch.batch == identifier)):
             row.rows_deleted_at = now()
             session.add(row)

@@ -7,6 +7,7 @@ those that span two of its bars. Facets are of the newest decisions that fit, up
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,10 +16,14 @@ from typing import Any
 from sqlalchemy import String, and_, cast, func
 from sqlmodel import Session, col, select
 
+from app.control import batch_values
+from app.control.batch_search import ByBatch
 from app.control.decision_filter import OUTCOMES, Filter, nanoseconds
+from app.control.objects import Objects
 from app.control.problems import Invalid
 from app.control.store import Batch, Decision
 from app.control.store.columns import now
+from app.control.value_counts import COUNTS
 
 #: Seconds of a bar, by its name.
 BUCKETS = {"minute": 60, "hour": 3600, "day": 86400}
@@ -28,6 +33,8 @@ _SPANS = {"minute": timedelta(hours=3), "hour": timedelta(days=7), "day": timede
 #: Decisions whose values are counted, and the values that are given.
 FACETS_OF = 5_000
 TOP = 10
+#: Seconds in which they are looked for.
+PATIENCE = 5.0
 #: Batches that one query names.
 _NAMED = 500
 _FACETS = ("outcome", "action", "resource_type", "subject_id", "sidecar", "policy", "mode")
@@ -62,7 +69,7 @@ def histogram(session: Session, wanted: Filter, bucket: str) -> list[Bucket]:
             col(Batch.oldest_ns) // width == col(Batch.newest_ns) // width,
         )
         _of_batches(session, wanted, whole, width, counts)
-        parts = session.exec(select(Batch.id).where(~whole, *wanted.batch_conditions())).all()
+        parts = session.exec(select(Batch.id).where(~whole, *_batch_conditions(wanted))).all()
         for at in range(0, len(parts), _NAMED):
             some = col(Decision.batch).in_(parts[at : at + _NAMED])
             _of_rows(session, [*conditions, some], width, counts)
@@ -71,15 +78,18 @@ def histogram(session: Session, wanted: Filter, bucket: str) -> list[Bucket]:
     return [Bucket(number * width, {name: one[name] for name in OUTCOMES}) for number, one in sorted(counts.items())]
 
 
-def facets(session: Session, wanted: Filter, bucket: str = "hour") -> Facets:
+def facets(session: Session, objects: Objects, wanted: Filter, bucket: str = "hour") -> Facets:
     """The most frequent values of the newest decisions that fit."""
     wanted = bounded(wanted, bucket)
     # Reasons as their text: few differ, and each is parsed once.
     columns = [*(getattr(Decision, name) for name in _FACETS), cast(Decision.reasons, String)]
-    query = select(*columns).where(*wanted.conditions())
-    query = query.order_by(col(Decision.time_ns).desc(), col(Decision.id).desc()).limit(FACETS_OF)
+    if wanted.has_index:
+        query = select(*columns).where(*wanted.conditions())
+        query = query.order_by(col(Decision.time_ns).desc(), col(Decision.id).desc()).limit(FACETS_OF)
+        rows = [tuple(one) for one in session.execute(query)]
+    else:
+        rows = ByBatch(session, objects, wanted, FACETS_OF, columns=columns).newest(time.monotonic() + PATIENCE)
     counts: dict[str, Counter[str]] = {name: Counter() for name in (*_FACETS, "reason")}
-    rows = session.execute(query).all()
     for name, values in zip((*_FACETS, "reasons"), zip(*rows, strict=True), strict=False):
         if name in counts:
             counts[name].update(value for value in values if value is not None)
@@ -102,8 +112,25 @@ def bounded(wanted: Filter, bucket: str) -> Filter:
     return replace(wanted, since=since, until=until)
 
 
+def are_counted(wanted: Filter) -> bool:
+    """Whether it takes few rows to count what fits: by an index, or as batches know it."""
+    return wanted.wanted is None and (wanted.has_index or _batches_know(wanted))
+
+
 def _batches_know(wanted: Filter) -> bool:
-    return set(wanted.document()) <= {"system", "sidecar", "outcome", "since", "until"}
+    by_values = wanted.values().keys()
+    return len(by_values) <= 1 and {*wanted.document()} <= {
+        "system",
+        "sidecar",
+        "outcome",
+        "since",
+        "until",
+        *by_values,
+    }
+
+
+def _batch_conditions(wanted: Filter) -> list[Any]:
+    return [*wanted.batch_conditions(), *map(batch_values.condition, wanted.values().values())]
 
 
 def _of_rows(session: Session, conditions: list[Any], width: int, counts: defaultdict[int, Counter[str]]) -> None:
@@ -117,8 +144,12 @@ def _of_batches(
     session: Session, wanted: Filter, whole: Any, width: int, counts: defaultdict[int, Counter[str]]
 ) -> None:
     bar = (col(Batch.newest_ns) // width).label("bar")
-    sums = (func.sum(Batch.allows), func.sum(Batch.denials), func.sum(Batch.unreadable))
+    counted = next((batch_values.counted(one) for one in wanted.values().values()), None)
+    counts_of: Any = Batch if counted is None else counted.c
+    sums = (func.sum(getattr(counts_of, name)) for name in COUNTS.values())
     query = select(bar, *sums).where(whole, *wanted.batch_conditions()).group_by(bar)
+    if counted is not None:
+        query = query.join(counted, counted.c.batch == Batch.id)
     for number, *numbers in session.execute(query):
         for outcome, count in zip(OUTCOMES, numbers, strict=True):
             if wanted.outcome in (None, "", outcome):

@@ -9,7 +9,16 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from app.control.record_lines import MAX_MODE, MAX_REASONS, RECORD_TYPE, Line, clean, identifier, nanoseconds
+from app.control.record_lines import (
+    MAX_MODE,
+    MAX_REASON,
+    MAX_REASONS,
+    RECORD_TYPE,
+    Line,
+    clean,
+    identifier,
+    nanoseconds,
+)
 from app.core.json_depth import brackets
 from app.core.reason_codes import Reason
 
@@ -132,4 +141,4 @@ def _outcome(record: _Record, decision: _Decision) -> tuple[str, tuple[str, ...]
 def _codes(listed: list[_Code] | None) -> tuple[str, ...]:
     if not listed:
         return ()
-    return tuple(clean(one.code, 100) or "" for one in listed[:MAX_REASONS] if one.code is not None)
+    return tuple(clean(one.code, MAX_REASON) or "" for one in listed[:MAX_REASONS] if one.code is not None)

@@ -12,6 +12,12 @@ def is_number(text: str) -> bool:
     return bool(_NUMBER.fullmatch(text))
 
 
+def digits_of(text: str) -> str:
+    """The digits that stand in every way to write a number, one after the other but for a point: of 0.050, 5."""
+    match = _NUMBER.fullmatch(text)
+    return (match[2] + (match[3] or "")).strip("0") or "0" if match else ""
+
+
 def plain(text: str) -> str:
     """One text for all ways to write a number; what is none stays as it is."""
     # Most values are words: to see that is quicker than to compare with a pattern.

@@ -24,6 +24,11 @@ SUFFIX, PLAIN = ".frames", ".jsonl"
 #: Entries of one frame: what is read to read one of them.
 FRAME = 16
 
+#: Frames are dealt to so many groups in turn: a filter of words (`app.core.word_filter`) says which may hold something.
+GROUPS = 8
+#: A bit for each group.
+ALL_GROUPS = (1 << GROUPS) - 1
+
 #: Bytes of all entries of an object, with newlines.
 MAX_PLAIN = 16 * 1024 * 1024
 
@@ -69,6 +74,11 @@ class Head:
     def numbers(self, frame: int) -> range:
         """The entries of a frame."""
         return range(FRAME * frame, min(FRAME * (frame + 1), self.entries))
+
+
+def group_of(number: int) -> int:
+    """The group of an entry, by its number in the batch."""
+    return number // FRAME % GROUPS
 
 
 def pack(entries: Sequence[bytes | None], dictionary: str | None = _NEWEST) -> bytes:
@@ -157,12 +167,14 @@ def unpack(body: bytes) -> list[bytes | None]:
     return [line for frame, plain in _frames(head, body) for line in _lines(head, frame, plain)]
 
 
-def _frames(head: Head, body: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each frame's number and lines."""
+def _frames(head: Head, body: bytes, groups: int = ALL_GROUPS) -> Iterator[tuple[int, bytes]]:
+    """The number and the lines of each frame of some groups."""
     if head.bounds[-1] != len(body):
         raise Damaged(f"it has {len(body)} bytes, not {head.bounds[-1]}")
     size = 0
     for frame in range(head.frames):
+        if not groups >> frame % GROUPS & 1:
+            continue
         plain = _plain(head, frame, body[head.bounds[frame] : head.bounds[frame + 1]])
         size += len(plain)
         if size > MAX_PLAIN:
@@ -172,24 +184,27 @@ def _frames(head: Head, body: bytes) -> Iterator[tuple[int, bytes]]:
 
 @dataclass(frozen=True)
 class Sifted:
-    """How many entries an object has, and those that may hold something, by number."""
+    """How many entries an object has in all, and those that may hold something, by number."""
 
     entries: int
     found: dict[int, bytes]
 
 
-def sift(key: str, body: bytes, may_hold: Callable[[bytes], bool]) -> Sifted:
-    """The entries of an object of either form that are not ruled out. Raises `Damaged`.
+def sift(key: str, body: bytes, may_hold: Callable[[bytes], bool], groups: int = ALL_GROUPS) -> Sifted:
+    """The entries of some groups of an object of either form that are not ruled out. Raises `Damaged`.
 
     `may_hold` is asked of the lines of a frame at once, and then of each: what it says no to has no part that it would
-    say yes to.
+    say yes to. Frames of other groups are not even unpacked, so that damage within them is not seen.
     """
+    found: dict[int, bytes] = {}
     if key.endswith(PLAIN):
         whole = entries_of(key, body)
-        return Sifted(len(whole), {at: one for at, one in enumerate(whole) if one is not None and may_hold(one)})
+        for at, one in enumerate(whole):
+            if groups >> group_of(at) & 1 and one is not None and may_hold(one):
+                found[at] = one
+        return Sifted(len(whole), found)
     head = read_head(body)
-    found: dict[int, bytes] = {}
-    for frame, plain in _frames(head, body):
+    for frame, plain in _frames(head, body, groups):
         if may_hold(plain):
             numbered = zip(head.numbers(frame), _lines(head, frame, plain), strict=True)
             found.update((at, one) for at, one in numbered if one is not None and may_hold(one))

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from app.core.json_depth import is_deep
-from app.core.number_text import is_number, plain
+from app.core.number_text import digits_of, is_number, plain
 
 #: Levels of brackets of a record that are read by path; of a deeper one, and of one that is no JSON, words alone.
 MAX_DEPTH = 128
@@ -28,8 +28,6 @@ MAX_TEXT = 64 * 1024
 MAX_PATH = 256
 #: Different values of many records that are read; beyond, there are too many to tell what is not among them.
 MAX_LEAVES = 100_000
-#: Their different words and pairs; the characters of what is not spelt as it is compared; how many more they become.
-MAX_TERMS, MAX_FOLDED, MAX_GROWN = 175_000, 256 * 1024, 1024 * 1024
 
 #: Members that hold tokens, of which records keep digests: nothing to search for.
 _TOKENS = {"input.identity", "input.warrant", "input.proof", "input.environment", "input.execution.token"}
@@ -41,10 +39,10 @@ _TOKEN_MEMBERS = [path.removeprefix("input.") for path in _TOKENS]
 PATHLESS = "="
 
 #: Leaves of which words alone count.
-_BARE = {"", "decision_id"}
+BARE = {"", "decision_id"}
 
 #: A UUID is one word, since its parts say nothing.
-_WORD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\w+")
+WORD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\w+")
 #: A word of which only the beginning is said.
 _BEGUN = re.compile(r"\w\*\Z")
 #: The word that was begun: it may be a UUID.
@@ -76,7 +74,7 @@ Leaf = tuple[str, str]
 
 
 class TooMany(ValueError):
-    """There are more different values or words than are read, or folded they become too long."""
+    """There is more to read of a batch than is read."""
 
 
 def fold(text: str) -> str:
@@ -86,7 +84,7 @@ def fold(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """The words of a text, folded: runs of letters, digits and underscores, and UUIDs."""
-    return _WORD.findall(fold(text))
+    return WORD.findall(fold(text))
 
 
 def pair(path: str, value: str) -> str:
@@ -112,10 +110,10 @@ def leaves(raw: bytes) -> Iterator[Leaf]:
     yield from _below([("input", record.input), ("result", record.result)])
 
 
-def leaves_of_all(entries: Iterable[bytes]) -> set[Leaf]:
+def leaves_of_all(entries: Iterable[bytes], most: int = MAX_LEAVES) -> set[Leaf]:
     """The leaves of many records, whose members are much alike: one that was seen already is not read again.
 
-    Raises `TooMany`.
+    Raises `TooMany` where there are more than `most`.
     """
     found: set[Leaf] = set()
     #: By the names of members, their values as bytes; None for tokens, which are not even looked at.
@@ -125,6 +123,8 @@ def leaves_of_all(entries: Iterable[bytes]) -> set[Leaf]:
         try:
             if is_deep(raw, MAX_DEPTH):
                 raise ValueError
+            if not raw.isascii():
+                raw.decode()  # of members that are not looked at, too: what is no JSON is read otherwise
             record = _decode_members(raw)
             for path, members, seen in (("input", record.input, of_input), ("result", record.result, of_result)):
                 if members is None:
@@ -141,8 +141,8 @@ def leaves_of_all(entries: Iterable[bytes]) -> set[Leaf]:
         else:
             if record.decision_id is not None:
                 found.add(("decision_id", record.decision_id))
-        if len(found) > MAX_LEAVES:
-            raise TooMany(f"more than {MAX_LEAVES} values")
+        if len(found) > most:
+            raise TooMany(f"more than {most} values")
     return found
 
 
@@ -160,51 +160,28 @@ def _below(pending: list[tuple[str, Any]], only: Set[str] | None = None) -> Iter
     while pending:
         path, value = pending.pop()
         kind = type(value)
-        if kind is str:
-            yield path, value
-        elif kind is dict:
+        if kind is dict:
+            room = MAX_PATH - len(path) if path else 0
             for name, member in value.items():
-                below = _join(path, name)
-                if below not in _TOKENS and (only is None or below in only):
+                below = f"{path}.{name}" if len(name) < room else ""
+                if below in _TOKENS or (only is not None and below not in only):
+                    continue
+                kind = type(member)
+                if kind is str:  # most are: the quickest way for them
+                    yield below, member
+                elif kind is dict or kind is list:
                     pending.append((below, member))
+                else:
+                    yield below, _text(member)
         elif kind is list:
             pending.extend([(path, member) for member in value])
         else:
-            yield path, _text(value)
+            yield path, value if kind is str else _text(value)
 
 
 def _join(path: str, name: str) -> str:
     """The path of a member; empty where it, or one above it, is too long to be one."""
     return f"{path}.{name}" if path and len(path) + len(name) < MAX_PATH else ""
-
-
-def terms(raw: bytes) -> set[str]:
-    """Every word and every pair of a record."""
-    found: set[str] = set()
-    add_terms(found, leaves(raw))
-    return found
-
-
-def add_terms(found: set[str], of: Iterator[Leaf] | set[Leaf]) -> None:
-    """Add the words and pairs of some leaves to `found`. Raises `TooMany`."""
-    before = after = 0
-    for path, text in of:
-        folded = text.lower()
-        if not text.isascii() and not unicodedata.is_normalized("NFKC", text):
-            before += len(text)
-            if before > MAX_FOLDED:
-                raise TooMany(f"more than {MAX_FOLDED} characters to fold")
-            folded = fold(text)
-            after += len(folded) - len(text)
-            if after > MAX_GROWN:
-                raise TooMany(f"folded, they are {MAX_GROWN} more")
-        found.update(_WORD.findall(folded))
-        if len(found) > MAX_TERMS:
-            raise TooMany(f"more than {MAX_TERMS} words")
-        if path not in _BARE:
-            found.add(pair(path, text))
-        elif not path:
-            found.add(PATHLESS)
 
 
 class Wanted:
@@ -219,8 +196,11 @@ class Wanted:
         self._texts = [part[:-1] if _BEGUN.search(part) else part for part in parts]
         self._words = [word for part in parts for word in words(_LAST.sub("", part) if _BEGUN.search(part) else part)]
         self._pairs = {pair(path, value) for path, value in where}
-        self._paths = {path for path, _ in where} - _BARE
+        self._paths = {path for path, _ in where} - BARE
         self._verbatim = [value.encode() for _, value in where if _VERBATIM.fullmatch(value) and not _is_other(value)]
+        #: However a number is written, its digits stand together but for a point.
+        digits = [digits_of(value) for _, value in where if is_number(value)]
+        self._digits = [re.compile(rb"\.?".join(digit.encode() for digit in number)) for number in digits]
         self._bytes = [part.encode("utf-8", "surrogatepass") for part in self._texts]
         #: The terms that a record must have, and so the filter of its batch.
         self.terms = [*self._words, *self._pairs]
@@ -231,6 +211,8 @@ class Wanted:
         if b"\\" in raw:  # else each value stands in it as it is read
             return True
         if not all(value in raw for value in self._verbatim):
+            return False
+        if not all(digits.search(raw) for digits in self._digits):
             return False
         return not self._texts or not raw.isascii() or all(map(raw.lower().__contains__, self._bytes))
 

@@ -1,90 +1,173 @@
-"""A filter for each batch that tells which batches cannot have what is searched for: a blocked Bloom filter.
+"""A filter for each batch that tells which parts of it cannot have what is searched for: a blocked Bloom filter.
 
-The header, then blocks of 64 bytes. Each term sets six bits of the one block that it belongs to, so that a database
-can answer with 64 bytes of each filter (Putze, Sanders, Singler: "Cache-, Hash- and Space-Efficient Bloom Filters",
-2007). It may hold what no record has, about one time in a hundred; it never lacks what one has.
+The header, then blocks of 64 bytes. The entries of a batch are parted into groups (`record_frames.group_of`), and what
+the filter holds is pairs of a term and a group; a term that every group has is one pair, with all of them. All pairs of
+a term set their bits in the one block that the term belongs to, so that a database can answer with 64 bytes of each
+filter (Putze, Sanders, Singler: "Cache-, Hash- and Space-Efficient Bloom Filters", 2007). It may hold what no record
+has; it never lacks what one has.
+
+Filters of the first form know no groups. They are still read, and made where one is to be compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from struct import Struct
+from typing import NamedTuple
 
-from app.core.record_words import TooMany, add_terms, leaves_of_all
+from app.core.batch_words import BatchWords
+from app.core.record_frames import ALL_GROUPS as ALL_GROUPS
+from app.core.record_frames import FRAME
+from app.core.record_frames import GROUPS as GROUPS
+from app.core.record_frames import group_of as group_of
+from app.core.record_words import TooMany
 
 #: The first bytes of a filter: its form, which includes what `app.core.record_words` takes for a word.
-HEADER = b"pwf1"
+OLDEST, NEWEST = HEADERS = b"pwf1", b"pwf2"
 #: Bytes of a block.
 BLOCK = 64
 
-#: Bits for each term, and the most blocks, 256 KiB: one of more terms than that only says "perhaps" more often.
-_BITS = 12
+#: Bits for each term of the first form, and for each pair of the newest.
+_BITS, _BITS_OF_PAIR = 12, 16
+#: The most blocks, 256 KiB: one of more terms than that only says "perhaps" more often.
 _MAX_BLOCKS = 4096
-_split = Struct("<I4xQ").unpack
-#: Of another form, so that it may hold whatever is asked for.
+#: Of no form, so that it may hold whatever is asked for.
 _EVERYTHING = b"pwf0" + bytes(BLOCK)
+_HEAD = len(NEWEST)
+
+#: Of a term's 128 bits of hash: what chooses the block, and numbers of bits in it, by form.
+_oldest = Struct("<I4xQ")
+_newest = Struct("<I6H")
+#: Of the numbers of bits the lower 9 count.
+_KEPT = b"\xff" * 4 + b"\xff\x01" * 6
 _BIT = [1 << number for number in range(8 * BLOCK)]
 
 
-def build(entries: Iterable[bytes]) -> bytes:
-    """The filter over the records among `entries`, lines without their newlines. An erased entry is empty."""
-    found: set[str] = set()
+class Term(NamedTuple):
+    """What filters are asked for a term."""
+
+    #: 32 bits that choose the block (`block_at`).
+    number: int
+    #: The bits of the term in a filter of the first form.
+    bits: int
+    #: The bits of its pair with each group, and with all of them.
+    bits_of: tuple[int, ...]
+
+
+def term(text: str) -> Term:
+    """A word or a pair of path and value, as filters are asked for it."""
+    digest = _digests([text])
+    number, hash = _oldest.unpack(digest)
+    places = set(next(_places(digest))[1:])
+    of_groups = tuple(sum(_BIT[place ^ 1 << group] for place in places) for group in range(GROUPS + 1))
+    return Term(number, _bits_of(hash), of_groups)
+
+
+def build(entries: Sequence[bytes | None], header: bytes = NEWEST) -> bytes:
+    """The filter over the records of a batch, lines without their newlines; None is an erased entry."""
+    if header not in HEADERS:
+        raise ValueError(f"no form of filters: {header!r}")
     try:
-        add_terms(found, leaves_of_all(entries))
+        if header == OLDEST:
+            return header + _build_oldest(BatchWords().terms(one for one in entries if one is not None))
+        words = BatchWords()
+        return header + _build([words.terms(part) for part in _parts(entries)])
     except TooMany:
         return _EVERYTHING
-    blocks = min(_MAX_BLOCKS, max(1, -(-len(found) * _BITS // (8 * BLOCK))))
-    bits = [0] * blocks
-    for term in found:
-        number, mask = _place_of(term)
-        bits[number * blocks >> 32] |= mask
-    return HEADER + b"".join(block.to_bytes(BLOCK, "little") for block in bits)
 
 
-def may_hold(filter: bytes, wanted: Sequence[str]) -> bool:
-    """Whether a batch with this filter may have records with all the terms (`record_words.Wanted`).
+def form_of(filter: bytes) -> bytes:
+    """The form in which to make a filter anew, to compare it with this one."""
+    return OLDEST if filter[:_HEAD] == OLDEST else NEWEST
+
+
+def _parts(entries: Sequence[bytes | None]) -> Iterator[list[bytes]]:
+    """The entries of each group."""
+    for group in range(GROUPS):
+        frames = range(group * FRAME, len(entries), GROUPS * FRAME)
+        yield [one for begin in frames for one in entries[begin : begin + FRAME] if one is not None]
+
+
+def groups(header: bytes, block: bytes, term: Term) -> int:
+    """The groups that may have a term, a bit each, by the header of their filter and the term's block.
 
     A filter of another form may hold everything, and so may none at all.
     """
-    return all(
-        block_may_hold(filter[:4], filter[(at := offset(len(filter), term)) : at + BLOCK], term) for term in wanted
-    )
+    if len(block) == BLOCK:
+        held = int.from_bytes(block, "little")
+        if header == NEWEST:
+            found = sum([1 << group for group, bits in enumerate(term.bits_of) if held & bits == bits])
+            return found if found < 1 << GROUPS else ALL_GROUPS
+        if header == OLDEST:
+            return ALL_GROUPS if held & term.bits == term.bits else 0
+    return ALL_GROUPS
 
 
-def offset(size: int, term: str) -> int:
-    """Where the block of a term begins in a filter of `size` bytes."""
-    blocks = (size - len(HEADER)) // BLOCK
-    return len(HEADER) + (block_number(term) * blocks >> 32) * BLOCK
+def block_at(header: bytes, blocks: int, number: int) -> int:
+    """Which of the blocks of a filter is that of a term with this number."""
+    return number % blocks if header == NEWEST and blocks else number * blocks >> 32
 
 
-def block_number(term: str) -> int:
-    """32 bits that choose the block: of N blocks the one at `number * N >> 32`."""
-    return _place_of(term)[0]
+def may_hold(filter: bytes, wanted: Iterable[str]) -> bool:
+    """Whether a batch with this filter may have a record with all the terms (`record_words.Wanted`)."""
+    found, header = ALL_GROUPS, filter[:_HEAD]
+    for one in map(term, wanted):
+        begin = _HEAD + BLOCK * block_at(header, (len(filter) - _HEAD) // BLOCK, one.number)
+        found &= groups(header, filter[begin : begin + BLOCK], one)
+    return found != 0
 
 
-def block_may_hold(header: bytes, block: bytes, term: str) -> bool:
-    """Whether records have the term, by the header of their filter and the term's own block."""
-    return block_has(header, block, bits_of(term))
+def _build(parts: list[set[str]]) -> bytes:
+    """The blocks of the newest form, of the terms of each group.
+
+    How many blocks there are differs from batch to batch, by the terms, so that a term has other neighbours in each:
+    else one that is met where frequent ones have set all its bits would be held by every batch of a store.
+    """
+    common = set.intersection(*filter(None, parts)) if any(parts) else set()
+    for part in parts:
+        part -= common
+    digests = [_digests(part) for part in (*parts, common)]
+    pairs = sum(map(len, digests)) // _newest.size
+    # An eighth more must fit, too.
+    needed = min(_MAX_BLOCKS * 8 // 9, max(1, -(-pairs * _BITS_OF_PAIR // (8 * BLOCK))))
+    # The remainder is that of the sum of all 16-bit parts, which does not depend on their order.
+    salt = sum(int.from_bytes(one, "little") % (2**16 - 1) for one in digests)
+    blocks = needed + salt % (needed // 8 + 1)
+    # A byte for each bit is what is set the quickest.
+    held = bytearray(b"0") * (8 * BLOCK * blocks)
+    for group, digest in enumerate(digests):
+        # Each group turns another bit in the numbers of the term's bits. Those of two groups then differ by two turned
+        # bits, as those of no other two groups do: what they have in common is what any two terms have by chance.
+        turned = 1 << group
+        for number, a, b, c, d, e, f in _places(digest):
+            at = number % blocks << 9 ^ turned
+            held[at ^ a] = held[at ^ b] = held[at ^ c] = held[at ^ d] = held[at ^ e] = held[at ^ f] = 49
+    held.reverse()
+    return int(bytes(held), 2).to_bytes(BLOCK * blocks, "little")
 
 
-def bits_of(term: str) -> int:
-    """The bits that a term sets in its block, for who asks many filters for it."""
-    return _place_of(term)[1]
+def _build_oldest(terms: set[str]) -> bytes:
+    blocks = min(_MAX_BLOCKS, max(1, -(-len(terms) * _BITS // (8 * BLOCK))))
+    held = [0] * blocks
+    for number, hash in _oldest.iter_unpack(_digests(terms)):
+        held[number * blocks >> 32] |= _bits_of(hash)
+    return b"".join(block.to_bytes(BLOCK, "little") for block in held)
 
 
-def block_has(header: bytes, block: bytes, bits: int) -> bool:
-    """Whether a block has all these bits. One of another form may hold everything."""
-    if header != HEADER or len(block) != BLOCK:
-        return True
-    return int.from_bytes(block, "little") & bits == bits
+def _digests(texts: Iterable[str]) -> bytes:
+    return b"".join([blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts])
 
 
-def _place_of(term: str) -> tuple[int, int]:
-    """The number that chooses the term's block, and its bits there: the first and the last half of 128 bits of hash."""
-    number, bits = _split(blake2b(term.encode("utf-8", "surrogatepass"), digest_size=16).digest())
-    mask = (
-        _BIT[bits & 511] | _BIT[bits >> 9 & 511] | _BIT[bits >> 18 & 511]
-        | _BIT[bits >> 27 & 511] | _BIT[bits >> 36 & 511] | _BIT[bits >> 45 & 511]
+def _places(digests: bytes) -> Iterator[tuple[int, ...]]:
+    """Of each of these digests, one after the other, what chooses the block, and the numbers of six bits."""
+    kept = int.from_bytes(digests, "little") & int.from_bytes(_KEPT * (len(digests) // len(_KEPT)), "little")
+    return _newest.iter_unpack(kept.to_bytes(len(digests), "little"))
+
+
+def _bits_of(hash: int) -> int:
+    """The bits of a term in its block of the first form."""
+    return (
+        _BIT[hash & 511] | _BIT[hash >> 9 & 511] | _BIT[hash >> 18 & 511]
+        | _BIT[hash >> 27 & 511] | _BIT[hash >> 36 & 511] | _BIT[hash >> 45 & 511]
     )  # fmt: skip
-    return number, mask

@@ -10,12 +10,21 @@ import httpx
 import pytest
 import uvicorn
 
+from app.control import search
 from app.control.app import create_app
 from app.control.installation import initialise
 from app.control.plane import Plane
 from app.control.settings import Settings
 
 HOSTILE = '"><script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'">'
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient():
+    """A page of a search is as long as it can be, however busy the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "PATIENCE", 60.0)
+        yield
 
 
 def _refuse(*_):
@@ -75,7 +84,7 @@ def _record(number, allow, subject=None, resource=None, code="policy.denied"):
 def context(chromium, server):
     """A fresh browser profile that notes what goes wrong in its pages."""
     opened = chromium.new_context(base_url=server[0], viewport={"width": 1280, "height": 900})
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(30_000)
     opened.troubles = []
     opened.on("console", lambda message: opened.troubles.append(message.text) if message.type == "error" else None)
     opened.on("weberror", lambda error: opened.troubles.append(str(error.error)))

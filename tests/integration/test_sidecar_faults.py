@@ -22,6 +22,9 @@ from app.local.demo.stack import HORIZON, LEASE_TTL, SYSTEM
 
 from .lying_kit import lie
 
+#: Of an agent's own directory, what it writes when it starts, and never again.
+KEPT = ("ca.key", "enrolment.json", "execution-keys.json", "instance", "lock", "record-files")
+
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 
@@ -199,13 +202,16 @@ def test_a_second_agent_on_one_directory_is_refused(world):
     sidecar = world.first
     pid = sidecar.status()["opa_pid"]
     command = sidecar.agent.process.args  # the very same arguments
-    kept = [*(sidecar.directory / "run").glob("agent.*"), *(sidecar.directory / "private").glob("*")]
-    before = {path: path.stat().st_mtime_ns for path in kept if path.is_file() and path.name != "clock"}
+    private = sidecar.directory / "private"
+    # Not what the agent that runs writes on and on: the clock, its journal, what it enforces.
+    kept = [*(sidecar.directory / "run").glob("agent.*"), *(private / name for name in KEPT)]
+    before, journals = {path: path.stat().st_mtime_ns for path in kept}, set(private.glob("journal-*"))
     answer = subprocess.run(command, capture_output=True, timeout=60, env=world.stack._environment({}), check=False)
     assert answer.returncode == 1
     assert b"another agent uses" in answer.stderr
     assert b"starting OPA" not in answer.stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert set(private.glob("journal-*")) == journals, "it began no journal of its own"
     assert sidecar.directory / "run" / "agent.key" in before
     assert Path(f"/proc/{pid}").exists()
     assert world.allows(sidecar)

@@ -1,5 +1,6 @@
 """A person signs a release with a browser: authorization code and PKCE, at a provider that is not of our making."""
 
+import contextlib
 import json
 import os
 import pty
@@ -164,6 +165,14 @@ class Terminal:
     def type(self, text):
         os.write(self._mine, text.encode() + b"\n")
 
+    def interrupt(self):
+        """Ctrl-C, and once more where it came between the prompt and the wait for an answer, which then goes on."""
+        for _ in range(3):
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=15)
+                return
+
     def end(self):
         out, _ = self.process.communicate(timeout=60)
         while select.select([self._mine], [], [], 0.2)[0]:
@@ -190,7 +199,7 @@ def test_who_gives_up_ends_it(home):
     person, _, trust_config = home
     terminal = Terminal(person, trust_config)
     terminal.wait_for("Enter verification code: ")
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.interrupt()
     assert terminal.end() == (130, "")
     assert "Traceback" not in terminal.shown
 

@@ -42,7 +42,7 @@ def summarise(plane: PlaneOf, wanted: FilterOf, bucket: str = "hour", facets: bo
     """Decisions by time and outcome, and the most frequent values among the newest."""
     with plane.store.read() as session:
         bars = summary.histogram(session, wanted, bucket)
-        found = summary.facets(session, wanted, bucket) if facets else None
+        found = summary.facets(session, plane.objects, wanted, bucket) if facets else None
     return {
         "bucket_seconds": summary.BUCKETS[bucket],
         "buckets": [{"from": rfc3339(bar.start_ns), **bar.counts} for bar in bars],

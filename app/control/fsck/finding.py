@@ -48,6 +48,13 @@ def changed(table: str, row: int | str, column: str, expected: Any, found: Any, 
     return Finding("changed", detail or f"{column} is not what it must be", table, row, column, None, due, there)
 
 
+def moved(pair: tuple[str, int], missing: Finding, surplus: Finding) -> Finding:
+    """What is missing in one place and too many in another, as one finding."""
+    if pair[0] == "batch" and missing.row is not None:
+        return changed("batch", missing.row, "id", pair[1], missing.row, "its decision rows name another batch")
+    return changed("decision", pair[1], "batch", missing.expected, surplus.found)
+
+
 def shown(expected: Any, found: Any) -> tuple[str | int | None, str | int | None]:
     """Both values, as JSON can hold them; of long texts the part around the first difference."""
     values = [value if isinstance(value, str | int | None) else repr(value) for value in (expected, found)]

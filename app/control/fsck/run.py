@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.control.fsck import chain, leftovers, published, seals
+from app.control.fsck import chain, leftovers, published, seals, values
 from app.control.fsck.batch import Checked, Task
 from app.control.fsck.claims import SIGNED
-from app.control.fsck.finding import Finding, changed
+from app.control.fsck.finding import Finding, moved
 from app.control.fsck.kept import Kept
 from app.control.fsck.links import Links
 from app.control.fsck.scratch import Scratch
@@ -155,6 +155,7 @@ class _Run:
         self._tell(chain.follow(self.scratch, whole=self._scope.since is None))
         if self._scope == Scope():
             self._tell(self._orphans(tables))
+            self._tell(values.orphans(tables, {batch for batch, *_ in self.scratch.orphans()}))
         self._tell_held()
         progress(Progress("trust states"))
         self._states(tables)
@@ -235,10 +236,10 @@ class _Run:
 
     def _orphans(self, tables: Tables) -> Iterator[Finding]:
         """Decision rows of batches that are not there."""
-        moved = {one.pair for one in self._held if one.kind == "missing"}
+        elsewhere = {one.pair for one in self._held if one.kind == "missing"}
         for batch, count, first, last in self.scratch.orphans():
             detail = f"there is no batch {batch}"
-            if ("batch", batch) in moved:
+            if ("batch", batch) in elsewhere:
                 yield Finding("surplus", detail, "decision", column="batch", found=batch, pair=("batch", batch))
             elif count <= _MAX_ORPHANS:
                 for row in tables.decision_ids(batch, first, last, _MAX_ORPHANS):
@@ -272,7 +273,7 @@ class _Run:
                     continue
                 told.add(pair)
                 missing, surplus = sorted((other for other in held if other.pair == pair), key=lambda other: other.kind)
-                one = _moved(pair, missing, surplus)
+                one = moved(pair, missing, surplus)
             elif pair is not None and pair[0] == "batch":
                 one = replace(one, kind="changed")
             self.report.findings += 1
@@ -281,12 +282,6 @@ class _Run:
 
 def _shown(progress: Callable[[Progress], None], done: int, of: int) -> None:
     progress(Progress("entries of the log", done, of))
-
-
-def _moved(pair: tuple[str, int], missing: Finding, surplus: Finding) -> Finding:
-    if pair[0] == "batch" and missing.row is not None:
-        return changed("batch", missing.row, "id", pair[1], missing.row, "its decision rows name another batch")
-    return changed("decision", pair[1], "batch", missing.expected, surplus.found)
 
 
 def _require_there(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.control.store import Batch, Decision, LineageBreak, Link, Store, as_stored, first_line
 from app.control.store.as_stored import Row
+from app.control.value_counts import TALLY
 from app.core.errors import PlacetError, UsageError
 
 #: Each batch row brings its words, which may be 256 KiB.
@@ -105,6 +106,18 @@ class Tables:
         """The ids of a batch's first decision rows."""
         query = "SELECT id FROM decision WHERE id BETWEEN :first AND :last AND batch = :batch ORDER BY id LIMIT :limit"
         return [one[0] for one in self._run(query, first=first, last=last, batch=batch, limit=limit)]
+
+    def values(self, batch: int, limit: int) -> list[tuple[Any, ...]]:
+        """The values of a batch: (value, *tally); `limit` of them at most."""
+        columns = ", ".join(f'"{name}"' for name in ("value", *TALLY))
+        query = f"SELECT {columns} FROM batch_value WHERE batch = :batch LIMIT :limit"  # noqa: S608 - names of ours
+        return [tuple(one) for one in self._run(query, batch=batch, limit=limit)]
+
+    def orphaned_values(self) -> list[int]:
+        """Batches that are not there, and that rows of values speak of."""
+        gone = "batch NOT IN (SELECT id FROM batch)"
+        query = f"SELECT DISTINCT batch FROM batch_value WHERE {gone} ORDER BY batch LIMIT 1000"  # noqa: S608 - ours
+        return [one[0] for one in self._run(query)]
 
     def erased(self, batch: int) -> list[tuple[Any, ...]]:
         """What erasures took from a batch: (id, erasure, decisions, numbers, when its rows were deleted)."""

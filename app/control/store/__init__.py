@@ -1,6 +1,7 @@
 """The database: tables by noun, the engine with its three kinds of transaction, and the migrations."""
 
 from app.control.store.access import ApiToken
+from app.control.store.batch_value import BatchValue
 from app.control.store.decision import Batch, Decision, batch_words, decision_row
 from app.control.store.engine import Store, first_line, is_outage
 from app.control.store.enrolment import Eviction, JoinToken
@@ -27,6 +28,7 @@ __all__ = [
     "Approval",
     "AttestationResult",
     "Batch",
+    "BatchValue",
     "Carried",
     "Decision",
     "DomainLink",

@@ -61,9 +61,15 @@ def current(store: Store) -> str | None:
 
 def require_current(store: Store, directory: str) -> None:
     """Fail, saying what to do, unless the database has exactly the schema of this version."""
-    have, need = current(store), ScriptDirectory.from_config(_config()).get_current_head()
+    scripts = ScriptDirectory.from_config(_config())
+    have, need = current(store), scripts.get_current_head()
     if have is None:
         raise PlacetError(f"the database is empty; run: placet server init --dir {directory}")
+    if have not in {one.revision for one in scripts.walk_revisions()}:
+        raise PlacetError(
+            f"the database is at schema {have}, of a newer version than this one, which needs {need}: "
+            "run that version, or restore the backup from before its migration"
+        )
     if have != need:
         raise PlacetError(
             f"the database is at schema {have}, this version needs {need}; run: placet server migrate --dir {directory}"

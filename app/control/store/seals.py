@@ -21,8 +21,8 @@ OWN = {
     "link": ("id", "system", "sidecar", "instance", "number", "received_at"),
 }
 
-#: Besides those, decisions and what statements name are made anew of what sidecars signed.
-UNSEALED = frozenset({*OWN, "decision", "link_resource", "seal"})
+#: Besides those, decisions, the values of batches and what statements name are made anew of what sidecars signed.
+UNSEALED = frozenset({*OWN, "decision", "batch_value", "link_resource", "seal"})
 
 _KEY_BYTES = 32
 

@@ -41,7 +41,7 @@ class Bars:
 
 def bars(session: Session, wanted: Filter) -> Bars | None:
     """The bars of a filter; None where only records can tell, or the time is too long for any."""
-    if wanted.wanted is not None or not wanted.has_index:
+    if not summary.are_counted(wanted):
         return None
     until = wanted.until or now() + timedelta(seconds=1)
     since = wanted.since or until - _SPAN

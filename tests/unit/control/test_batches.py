@@ -480,10 +480,12 @@ def test_a_batch_takes_few_statements_however_many_records_it_has(plane):
             said.append(statement)
 
     event.listen(plane.store.engine, "before_cursor_execute", note)
+    # PostgreSQL has a lock and two COPYs, which are not told here, in the place of SQLite's rows.
+    number = 7 if plane.store.engine.dialect.name == "postgresql" else 8
     for one in made[1:]:
         said.clear()
         send(json.dumps(one.body()).encode())
-        assert len(said) == 7, said  # and the COPY of PostgreSQL, which has a lock in the place of SQLite's rows
+        assert len(said) == number, said
 
 
 def test_poison_stops_no_batch_and_every_line_can_be_proved(api, plane):

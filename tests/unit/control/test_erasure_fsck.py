@@ -19,6 +19,9 @@ from .batch_kit import verify_batch_plain
 from .conftest import verify_plain, verify_statement_plain
 from .test_fsck import made as filled
 
+#: What a parser gives up on.
+DEEP = "[" * 3000 + "]" * 3000
+
 BY = Access("t", "Ann", frozenset({Scope.ADMIN}), None)
 
 
@@ -105,6 +108,10 @@ def test_an_erasure_that_no_row_names_is_found(erased):
     [
         ("UPDATE decision SET subject_id = 'ann' WHERE decision_id = 'd1'", ("changed", "decision", "subject_id")),
         ("UPDATE decision SET reasons = '[\"x\"]' WHERE decision_id = 'd1'", ("changed", "decision", "reasons")),
+        (f"UPDATE decision SET reasons = '{DEEP}' WHERE decision_id = 'd1'", ("changed", "decision", "reasons")),
+        ("UPDATE decision SET reasons = '5' WHERE decision_id = 'd1'", ("changed", "decision", "reasons")),
+        ("UPDATE decision SET action = 7 WHERE decision_id = 'd1'", ("changed", "decision", "action")),
+        ("UPDATE decision SET policy = x'01' WHERE decision_id = 'd1'", ("missing", "batch_value", None)),
         ("UPDATE decision SET execution = 'e' WHERE decision_id = 'd15'", ("changed", "decision", "execution")),
         ("UPDATE decision SET erased = 1 WHERE decision_id = 'd2'", ("changed", "decision", "erased")),
         ("UPDATE decision SET outcome = 'deny' WHERE decision_id = 'd1'", ("changed", "batch", "allows")),

@@ -24,7 +24,7 @@ from app.control.links import object_key
 from app.control.objects import Objects
 from app.control.plane import DEFAULT_IDENTITY_ISSUER
 from app.control.sidecar_statement import payload_of
-from app.control.store import Batch, Decision, Link, LinkResource
+from app.control.store import Batch, BatchValue, Decision, Link, LinkResource
 from app.core import execution_evidence, graph, merkle, record_frames
 from app.core.errors import Denied
 from app.core.graph_dot import dot
@@ -205,7 +205,7 @@ def test_bad_questions_get_clear_answers(api, path, status):
 def test_with_an_empty_database_the_answer_is_the_same_byte_for_byte(world, depth):
     stored = [world.api.get(path, params={"depth": depth}).content for path in (PATH, PATH.replace(EXECUTION, OTHER))]
     with world.plane.store.write() as session:
-        for table in (LinkResource, Link, Decision, Batch):
+        for table in (LinkResource, Link, Decision, BatchValue, Batch):
             session.exec(delete(table))
     assert world.api.get(PATH).status_code == 404
     assert [world.from_log(depth=depth), world.from_log(OTHER, depth)] == stored

@@ -24,7 +24,7 @@ from app.control.plane import DEFAULT_IDENTITY_ISSUER, Plane
 from app.control.settings import Settings
 from app.control.store import System, decision_row
 from app.control.tokens import Access
-from app.core import record_frames
+from app.core import record_frames, word_filter
 from app.core.errors import Denied, PlacetError, UsageError
 from cli.server_verifiers import batch_verifier
 
@@ -75,7 +75,7 @@ def fill(plane):
 
 class Stand:
     #: Those that tests change for a while.
-    tables = ("batch", "decision")
+    tables = ("batch", "decision", "batch_value")
 
     def __init__(self, directory):
         self.settings = Settings.load(directory)
@@ -103,7 +103,8 @@ class Stand:
     def rows(self, table):
         with self.database() as connection:
             columns = "*" if connection.dialect.name == "sqlite" else "*, CAST(reasons AS TEXT) AS reasons"
-            query = f"SELECT {columns if table == 'decision' else '*'} FROM {table} ORDER BY id"
+            order = "batch, value" if table == "batch_value" else "id"
+            query = f"SELECT {columns if table == 'decision' else '*'} FROM {table} ORDER BY {order}"
             return [dict(one) for one in connection.execute(sqlalchemy.text(query)).mappings()]
 
     @contextlib.contextmanager
@@ -232,10 +233,53 @@ def test_every_changed_column_of_a_decision_row_is_named(stand):
     assert wrong == []
 
 
+def test_whatever_is_changed_of_a_value_of_a_batch_is_named(stand):
+    """Each column, of values of each kind; what is removed, and what is added."""
+    seen, wrong = set(), []
+    for row in stand.rows("batch_value"):
+        if (name := row["value"].partition("=")[0]) in seen:
+            continue
+        seen.add(name)
+        names = ("value", "batch")
+        key, found = tuple(row[name] for name in names), "/".join(str(row[name]) for name in names)
+        where_it_is = " AND ".join(f"{name} = ?" for name in names)
+        for column, value in row.items():
+            new = 99 if column == "batch" else flipped(value)
+            change = (f'UPDATE batch_value SET "{column}" = ? WHERE {where_it_is}', (new, *key))
+            with stand.changed(change):
+                there = where(stand.found())
+            if column == "batch":
+                due = [("missing", "batch_value", found, None), ("surplus", "batch_value", None, "batch")]
+            elif column in names:
+                other = "/".join(str(new if name == column else row[name]) for name in names)
+                due = [("missing", "batch_value", found, None), ("surplus", "batch_value", other, None)]
+            else:
+                due = [("changed", "batch_value", found, column)]
+            if sorted(there, key=str) != sorted(due, key=str):
+                wrong.append((key, column, there))
+        change = f"UPDATE batch_value SET places = CAST(places AS TEXT) WHERE {where_it_is}"
+        with stand.changed((change, key)):
+            assert where(stand.found()) == [("changed", "batch_value", found, "places")]
+        with stand.changed((f"DELETE FROM batch_value WHERE {where_it_is}", key)):
+            assert where(stand.found()) == [("missing", "batch_value", found, None)]
+    assert seen == {"action", "resource_type", "subject_issuer", "policy", "reason"}
+    assert wrong == []
+    for batch, due in ((1, "action=x/1"), (99, None)):
+        with stand.changed(("INSERT INTO batch_value VALUES ('action=x', ?, x'0000', 1, 0, 0)", (batch,))):
+            [(kind, table, row, _)] = where(stand.found())
+        assert (kind, table, row) == ("surplus", "batch_value", due)
+
+
 def test_rows_that_are_gone_added_or_moved_are_named(stand):
     batch = {row["id"]: row for row in stand.rows("batch")}
     decisions = {row["id"]: row for row in stand.rows("decision")}
-    gone = [("DELETE FROM batch WHERE id = ?", (3,)), ("DELETE FROM decision WHERE batch = ?", (3,))]
+    gone = [
+        ("DELETE FROM batch WHERE id = ?", (3,)),
+        ("DELETE FROM decision WHERE batch = ?", (3,)),
+        ("DELETE FROM batch_value WHERE batch = ?", (3,)),
+    ]
+    with stand.changed(*gone[:2]):
+        assert ("surplus", "batch_value", None, "batch") in where(stand.found())
     with stand.changed(*gone):
         _, findings, unused = stand.check()
     assert where(findings) == [("gap", "batch", 4, None), ("missing", "batch", None, None)]
@@ -258,7 +302,7 @@ def test_rows_that_are_gone_added_or_moved_are_named(stand):
         "spiffe://placet.internal/sidecar/payments/two (instance i1) signed a batch of entries 2 to 4" in finding.detail
     )
 
-    with stand.changed(("DELETE FROM batch WHERE id = 6", ()), ("DELETE FROM decision WHERE batch = 6", ())):
+    with stand.changed(*((one[0], (6,)) for one in gone)):
         (finding,) = stand.found()
     assert (finding.kind, finding.row) == ("gap", 7)
 
@@ -492,6 +536,23 @@ def fresh(server):
 def ingest_at(depth, *arguments):
     """Where so much of the stack is in use, parsers that recurse give up earlier."""
     return ingest_at(depth - 1, *arguments) if depth else records.ingest(*arguments)
+
+
+def test_filters_are_compared_in_the_form_that_they_have(stand):
+    row = stand.rows("batch")[0]
+    entries = record_frames.unpack((stand.objects / row["object"]).read_bytes())
+    older = word_filter.build(entries, word_filter.OLDEST)
+    assert row["words"] == word_filter.build(entries) != older
+    with stand.changed(update("batch", row, "words", older)):
+        assert stand.found() == []
+    for words in (row["words"], older):
+        for bits in [1 << at for at in range(32)] + [0x03, 0x02, 0x01]:  # and from one form to another
+            header = (int.from_bytes(words[:4], "big") ^ bits).to_bytes(4, "big")
+            with stand.changed(update("batch", row, "words", header + words[4:])):
+                assert [one[1:] for one in where(stand.found())] == [("batch", row["id"], "words")], header
+    for words in (b"pwf0" + bytes(64), b"", b"pwf2", older[:-1]):
+        with stand.changed(update("batch", row, "words", words)):
+            assert [one[1:] for one in where(stand.found())] == [("batch", row["id"], "words")], words
 
 
 def test_odd_records_make_no_finding(tmp_path):

@@ -58,7 +58,7 @@ AT = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 BY = Access("t", "t", frozenset(), None)
 
 #: Of records and statements: test_fsck.py, test_fsck_links.py and test_erasure_fsck.py change every column of them.
-RECORDS = {"batch", "decision", "link", "link_resource"}
+RECORDS = {"batch", "batch_value", "decision", "link", "link_resource"}
 
 #: Rows of what only the control plane itself says, of each table that the stand below has none of otherwise.
 LATER = AT + timedelta(hours=1)

@@ -110,8 +110,12 @@ def test_a_missing_or_foreign_schema_says_what_to_run(installed):
     store = Store(settings.database_url)
     head = migrations.current(store)
     with store.write() as session:
-        session.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '0000'"))
+        session.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '0013'"))
     with pytest.raises(PlacetError, match="placet server migrate"):
+        Plane.open(settings, verify_plain)
+    with store.write() as session:
+        session.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(PlacetError, match="newer version"):
         Plane.open(settings, verify_plain)
     with pytest.raises(PlacetError, match="newer version"):
         migrations.upgrade(store)

@@ -6,9 +6,11 @@ from alembic import command
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
+from app.control import batch_values
 from app.control.settings import Settings
 from app.control.store import (
     Batch,
+    BatchValue,
     Decision,
     ErasedBatch,
     Issuer,
@@ -26,6 +28,8 @@ from app.control.store import (
 from app.control.store.columns import packed_digest, unpacked_digest
 from app.control.store.decision import POSITIONS
 from app.control.store.migrations import _config
+from app.control.value_counts import MAX_PLACES
+from app.core.errors import PlacetError
 
 ROWS = """
 INSERT INTO system VALUES ('old', '[]', '[]', 60, '2026-01-31 12:00:00');
@@ -126,6 +130,67 @@ INSERT INTO erasure (id, kind, reason, decisions, asked_at, asked_by, copies)
 INSERT INTO erased_batch (id, erasure, batch, decisions, leftover)
   VALUES (1, 1, 1, '[4, 7, 9]', '[]'), (2, 1, 2, NULL, '[]')
 """
+
+
+#: Batches with values of all kinds, of which one was erased.
+VALUED = f"""
+INSERT INTO system (name, identities, required_predicates, horizon_seconds, created_at, shadow, break_glass,
+    lineage_limits, release_rules)
+  VALUES ('old', '[]', '[]', 60, '2026-01-31 12:00:00.000000', '[]', '[]', '{{}}', '{{}}');
+INSERT INTO batch (id, system, sidecar, instance, file, "first", last, sha256, object, other_lines, received_at)
+  VALUES (1, 'old', 'one', 'i', 'f', 0, 20, 'x', 'o', 0, '2026-01-31 12:00:00.000000'),
+    (2, 'old', 'one', 'i', 'f', 20, 40, 'x', 'o', 0, '2026-01-31 12:00:00.000000');
+INSERT INTO decision (id, batch, system, sidecar, decision_id, time_ns, outcome, reasons, position, action,
+    resource_type, subject_issuer)
+  VALUES ({decision_row(1, 3)}, 1, 'old', 'one', 'd2', 2, 'deny', '["a", "b"]', 3, 'read', 'invoice', 'https://i'),
+    ({decision_row(1, 0)}, 1, 'old', 'one', 'd1', 1, 'allow', '[]', 0, 'read', 'order', 'https://i'),
+    ({decision_row(2, 70000)}, 2, 'old', 'one', 'd3', 3, 'deny', '["b"]', 70000, 'ärger', NULL, NULL),
+    ({decision_row(2, 1)}, 2, 'old', 'one', 'd4', 3, 'unreadable', '[]', 1, NULL, NULL, NULL)
+"""
+
+
+def test_values_of_batches_are_counted(tmp_path, database):
+    """As they are counted of batches that come now."""
+    store = held(tmp_path, database, "0014", VALUED)
+    with store.write() as session:
+        for number, policy in ((decision_row(1, 0), POLICY), (decision_row(2, 1), "odd")):
+            change = sqlalchemy.text("UPDATE decision SET policy = :policy WHERE id = :id")
+            session.execute(change, {"policy": packed_digest(policy), "id": number})
+        many = Decision.__table__.insert()
+        session.execute(many, [
+            {"id": decision_row(2, 2 + at), "batch": 2, "system": "old", "sidecar": "one", "decision_id": f"m{at}",
+             "time_ns": 4, "outcome": "allow", "reasons": [], "position": 2 + at, "action": "many"}
+            for at in range(MAX_PLACES + 1)
+        ])  # fmt: skip
+    migrations.upgrade(store)
+    with store.write() as session:
+        query = select(BatchValue).order_by(BatchValue.batch, BatchValue.value)
+        found = [one.model_dump() for one in session.exec(query)]
+        for batch in (1, 2):
+            batch_values.renew(session, batch)
+        session.expire_all()
+        assert found == [one.model_dump() for one in session.exec(query)]
+    by_value = {(one["value"], one["batch"]): (one["places"], one["allows"], one["denials"]) for one in found}
+    assert by_value["action=read", 1] == (b"\0\0\3\0", 1, 1)
+    assert by_value["reason=b", 2] == ((70000).to_bytes(4, "little"), 0, 1)
+    assert by_value["action=many", 2] == (None, MAX_PLACES + 1, 0)
+    assert (f"policy={POLICY}", 1) in by_value and ("policy=odd", 2) in by_value and ("action=ärger", 2) in by_value
+    assert len(by_value) == 11
+    migrations.undo(store)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "change", ["reasons = '5'", "reasons = '[[[1]]]'", "outcome = 'odd'", f"action = '{'x' * 513}'"]
+)
+def test_a_row_that_somebody_changed_is_named_and_nothing_is_migrated(tmp_path, database, change):
+    store = held(tmp_path, database, "0014", VALUED)
+    with store.write() as session:
+        session.execute(sqlalchemy.text(f"UPDATE decision SET {change} WHERE decision_id = 'd1'"))
+    with pytest.raises(PlacetError, match="the decision at 0 of batch 1 is none"):
+        migrations.upgrade(store)
+    assert "batch_value" not in sqlalchemy.inspect(store.engine).get_table_names()
+    store.close()
 
 
 def test_rows_are_numbered_by_their_places(tmp_path, database):

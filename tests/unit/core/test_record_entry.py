@@ -1,6 +1,5 @@
 import json
 import sys
-import time
 
 import msgspec
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from app.core import record_entry
 from app.core.record_entry import RECORD_TYPE, Entry, read_entry
+from tests.soon import soon
 
 POLICY, LIBRARY, STATE = (f"sha256:{digit * 64}" for digit in "abc")
 RESULT = {"allow": True, "bundles": {"policy": POLICY, "library": LIBRARY}, "state": STATE, "reasons": []}
@@ -140,9 +140,8 @@ def test_how_deep_the_caller_is_makes_no_difference(depth):
 
 @pytest.mark.parametrize("unit", [b'{"a":', b"[", b'"', b"\\", b'"\\', b'\\"', b" ", b"\\a", b'{"result":', b"1,"])
 def test_long_nonsense_is_quick(unit):
-    began = time.thread_time()
-    assert read_entry(b'{"x":' + unit * (400_000 // len(unit))) is None
-    assert time.thread_time() - began < 5
+    with soon():
+        assert read_entry(b'{"x":' + unit * (400_000 // len(unit))) is None
 
 
 NAMES = st.sampled_from(["type", "decision_id", "result", "allow", "bundles", "policy", "library", "state", "decision"])

@@ -146,6 +146,31 @@ def test_sifting_rules_out_what_may_not_hold_it_and_nothing_else(entries, needle
     assert sifted.found == {at: one for at, one in enumerate(entries) if one is not None and needle in one}
 
 
+@given(st.integers(0, 300), st.integers(0, 255), st.sampled_from(["a.frames", "a.jsonl"]))
+@settings(max_examples=100, deadline=None)
+def test_sifting_some_groups_leaves_out_the_others(count, groups, key):
+    entries = [b"needle %d" % number if number % 3 else b"" for number in range(count or 1)]
+    body = b"\n".join(entries) + b"\n" if key.endswith("jsonl") else pack(entries)
+    sifted = record_frames.sift(key, body, lambda raw: b"needle" in raw, groups)
+    assert sifted.entries == len(entries)
+    assert sifted.found == {
+        at: one for at, one in enumerate(entries) if b"needle" in one and 1 << at // 16 % 8 & groups
+    }
+
+
+def test_frames_of_other_groups_are_not_unpacked():
+    body = bytearray(pack([b"%d" % number for number in range(40)], None))
+    bounds = read_head(bytes(body)).bounds
+    body[bounds[1] + 2] ^= 0xFF
+    assert list(record_frames.sift("a.frames", bytes(body), lambda raw: True, 0b101).found) == [
+        *range(16),
+        *range(32, 40),
+    ]
+    for damaged, groups in ((bytes(body), 0b10), (bytes(body[:-1]), 0), (b"x" + bytes(body[1:]), 0)):
+        with pytest.raises(Damaged):
+            record_frames.sift("a.frames", damaged, lambda raw: True, groups)
+
+
 def test_damage_is_found_where_nothing_is_searched_for():
     body = pack([b"a"] * 20, None)
     one_less = head(19, sizes=[end - begin for begin, end in pairwise(read_head(body).bounds)]) + body[56:]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core import record_words
+from app.core import batch_words, record_words
 
 RECORD = json.dumps(
     {
@@ -52,7 +52,7 @@ def test_other_words_are_not(text):
 @pytest.mark.parametrize("text", ["refu*", "job-1*", "job-17*", "policy.den* inv*", "4f0c1d2e-6f*"])
 def test_an_asterisk_stands_for_the_rest_of_a_word(text):
     assert matches(RECORD, text, [])
-    assert record_words.terms(RECORD).issuperset(record_words.Wanted(text).terms)
+    assert batch_words.BatchWords().terms([RECORD]).issuperset(record_words.Wanted(text).terms)
 
 
 @pytest.mark.parametrize("text", ["ob-1*", "ref*nd", "*", "refund *", "job-2*", "-17 *"])
@@ -122,6 +122,36 @@ def test_a_value_is_found_however_it_is_written(written, value):
 def test_text_and_values_must_all_hold():
     assert matches(RECORD, "refund in-7", [("input.context.amount", "40"), ("result.allow", "false")])
     assert not matches(RECORD, "refund", [("input.context.amount", "40"), ("result.allow", "true")])
+
+
+@st.composite
+def _numbers(draw):
+    """A number in two ways: its point elsewhere, zeros around it, and the exponent that makes up for it."""
+    digits, ways = draw(st.text("0123456789", min_size=1, max_size=6)), []
+    for _ in range(2):
+        before, after = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+        text = "0" * before + digits + "0" * after
+        at = draw(st.integers(1, len(text)))
+        whole, fraction = text[:at].lstrip("0") or "0", text[at:]
+        power = len(fraction) - after
+        mark = draw(st.sampled_from(["e", "E", "e+" if power >= 0 else "e"]))
+        ways.append(whole + (f".{fraction}" if fraction else "") + (f"{mark}{power}" if power or after else ""))
+    return ways
+
+
+@given(_numbers(), st.booleans())
+def test_a_number_is_found_however_it_is_written(ways, as_text):
+    one, other = ways
+    raw = f'{{"input": {{"a": {json.dumps(one) if as_text else one}}}}}'.encode()
+    wanted = record_words.Wanted("", [("input.a", other)])
+    assert record_words.pair("p", one) == record_words.pair("p", other)
+    assert wanted.may_be_in(raw) and wanted.in_record(raw)
+
+
+def test_a_number_that_no_record_has_is_ruled_out_at_once():
+    wanted = record_words.Wanted("", [("input.context.amount", "60.50")])
+    assert not wanted.may_be_in(b'{"input": {"context": {"amount": 65, "other": 6.5}}}')
+    assert wanted.may_be_in(b'{"input": {"context": {"amount": 0.605e2}}}')
 
 
 @pytest.mark.parametrize("number", ["0", "-0", "0.0", "00", "0e5"])

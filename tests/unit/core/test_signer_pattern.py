@@ -1,11 +1,11 @@
 import re
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.signer_pattern import check_pattern, matches
+from tests.soon import soon
 
 WORKFLOW = r"^https://github\.com/acme/policy/\.github/workflows/release\.yml@refs/tags/v[0-9]+\.[0-9]+$"
 GOOD = {
@@ -108,10 +108,9 @@ def test_what_could_match_more_than_was_meant(pattern):
 def test_no_name_makes_it_slow():
     """Nested choices that would cost a backtracking engine hours."""
     pattern = check_pattern("^" + "[a-z]*" * 40 + r"x@example\.org$")
-    began = time.thread_time()
-    assert not matches(pattern, "a" * 2000 + "@example.org")
-    assert matches(pattern, "a" * 2000 + "x@example.org")
-    assert time.thread_time() - began < 1
+    with soon():
+        assert not matches(pattern, "a" * 2000 + "@example.org")
+        assert matches(pattern, "a" * 2000 + "x@example.org")
 
 
 ATOMS = ["a", "b", r"\.", ".", "[a-c]", "[^/]", "[b-a]", "(a|b)", "-", "@", "/", "\u0430"]

@@ -1,5 +1,4 @@
 import json
-import time
 
 import pytest
 import rfc8785
@@ -8,6 +7,7 @@ from hypothesis import strategies as st
 
 from app.core import strict_json
 from app.core.strict_json import StrictJSONError
+from tests.soon import soon
 
 REFUSED = {
     "nothing": b"",
@@ -52,10 +52,8 @@ def test_a_byte_order_mark_is_named_with_what_to_do():
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_in_one_line(name):
-    began = time.thread_time()
-    with pytest.raises(StrictJSONError) as error:
+    with soon(), pytest.raises(StrictJSONError) as error:
         strict_json.loads(REFUSED[name])
-    assert time.thread_time() - began < 1
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 300
 

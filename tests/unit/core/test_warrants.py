@@ -16,6 +16,7 @@ from app.core.statements import STATEMENT
 from app.core.warrant_chain import read_chain, verify_chain
 from app.core.warrant_request import APPROVAL, WarrantRequest, approval_statement
 from app.core.warrants import MAX_TOKEN, Principal, mint, parse_claims, read
+from tests.soon import soon
 
 from .chains import AUDIENCE, ISSUER, NOW, PLANE, ROOT_KEY, TRUST, claims, root, segment, token
 
@@ -216,10 +217,8 @@ def test_deep_and_large_tokens_cost_nothing():
     deep = f"{head}.{segment(b'[' * 5000)}.AAAA"
     large = f"{head}.{'A' * 2_000_000}.AAAA"
     for text in (deep, large, "." * 100_000):
-        began = time.thread_time()
-        with pytest.raises(Denied):
+        with soon(), pytest.raises(Denied):
             read(text)
-        assert time.thread_time() - began < 5  # a hundred times what it takes
 
 
 # ---- requests and approvals -----------------------------------------------------------------------------------

@@ -290,10 +290,10 @@ def test_the_same_over_the_unix_socket(world):
 
 
 def test_a_handshake_that_is_not_finished_is_cut(world):
-    with socket.create_connection(("127.0.0.1", world.config.edge_port), timeout=10) as idle:
+    with socket.create_connection(("127.0.0.1", world.config.edge_port), timeout=60) as idle:
         began = time.monotonic()
         assert idle.recv(1) == b""
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 40, "asyncio's own limit is a minute"
 
 
 def test_a_port_that_is_taken(world):

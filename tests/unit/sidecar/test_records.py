@@ -2,12 +2,12 @@
 
 import json
 import random
-import time
 
 import pytest
 
 from app.sidecar import records
 from app.sidecar.records import RecordFile
+from tests.soon import soon
 
 ID = "55b0a8f2-4a61-4d6e-9c0e-000000000001"
 RECORD = {
@@ -114,9 +114,8 @@ def test_a_record_is_counted_when_its_line_is_whole(stream):
 
 
 def test_many_records_in_a_moment(stream):
-    began = time.thread_time()
-    assert stream(line() * 20_000).decisions == 20_000
-    assert time.thread_time() - began < 5
+    with soon():
+        assert stream(line() * 20_000).decisions == 20_000
 
 
 def test_before_the_id_is_known_records_count_too(stream):
