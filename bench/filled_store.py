@@ -165,7 +165,6 @@ class Unsynced:
 
 _BATCHES = Batch.metadata.tables["batch"]
 _TIME = record_rows.COLUMNS.index("time_ns")
-_COUNTS = {"allow": "allows", "deny": "denials", "unreadable": "unreadable"}
 
 
 def _insert(directory: Path, url: str, plan: Plan, numbers: list[int]) -> int:
@@ -179,7 +178,7 @@ def _insert(directory: Path, url: str, plan: Plan, numbers: list[int]) -> int:
         times = [one[_TIME] for one in rows]
         span = Span(system, sidecar, "i", f"{number:06d}.log", 0, sum(map(len, made.entries)) + len(made.entries))
         name = sha256(b"%d" % number).hexdigest()
-        found: dict[str, Any] = {column: made.counts["outcome", one] for one, column in _COUNTS.items()}
+        found: dict[str, Any] = {column: made.counts["outcome", one] for one, column in value_counts.COUNTS.items()}
         row = Batch(
             **asdict(span), id=number + 1, sha256=name, object=raw_records.put(objects, span, made.entries),
             other_lines=0, first_entry=number * plan.size, entries=len(made.entries), root=name,

@@ -31,7 +31,7 @@ from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, select, tuple_
 
 from app.control import batch_values, value_counts
-from app.control.decision_filter import Filter, Page, Place
+from app.control.decision_filter import NEWEST_FIRST, Filter, Page, Place
 from app.control.objects import Objects
 from app.control.sifted_records import SiftedRecords
 from app.control.store import Batch, Decision, batch_words, decision_row
@@ -76,7 +76,7 @@ class ByBatch:
         #: What is given of each row by `newest`.
         self._columns = columns
         self._filter, self._content = wanted, wanted.wanted
-        self._values = [*wanted.values().values()]
+        self._values = [*wanted.counted().values()]
         self._terms = [word_filter.term(one) for one in self._content.terms[:_MAX_TERMS]] if self._content else []
         self._conditions = [*wanted.conditions(), *([place.after()] if place else [])]
         if self._content is not None:
@@ -93,22 +93,19 @@ class ByBatch:
 
     def page(self, deadline: float) -> Page:
         """The page, by what can be done until `deadline`, of the monotonic clock; and always some of it."""
-        stopped = self._search(deadline)
-        found = sorted((one for one in self._found if stopped is None or one[0] > stopped), reverse=True)
+        found, rest = self._search(deadline)
         rows = self._rows([(time_ns, row) for time_ns, row, *_ in found[: self._limit]])
-        rest = None if stopped is None else Place(stopped)
         if len(found) > self._limit:
             rest = Place(*found[self._limit - 1][:2])
         return Page(rows, rest.cursor() if rest else None, self._unread)
 
     def newest(self, deadline: float) -> list[tuple[Any, ...]]:
         """The columns of the newest rows that are found until then."""
-        stopped = self._search(deadline)
-        found = sorted((one for one in self._found if stopped is None or one[0] > stopped), reverse=True)
+        found, _ = self._search(deadline)
         return [one[2:] for one in found[: self._limit]]
 
-    def _search(self, deadline: float) -> int | None:
-        """Find what is newest. Gives the time from which on nothing was looked at, if it ended before."""
+    def _search(self, deadline: float) -> tuple[list[tuple[Any, ...]], Place | None]:
+        """What is newest, in order, and where it ended if that was before the end: from there on nothing is known."""
         begin = self._place.time_ns if self._place else _LATEST
         for batch in self._batches():
             newest: int = batch.newest_ns
@@ -118,10 +115,10 @@ class ByBatch:
             # Not before one batch further than the page before: else no page would ever come further.
             if newest < begin and time.monotonic() > deadline:
                 self._ask_pending()
-                return newest
+                return sorted((one for one in self._found if one[0] > newest), reverse=True), Place(newest)
             self._look_into(batch)
         self._ask_pending()
-        return None
+        return sorted(self._found, reverse=True), None
 
     def _rows(self, found: list[tuple[int, int]]) -> list[Decision]:
         if not found:
@@ -129,7 +126,7 @@ class ByBatch:
         query = select(Decision).where(
             col(Decision.id).in_([row for _, row in found]), _between(found[-1][0], found[0][0])
         )
-        return list(self._session.exec(query.order_by(col(Decision.time_ns).desc(), col(Decision.id).desc())))
+        return list(self._session.exec(query.order_by(*NEWEST_FIRST)))
 
     def _batches(self) -> Iterator[Any]:
         """Batches that may have what is wanted by their columns and values; each with what there is to know of it."""
@@ -251,7 +248,7 @@ class ByBatch:
             _between(min(batch.oldest_ns for batch in batches), max(batch.newest_ns for batch in batches)),
             *self._conditions,
         )
-        return query.order_by(col(Decision.time_ns).desc(), col(Decision.id).desc())
+        return query.order_by(*NEWEST_FIRST)
 
     def _note(self, found: tuple[Any, ...]) -> None:
         heapq.heappush(self._found, found)

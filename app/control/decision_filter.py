@@ -21,7 +21,7 @@ from app.control.store.columns import now
 from app.core import record_words
 from app.core.record_words import Leaf, Wanted
 
-OUTCOMES = ("allow", "deny", "unreadable")
+OUTCOMES = tuple(value_counts.COUNTS)
 MODES = ("any", "shadow", "break-glass")
 
 #: Characters of a text, and paths that one question may name.
@@ -89,9 +89,9 @@ class Filter:
         """Whether an index gives the rows in the order of their time, without many others between them."""
         if self.subject_id or self.resource_id or self.execution or self.mode:
             return True
-        return not self.sidecar and not self.values()
+        return not self.sidecar and not self.counted()
 
-    def values(self) -> dict[str, str]:
+    def counted(self) -> dict[str, str]:
         """What it asks of columns without an index of their own, by the filter's name, as `batch_value` has it."""
         asked = ((name, self._stored(name)) for name in value_counts.COLUMNS)
         return {name: value_counts.named(name, value) for name, value in asked if value}
@@ -179,6 +179,10 @@ class Place:
         older = or_(col(Decision.time_ns) < self.time_ns, col(Decision.id) < self.row)
         # First a bound by time alone: by it an index begins there, in the place of reading all that is newer.
         return and_(col(Decision.time_ns) <= self.time_ns, older)
+
+
+#: The order of pages.
+NEWEST_FIRST = (col(Decision.time_ns).desc(), col(Decision.id).desc())
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from app.control.batch_search import ByBatch
-from app.control.decision_filter import Filter, Page, Place
+from app.control.decision_filter import NEWEST_FIRST, Filter, Page, Place
 from app.control.objects import Objects
 from app.control.sifted_records import SiftedRecords
 from app.control.store import Batch, Decision
@@ -51,7 +51,7 @@ def _by_index(session: Session, wanted: Filter, limit: int, place: Place | None)
 def by_index(wanted: Filter, limit: int, place: Place | None) -> SelectOfScalar[Decision]:
     """The query for decisions that an index gives in their order."""
     query = select(Decision).where(*wanted.conditions(), *([place.after()] if place else []))
-    return query.order_by(col(Decision.time_ns).desc(), col(Decision.id).desc()).limit(limit)
+    return query.order_by(*NEWEST_FIRST).limit(limit)
 
 
 def in_batch(session: Session, objects: Objects, wanted: Filter, number: int) -> list[Decision]:

@@ -14,12 +14,8 @@ from app.core.record_frames import ALL_GROUPS, Sifted
 from app.core.record_words import Wanted
 
 
-class Named(Protocol):
-    """A batch: a row of it, or what was selected of one."""
-
-    @property
-    def object(self) -> str:
-        """The key of its records."""
+class Counted(raw_records.Named, Protocol):
+    """A batch of which it is known how many entries it has."""
 
     @property
     def entries(self) -> int | None:
@@ -29,7 +25,7 @@ class Named(Protocol):
 class SiftedRecords:
     """Those of one batch. Where its object is not what was stored, there are none, and `positions` says so."""
 
-    def __init__(self, objects: Objects, batch: Named, content: Wanted, groups: int = ALL_GROUPS) -> None:
+    def __init__(self, objects: Objects, batch: Counted, content: Wanted, groups: int = ALL_GROUPS) -> None:
         """Look at those of some groups (`record_frames.group_of`), a bit each."""
         self._objects, self._batch, self._content = objects, batch, content
         self._numbers: dict[int, int] = {}

@@ -18,7 +18,7 @@ from sqlmodel import Session, col, select
 
 from app.control import batch_values
 from app.control.batch_search import ByBatch
-from app.control.decision_filter import OUTCOMES, Filter, nanoseconds
+from app.control.decision_filter import NEWEST_FIRST, OUTCOMES, Filter, nanoseconds
 from app.control.objects import Objects
 from app.control.problems import Invalid
 from app.control.store import Batch, Decision
@@ -37,6 +37,8 @@ TOP = 10
 PATIENCE = 5.0
 #: Batches that one query names.
 _NAMED = 500
+#: What batches know, beside one value that they count.
+_KNOWN = {"system", "sidecar", "outcome", "since", "until"}
 _FACETS = ("outcome", "action", "resource_type", "subject_id", "sidecar", "policy", "mode")
 
 
@@ -84,8 +86,7 @@ def facets(session: Session, objects: Objects, wanted: Filter, bucket: str = "ho
     # Reasons as their text: few differ, and each is parsed once.
     columns = [*(getattr(Decision, name) for name in _FACETS), cast(Decision.reasons, String)]
     if wanted.has_index:
-        query = select(*columns).where(*wanted.conditions())
-        query = query.order_by(col(Decision.time_ns).desc(), col(Decision.id).desc()).limit(FACETS_OF)
+        query = select(*columns).where(*wanted.conditions()).order_by(*NEWEST_FIRST).limit(FACETS_OF)
         rows = [tuple(one) for one in session.execute(query)]
     else:
         rows = ByBatch(session, objects, wanted, FACETS_OF, columns=columns).newest(time.monotonic() + PATIENCE)
@@ -118,19 +119,12 @@ def are_counted(wanted: Filter) -> bool:
 
 
 def _batches_know(wanted: Filter) -> bool:
-    by_values = wanted.values().keys()
-    return len(by_values) <= 1 and {*wanted.document()} <= {
-        "system",
-        "sidecar",
-        "outcome",
-        "since",
-        "until",
-        *by_values,
-    }
+    counted = wanted.counted().keys()
+    return len(counted) <= 1 and wanted.document().keys() <= _KNOWN | counted
 
 
 def _batch_conditions(wanted: Filter) -> list[Any]:
-    return [*wanted.batch_conditions(), *map(batch_values.condition, wanted.values().values())]
+    return [*wanted.batch_conditions(), *map(batch_values.condition, wanted.counted().values())]
 
 
 def _of_rows(session: Session, conditions: list[Any], width: int, counts: defaultdict[int, Counter[str]]) -> None:
@@ -144,7 +138,7 @@ def _of_batches(
     session: Session, wanted: Filter, whole: Any, width: int, counts: defaultdict[int, Counter[str]]
 ) -> None:
     bar = (col(Batch.newest_ns) // width).label("bar")
-    counted = next((batch_values.counted(one) for one in wanted.values().values()), None)
+    counted = next((batch_values.counted(one) for one in wanted.counted().values()), None)
     counts_of: Any = Batch if counted is None else counted.c
     sums = (func.sum(getattr(counts_of, name)) for name in COUNTS.values())
     query = select(bar, *sums).where(whole, *wanted.batch_conditions()).group_by(bar)

@@ -10,21 +10,13 @@ import httpx
 import pytest
 import uvicorn
 
-from app.control import search
 from app.control.app import create_app
 from app.control.installation import initialise
 from app.control.plane import Plane
 from app.control.settings import Settings
+from tests.patience import patient as patient
 
 HOSTILE = '"><script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'">'
-
-
-@pytest.fixture(scope="session", autouse=True)
-def patient():
-    """A page of a search is as long as it can be, however busy the machine is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "PATIENCE", 60.0)
-        yield
 
 
 def _refuse(*_):

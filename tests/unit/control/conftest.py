@@ -14,7 +14,6 @@ import pytest
 import sqlalchemy
 from fastapi.testclient import TestClient
 
-from app.control import search
 from app.control.app import create_app
 from app.control.fsck import seals
 from app.control.fsck.scratch import Scratch
@@ -31,18 +30,11 @@ from app.core.reason_codes import Reason
 from app.core.verification import VerifiedRelease
 from app.core.verification_policy import SignerIdentity
 from app.local import tools
+from tests.patience import patient as patient
 
 DEVELOPER = {"identity": "dev@example.org", "issuer": "https://accounts.example.org"}
 OTHER = {"identity": "ops@example.org", "issuer": "https://accounts.example.org"}
 LINK = "https://in-toto.io/attestation/link/v0.3"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def patient():
-    """A page of a search is as long as it can be, however busy the machine is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "PATIENCE", 60.0)
-        yield
 
 
 def signed(signer=DEVELOPER, predicate_type="https://slsa.dev/provenance/v1", **statement):

@@ -110,14 +110,17 @@ def test_decisions_of_before_keep_their_places_and_digests(tmp_path, database):
     store.close()
 
 
-#: Rows as a sequence numbered them, one of them above all places; and an erasure that names some, and one that is gone.
-NUMBERED = f"""
+#: A system with two batches, as schemas from 0013 on hold them.
+BATCHES = """
 INSERT INTO system (name, identities, required_predicates, horizon_seconds, created_at, shadow, break_glass,
     lineage_limits, release_rules)
-  VALUES ('old', '[]', '[]', 60, '2026-01-31 12:00:00.000000', '[]', '[]', '{{}}', '{{}}');
+  VALUES ('old', '[]', '[]', 60, '2026-01-31 12:00:00.000000', '[]', '[]', '{}', '{}');
 INSERT INTO batch (id, system, sidecar, instance, file, "first", last, sha256, object, other_lines, received_at)
   VALUES (1, 'old', 'one', 'i', 'f', 0, 20, 'x', 'o', 0, '2026-01-31 12:00:00.000000'),
-    (2, 'old', 'one', 'i', 'f', 20, 40, 'x', 'o', 0, '2026-01-31 12:00:00.000000');
+    (2, 'old', 'one', 'i', 'f', 20, 40, 'x', 'o', 0, '2026-01-31 12:00:00.000000');"""
+
+#: Rows as a sequence numbered them, one of them above all places; and an erasure that names some, and one that is gone.
+NUMBERED = f"""{BATCHES}
 INSERT INTO decision (id, batch, system, sidecar, decision_id, time_ns, outcome, reasons, position)
   VALUES (7, 1, 'old', 'one', 'd1', 1, 'deny', '[]', 0), (9, 1, 'old', 'one', 'd2', 2, 'deny', '[]', 3),
     ({POSITIONS + 3}, 2, 'old', 'one', 'd3', 3, 'deny', '[]', 1);
@@ -132,14 +135,8 @@ INSERT INTO erased_batch (id, erasure, batch, decisions, leftover)
 """
 
 
-#: Batches with values of all kinds, of which one was erased.
-VALUED = f"""
-INSERT INTO system (name, identities, required_predicates, horizon_seconds, created_at, shadow, break_glass,
-    lineage_limits, release_rules)
-  VALUES ('old', '[]', '[]', 60, '2026-01-31 12:00:00.000000', '[]', '[]', '{{}}', '{{}}');
-INSERT INTO batch (id, system, sidecar, instance, file, "first", last, sha256, object, other_lines, received_at)
-  VALUES (1, 'old', 'one', 'i', 'f', 0, 20, 'x', 'o', 0, '2026-01-31 12:00:00.000000'),
-    (2, 'old', 'one', 'i', 'f', 20, 40, 'x', 'o', 0, '2026-01-31 12:00:00.000000');
+#: Decisions with values of all kinds.
+VALUED = f"""{BATCHES}
 INSERT INTO decision (id, batch, system, sidecar, decision_id, time_ns, outcome, reasons, position, action,
     resource_type, subject_issuer)
   VALUES ({decision_row(1, 3)}, 1, 'old', 'one', 'd2', 2, 'deny', '["a", "b"]', 3, 'read', 'invoice', 'https://i'),
