@@ -1,4 +1,4 @@
-"""Thousands of random changes to a valid release: none is accepted, none crashes, none takes for ever.
+"""Thousands of random changes to a valid release: none is accepted, none crashes, none takes more than a second.
 
 `PLACET_MUTATIONS` says how many (2,000 in `make test`, 20,000 in `make soak`), `PLACET_SEED` where the chance begins.
 """
@@ -17,7 +17,6 @@ from app.core.evidence_form import MAX_EVIDENCE
 from app.core.verification import MAX_ATTESTATIONS
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
 from tests.cases import given
-from tests.soon import FOREVER, soon
 
 from .release_kit import DEVELOPER, Session, link, provenance, signed_release
 from .release_mutation import KINDS, Parts, meaning, mutated
@@ -27,6 +26,7 @@ pytestmark = pytest.mark.stack
 MUTATIONS = int(os.environ.get("PLACET_MUTATIONS", "2000"))
 SEED = int(os.environ.get("PLACET_SEED", "20260131"))
 SHARES = 4  # each is a test of its own, so that they run at the same time
+LIMIT = 1.0  # seconds of CPU
 
 LEAD = "lead@example.org"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
@@ -110,7 +110,7 @@ def test_no_change_is_accepted(release, policy, both, share, record_property):
             verdicts[f"archive: {unread.reason}"] += 1
             assert "\n" not in str(unread), state
         spent = time.thread_time() - began
-        assert spent < FOREVER, f"{state} ({kind}) took {spent:.2f} s"
+        assert spent < LIMIT, f"{state} ({kind}) took {spent:.2f} s"
         slowest = max(slowest, spent)
         if verdict == "void":
             assert meaning(changed) == meaning(parts), f"{state} ({kind}) was accepted"
@@ -128,7 +128,8 @@ def test_no_change_is_accepted(release, policy, both, share, record_property):
 def test_evidence_of_any_size_is_refused_at_once(release, both):
     parts, _ = both
     for changed in (b"[" * MAX_EVIDENCE, b'{"a":' * 100_000, b"0" * MAX_EVIDENCE, b" " * (MAX_EVIDENCE + 1)):
-        with soon():
-            denied = release.denial(signature=changed, bundle=parts.bundle)
+        began = time.thread_time()
+        denied = release.denial(signature=changed, bundle=parts.bundle)
+        assert time.thread_time() - began < LIMIT
         assert denied.field == "bundle"
     assert release.denial(attestations=[b"x"] * (MAX_ATTESTATIONS + 1)).step == "attestations"
