@@ -1,10 +1,14 @@
-"""CPU time of this process and of a PostgreSQL: on a machine that others use, too, it tells more than a rate does."""
+"""CPU time of this process, of those beside it that read batches, and of a PostgreSQL.
+
+On a machine that others use, too, it tells more than a rate does.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 _One = TypeVar("_One")
 
@@ -14,6 +18,8 @@ class Spent(NamedTuple):
 
     own: float
     database: float
+    #: The processes that this one has started to work for it.
+    beside: float
 
 
 def spent(url: str) -> Spent:
@@ -29,13 +35,18 @@ def spent(url: str) -> Spent:
         times = [server.cpu_times(), *(one.cpu_times() for one in server.children())]
     # Of the first process with those of its children that have ended.
     ended = times[0].children_user + times[0].children_system
-    return Spent(time.process_time(), ended + sum(one.user + one.system for one in times))
+    beside = [psutil.Process(one.pid).cpu_times() for one in multiprocessing.active_children()]
+    return Spent(time.process_time(), ended + _sum(times), _sum(beside))
+
+
+def _sum(times: Iterable[Any]) -> float:
+    return float(sum(one.user + one.system for one in times))
 
 
 def since(before: Spent, url: str) -> Spent:
     """What they have used since."""
     now = spent(url)
-    return Spent(now.own - before.own, now.database - before.database)
+    return Spent(*(one - other for one, other in zip(now, before, strict=True)))
 
 
 def each(url: str, work: Callable[[_One], object], what: Sequence[_One]) -> Spent:
@@ -46,4 +57,5 @@ def each(url: str, work: Callable[[_One], object], what: Sequence[_One]) -> Spen
         begun = time.process_time()
         work(one)
         own.append(time.process_time() - begun)
-    return Spent(min(own), since(before, url).database / len(own))
+    taken = since(before, url)
+    return Spent(min(own), taken.database / len(own), taken.beside / len(own))

@@ -42,7 +42,7 @@ AIMS = {
 SYSTEM, SIDECARS = "payments", ("one", "two")
 SIDECAR = SIDECARS[0]
 _BATCH = 1000
-_WHOSE = {"own": "control plane", "database": "PostgreSQL"}
+_WHOSE = {"own": "control plane", "database": "PostgreSQL", "beside": "its readers"}
 #: Records of a small batch, and how many of each: a sidecar with few decisions sends one a second.
 _SMALL, _TIMES = (1, 100), 20
 

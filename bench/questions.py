@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bench.world import OIDC, SUPPORT, Key, World, request
+from bench.world import OIDC, SUPPORT, WARRANTS, Key, World, request
 
 HOLDERS = [Key(f"holder-{n}") for n in range(4)]
 
@@ -74,22 +74,39 @@ ROWS: dict[str, Callable[[World, Body], list[Body]]] = {
 SUBJECT_STUB = f'package placet\n\nsubject := {{"id": "{SUPPORT}", "issuer": "{OIDC}"}}\n'
 
 
-#: A library that verifies the caller's token and asks the policy: what no library can do without.
-TOKENS_ALONE = """package placet
+#: A library that verifies the tokens of the request with keys that it knows by name, asks the policy, and checks
+#: nothing: no form, no claim, no scope, no lease. What no library can do without, in as few expressions as will do.
+TOKENS_ALONE = f"""package placet
 
-import data.placet.execution
-import data.placet.identity
+import data.placet.clock
 import data.placet.policy
 
-subject := identity.subject
+subject := {{"id": "{SUPPORT}", "issuer": "{OIDC}"}}
 
-decision := {"allow": true, "bundles": data.placet_glue.bundles, "state": data.placet_state.digest} if {
-	caller.sub
+trust := data.placet_state.trust
+
+decision := {{"allow": true, "bundles": data.placet_glue.bundles, "state": data.placet_state.digest}} if {{
 	policy.answer.allow == true
-}
+	verified
+}}
 
-caller := execution.token if input.execution
-else := identity.usual.claims
+verified if {{
+	holds(input.execution.token, trust.execution.keys.e1.jwks)
+}} else if {{
+	holds(input.identity.token, trust.issuers["{OIDC}"].keys.k1.jwks)
+	some token in input.warrant
+	holds(token, trust.warrant.issuers["{WARRANTS}"].keys.w1.jwks)
+}} else if {{
+	not input.warrant
+	holds(input.identity.token, trust.issuers["{OIDC}"].keys.k1.jwks)
+}}
+
+holds(token, key) if {{
+	[true, _, _] = io.jwt.decode_verify(
+		token,
+		{{"cert": key, "alg": "EdDSA", "aud": trust.audience, "time": clock.now}},
+	)
+}}
 """
 
 

@@ -77,7 +77,9 @@ class ControlPlane:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
+        # Ctrl-C may come while the client holds a lock of its own, which closing would wait for without an end.
+        if kind is not KeyboardInterrupt:
+            self._client.close()
 
     def get(self, path: str, **params: Param) -> Any:
         """GET; parameters that are None are left out."""

@@ -49,13 +49,14 @@ def list_(
     """List decisions, newest first; or as they arrive. As JSON, each is a line of its own."""
     from cli.decision_sources import FromControlPlane
 
-    with client.connect(server, token_file) as plane:
-        if follow:
-            try:
+    if follow:
+        try:
+            with client.connect(server, token_file) as plane:
                 follow_decisions(plane, filters, limit, output)
-            except KeyboardInterrupt:
-                say("stopped")
-            return
+        except KeyboardInterrupt:
+            say("stopped")
+        return
+    with client.connect(server, token_file) as plane:
         found = FromControlPlane(plane).pages(filters, limit or 50)
         if output is Output.JSON:
             for one in found:

@@ -85,6 +85,7 @@ def fsck(
     Exit code 0: nothing was found; 3: something was; 1: not everything could be read.
     """
     from app.control import fsck as checker
+    from app.control import processes
     from app.control.identity_issuer import issuer_url
     from app.control.plane import DEFAULT_IDENTITY_ISSUER
     from app.control.settings import Settings
@@ -118,6 +119,7 @@ def fsck(
             dropped += 1
 
     start = time.monotonic()
+    processes.settle()
     try:
         with Shown("checking: ") as shown:
             report = checker.check(

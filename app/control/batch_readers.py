@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from threading import Lock, Thread
 
-from app.control import batch_reading
+from app.control import batch_reading, processes
 from app.control.batch_reading import Reading
 from app.core.batch import BatchStatement
 from app.core.errors import Denied
@@ -158,6 +158,7 @@ class Readers:
 def _work(connection: Connection) -> None:
     """What such a process does, until nobody is there for whom it could."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends this one
+    processes.settle()
     with suppress(EOFError, OSError):
         connection.send(None)
         while True:

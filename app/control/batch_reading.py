@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -17,10 +17,11 @@ from app.control import value_counts
 from app.control.problems import Invalid, Problem, TooLarge
 from app.control.record_rows import COLUMNS, Counts, Read
 from app.control.value_counts import Tally
-from app.core import merkle, record_frames
+from app.core import merkle, record_frames, usual_record
 from app.core.batch import BatchStatement
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
+from app.core.usual_record import Usual
 
 #: Bytes of one batch, before and after decompression.
 MAX_BATCH = 16 * 1024 * 1024
@@ -73,13 +74,15 @@ def read(system: str, sidecar: str, batch: BatchStatement, records: str, salts: 
         raise _root(f"{len(raw)} bytes of records, not {length} bytes of whole lines")
     if (count := raw.count(b"\n")) != batch.entries:
         raise _root(f"{count} entries, not {batch.entries}")
-    entries = raw[:-1].split(b"\n")
+    entries = raw.split(b"\n")
+    entries.pop()  # behind the last newline there is nothing
     try:
         leaves = merkle.leaf_hashes(salt, entries)
     except ValueError as error:
         raise _root(str(error)) from error
-    _require_same(batch, entries, leaves)
-    made = Read(system, sidecar, entries)
+    usual = usual_record.read_all(entries)
+    _require_same(batch, entries, leaves, usual)
+    made = Read(system, sidecar, entries, usual)
     rows = list(made.rows())
     packed = record_frames.pack(entries)
     digest = sha256(raw).hexdigest()
@@ -87,9 +90,11 @@ def read(system: str, sidecar: str, batch: BatchStatement, records: str, salts: 
     return Reading(digest, salt, b"".join(leaves), packed, made.words, rows, values, made.summary(), made.counts)
 
 
-def _require_same(batch: BatchStatement, entries: list[bytes], leaves: list[bytes]) -> None:
+def _require_same(
+    batch: BatchStatement, entries: list[bytes], leaves: list[bytes], usual: Sequence[Usual | None]
+) -> None:
     """Root, counts and digests, computed anew."""
-    other = batch.differing(entries, leaves)
+    other = batch.differing(entries, leaves, usual)
     if "root" in other:
         raise _root("the root over these records and salts is another one")
     if other:

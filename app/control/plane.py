@@ -21,7 +21,7 @@ from app.control.outbound import Outbound
 from app.control.repository import Published, Repository
 from app.control.settings import Settings
 from app.control.signing_keys import OnlineKeys
-from app.control.store import Seals, Store, TufMetadata, migrations
+from app.control.store import Seals, Store, TufMetadata
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.evidence import VerifiedStatement
 from app.core.reason_codes import Reason
@@ -93,6 +93,8 @@ class Plane:
         readers: Readers | None = None,
     ) -> Plane:
         """Open what `placet server init` made. Fails in one line when the database is not this directory's."""
+        from app.control.store import migrations  # a tenth of what those import who only check what is stored
+
         store = Store(settings.database_url, Seals.load(settings.seal_key))
         keys = OnlineKeys.load(settings.keys)
         with store.answering():

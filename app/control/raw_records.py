@@ -187,7 +187,7 @@ def _unchanged(objects: Objects, batch: Named, received: str) -> Entries:
 
 def received_digest(lines: Entries) -> str:
     """The SHA-256 of a batch's lines as they came, of which none is erased."""
-    return sha256(b"".join(b"%s\n" % (line or b"") for line in lines)).hexdigest()
+    return sha256(b"\n".join([*(line or b"" for line in lines), b""])).hexdigest()
 
 
 def begins(lines: Entries) -> Iterator[tuple[int, int]]:

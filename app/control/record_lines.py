@@ -15,7 +15,9 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from app.core import usual_record
 from app.core.reason_codes import Reason
+from app.core.usual_record import Usual
 
 #: The type of OPA's decision records.
 RECORD_TYPE = "openpolicyagent.org/decision_logs"
@@ -61,12 +63,19 @@ class Line(NamedTuple):
     execution: str | None = None
 
 
-def read_lines(entries: Iterable[bytes]) -> Iterator[Line | None]:
-    """Each entry of a batch in turn, a line without its newline, as `read_line` reads it."""
-    from app.control.typed_lines import read_typed
+def read_lines(entries: Iterable[bytes], usual: Iterable[Usual | None] | None = None) -> Iterator[Line | None]:
+    """Each entry of a batch in turn, a line without its newline, as `read_line` reads it.
 
-    for raw in entries:
-        line = read_typed(raw)
+    `usual`: the entries as `usual_record.read_all` reads them, where that was done already.
+    """
+    from app.control.typed_lines import TypedLines
+
+    typed = TypedLines()
+    known = (
+        zip(entries, usual, strict=True) if usual is not None else ((raw, usual_record.read(raw)) for raw in entries)
+    )
+    for raw, members in known:
+        line = typed.read(raw, members)
         yield read_line(raw) if line is None else line
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from app.control import record_lines
 from app.control.record_lines import Line
-from app.core import word_filter
+from app.core import usual_record, word_filter
 from app.core.packed_digest import packed_digest
+from app.core.usual_record import Usual
 
 #: The columns of a decision row, but its number and its batch.
 COLUMNS = ("system", "sidecar", "position", *Line._fields)
@@ -24,9 +25,13 @@ Counts = Counter[tuple[str, str]]
 class Read:
     """The entries of a batch, and what is made of them."""
 
-    def __init__(self, system: str, sidecar: str, entries: Sequence[bytes]) -> None:
+    def __init__(
+        self, system: str, sidecar: str, entries: Sequence[bytes], usual: Sequence[Usual | None] | None = None
+    ) -> None:
+        """`usual`: the entries as `usual_record.read_all` reads them, where that was done already."""
         self.entries = entries
-        self.words = word_filter.build(entries)
+        self._usual = usual_record.read_all(entries) if usual is None else usual
+        self.words = word_filter.build(entries, usual=self._usual)
         self.counts = Counts()
         #: The least and the greatest of the rows.
         self._times: tuple[int | None, int | None] = None, None
@@ -40,7 +45,7 @@ class Read:
         received_ns = int(datetime.now(UTC).timestamp() * 1_000_000) * 1000
         outcomes: Counter[str] = Counter()
         times = []
-        for position, line in enumerate(record_lines.read_lines(self.entries)):
+        for position, line in enumerate(record_lines.read_lines(self.entries, self._usual)):
             if line is None:
                 outcomes["other"] += 1
                 continue

@@ -7,7 +7,6 @@ is read here; a test compares them.
 from __future__ import annotations
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from app.control.record_lines import (
     MAX_MODE,
@@ -19,126 +18,128 @@ from app.control.record_lines import (
     identifier,
     nanoseconds,
 )
-from app.core.json_depth import brackets
+from app.core import usual_record
 from app.core.reason_codes import Reason
-
-#: Opening brackets that a line may have. Of deeper ones each parser gives up somewhere else.
-MAX_BRACKETS = 200
+from app.core.usual_record import Known, Usual
 
 _EVALUATION_ERROR, _UNDEFINED = (str(Reason.EVALUATION_ERROR),), (str(Reason.DECISION_UNDEFINED),)
 _MALFORMED = (str(Reason.DECISION_MALFORMED),)
 
 
-class _Code(msgspec.Struct):
+class _Code(msgspec.Struct, gc=False):
     code: str | None = None
 
 
-class _Subject(msgspec.Struct):
+class _Subject(msgspec.Struct, gc=False):
     issuer: str | None = None
     id: str | None = None
 
 
-class _Bundles(msgspec.Struct):
+class _Bundles(msgspec.Struct, gc=False):
     policy: str | None = None
     library: str | None = None
 
 
-class _Mode(msgspec.Struct):
+class _Mode(msgspec.Struct, gc=False):
     kind: str | None = None
     reasons: list[_Code] | None = None
 
 
-class _Decision(msgspec.Struct):
-    allow: bool | UnsetType = UNSET
-    reasons: list[_Code] | None = None
-    subject: _Subject | None = None
-    bundles: _Bundles | None = None
-    mode: _Mode | None = None
-    execution: str | None = None
-
-
-class _Result(_Decision):
-    decision: _Decision | UnsetType = UNSET
-
-
-class _Action(msgspec.Struct):
+class _Action(msgspec.Struct, gc=False):
     name: str | None = None
 
 
-class _Resource(msgspec.Struct):
+class _Resource(msgspec.Struct, gc=False):
     type: str | None = None
     id: str | None = None
 
 
-class _Input(msgspec.Struct):
-    action: _Action | None = None
-    resource: _Resource | None = None
+_decode_codes = msgspec.json.Decoder(list[_Code] | None).decode
+_decode_subject = msgspec.json.Decoder(_Subject | None).decode
+_decode_bundles = msgspec.json.Decoder(_Bundles | None).decode
+_decode_mode = msgspec.json.Decoder(_Mode | None).decode
+_decode_action = msgspec.json.Decoder(_Action | None).decode
+_decode_resource = msgspec.json.Decoder(_Resource | None).decode
+_decode_text = msgspec.json.Decoder(str | None).decode
+
+_NULL = b"null"
+_ALLOWS = {None: False, b"true": True, b"false": False}
 
 
-class _Record(msgspec.Struct):
-    path: msgspec.Raw
-    type: str | UnsetType = UNSET
-    decision_id: str | None = None
-    timestamp: str | None = None
-    error: msgspec.Raw | UnsetType = UNSET
-    result: _Result | UnsetType = UNSET
-    input: _Input | None = None
+class TypedLines:
+    """Reads the lines of one batch."""
+
+    def __init__(self) -> None:
+        self._codes, self._mode, self._subject = Known(_codes), Known(_mode), Known(_subject)
+        self._action, self._resource, self._bundles = Known(_action), Known(_resource), Known(_bundles)
+        self._text = Known(_text)
+
+    def read(self, raw: bytes, usual: Usual | None) -> Line | None:
+        """The decision on a line, given its members; None for what is to be read otherwise, be it a decision or not."""
+        if usual is None or not usual.has_path or usual.type not in (None, RECORD_TYPE):
+            return None
+        result, request = usual.result or {}, usual.input or {}
+        if usual.has_result and usual.result is None:
+            return None
+        try:
+            if "allow" not in result and "decision" in result:
+                result = usual_record.members(result["decision"])
+            allows = _ALLOWS[result.get("allow")]
+            mode, reasons_of_mode = self._mode[result.get("mode", _NULL)]
+            reasons = self._codes[result.get("reasons", _NULL)] or reasons_of_mode
+            if usual.has_error:
+                allows, reasons = False, _EVALUATION_ERROR
+            elif not usual.has_result:
+                reasons = _UNDEFINED
+            return Line(
+                identifier(usual.decision_id, raw),
+                "allow" if allows else "deny",
+                nanoseconds(usual.timestamp),
+                reasons if allows else reasons or _MALFORMED,
+                *self._subject[result.get("subject", _NULL)],
+                self._action[request.get("action", _NULL)],
+                *self._resource[request.get("resource", _NULL)],
+                *self._bundles[result.get("bundles", _NULL)],
+                mode,
+                self._text[result.get("execution", _NULL)],
+            )
+        except (msgspec.MsgspecError, LookupError):
+            return None
 
 
-_decode = msgspec.json.Decoder(_Record).decode
-_NO_INPUT, _NO_DECISION, _NO_SUBJECT, _NO_BUNDLES = _Input(), _Decision(), _Subject(), _Bundles()
+def _codes(value: bytes) -> tuple[str, ...]:
+    return _of_codes(_decode_codes(value))
 
 
-def read_typed(raw: bytes) -> Line | None:
-    """The decision on a line; None for what is to be read otherwise, whether it is a decision or not."""
-    if brackets(raw) > MAX_BRACKETS:
-        return None
-    try:
-        if not raw.isascii():
-            raw.decode()  # strings that no column needs are not looked at below
-        record = _decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    if record.type is not UNSET and record.type != RECORD_TYPE:
-        return None
-    decision: _Decision = _NO_DECISION
-    if record.result is not UNSET:
-        decision = record.result
-        if decision.allow is UNSET and record.result.decision is not UNSET:
-            decision = record.result.decision
-    outcome, reasons = _outcome(record, decision)
-    request = record.input or _NO_INPUT
-    subject, bundles = decision.subject or _NO_SUBJECT, decision.bundles or _NO_BUNDLES
-    resource, action = request.resource, request.action
-    return Line(
-        identifier(record.decision_id, raw),
-        outcome,
-        nanoseconds(record.timestamp),
-        reasons,
-        clean(subject.issuer),
-        clean(subject.id),
-        clean(action.name if action else None),
-        clean(resource.type if resource else None),
-        clean(resource.id if resource else None),
-        clean(bundles.policy),
-        clean(bundles.library),
-        clean(decision.mode.kind, MAX_MODE) if decision.mode else None,
-        clean(decision.execution or None),
-    )
+def _of_codes(listed: list[_Code] | None) -> tuple[str, ...]:
+    codes = [one.code for one in (listed or [])[:MAX_REASONS]]
+    return tuple(clean(code, MAX_REASON) or "" for code in codes if code is not None)
 
 
-def _outcome(record: _Record, decision: _Decision) -> tuple[str, tuple[str, ...]]:
-    if record.error is not UNSET and bytes(record.error) != b"null":
-        return "deny", _EVALUATION_ERROR
-    if record.result is UNSET:
-        return "deny", _UNDEFINED
-    reasons = _codes(decision.reasons) or (_codes(decision.mode.reasons) if decision.mode else ())
-    if decision.allow is True:
-        return "allow", reasons
-    return "deny", reasons or _MALFORMED
+def _mode(value: bytes) -> tuple[str | None, tuple[str, ...]]:
+    mode = _decode_mode(value)
+    return (clean(mode.kind, MAX_MODE), _of_codes(mode.reasons)) if mode else (None, ())
 
 
-def _codes(listed: list[_Code] | None) -> tuple[str, ...]:
-    if not listed:
-        return ()
-    return tuple(clean(one.code, MAX_REASON) or "" for one in listed[:MAX_REASONS] if one.code is not None)
+def _subject(value: bytes) -> tuple[str | None, str | None]:
+    subject = _decode_subject(value)
+    return (clean(subject.issuer), clean(subject.id)) if subject else (None, None)
+
+
+def _action(value: bytes) -> str | None:
+    action = _decode_action(value)
+    return clean(action.name) if action else None
+
+
+def _resource(value: bytes) -> tuple[str | None, str | None]:
+    resource = _decode_resource(value)
+    return (clean(resource.type), clean(resource.id)) if resource else (None, None)
+
+
+def _bundles(value: bytes) -> tuple[str | None, str | None]:
+    bundles = _decode_bundles(value)
+    return (clean(bundles.policy), clean(bundles.library)) if bundles else (None, None)
+
+
+def _text(value: bytes) -> str | None:
+    return clean(_decode_text(value) or None)

@@ -19,7 +19,8 @@ from app.core.batch_form import MAX_ENTRIES, PREDICATE, Predicate
 from app.core.complaint import complaint, place
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
-from app.core.record_entry import read_entry
+from app.core.record_entry import read_entries, read_entry
+from app.core.usual_record import Usual
 
 SUBJECT = "decision-batch"
 
@@ -151,9 +152,14 @@ class BatchStatement:
         }
         return statements.statement([statements.resource(SUBJECT, self.root)], PREDICATE, predicate)
 
-    def differing(self, entries: Sequence[bytes], leaves: Sequence[bytes]) -> list[str]:
-        """The members of which these entries and their leaves say otherwise. Raises `Denied` for what is no entry."""
-        found = _said(entries, leaves, self.first_byte)
+    def differing(
+        self, entries: Sequence[bytes], leaves: Sequence[bytes], usual: Sequence[Usual | None] = ()
+    ) -> list[str]:
+        """The members of which these entries and their leaves say otherwise. Raises `Denied` for what is no entry.
+
+        `usual`: the entries as `usual_record.read` reads them, where that was done already.
+        """
+        found = _said(entries, leaves, self.first_byte, usual)
         return [name for name, value in found.items() if getattr(self, name) != value]
 
     def matches(self, entries: Sequence[bytes], leaves: Sequence[bytes]) -> bool:
@@ -208,13 +214,15 @@ class BatchStatement:
                 raise _malformed("not sorted, or one stands twice", name)
 
 
-def _said(entries: Sequence[bytes], leaves: Sequence[bytes], first_byte: int) -> dict[str, Any]:
+def _said(
+    entries: Sequence[bytes], leaves: Sequence[bytes], first_byte: int, usual: Sequence[Usual | None] = ()
+) -> dict[str, Any]:
     """What entries and their leaf hashes say: members of a batch that begins at that byte."""
     if len(entries) != len(leaves):
         raise _malformed(f"{len(entries)} entries, but {len(leaves)} leaves", "entries")
     if any(b"\n" in entry for entry in entries):
         raise _malformed("an entry is one line, without its newline", "entries")
-    read = [read_entry(entry) for entry in entries]
+    read = [*read_entries(entries, usual)] if usual else [*map(read_entry, entries)]
     decisions = [one for one in read if one is not None]
     allows = sum(one.allow for one in decisions)
     return {

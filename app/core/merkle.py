@@ -33,7 +33,8 @@ def leaf_hashes(salts: bytes, entries: Sequence[bytes]) -> list[bytes]:
     """
     if len(salts) != SALT * len(entries):
         raise ValueError(f"{len(salts)} bytes of salts for {len(entries)} entries")
-    return [leaf_hash(salts[SALT * at : SALT * (at + 1)], entry) for at, entry in enumerate(entries)]
+    each = (salts[at : at + SALT] for at in range(0, len(salts), SALT))
+    return [sha256(b"\x00" + salt + entry).digest() for salt, entry in zip(each, entries, strict=True)]
 
 
 def hashes(joined: bytes) -> list[bytes]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
+
+from app.core import usual_record
+from app.core.usual_record import Known, Usual
 
 #: The type of OPA's decision records.
 RECORD_TYPE = "openpolicyagent.org/decision_logs"
@@ -22,8 +25,7 @@ _TOKEN = re.compile(r'[ \t\r\n]*([{}\[\],:]|"[^"\\]*(?:\\.[^"\\]*)*"|[^ \t\r\n{}
 _CONSTANTS: dict[str, Any] = {"true": True, "false": False, "null": None, "{": dict, "[": list}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A decision record, as far as a batch counts it. Digests of another form than `sha256:…` count as none."""
 
     decision_id: str | None
@@ -35,12 +37,12 @@ class Entry:
     execution: str | None
 
 
-class _Bundles(msgspec.Struct):
+class _Bundles(msgspec.Struct, gc=False):
     policy: str | None = None
     library: str | None = None
 
 
-class _Decision(msgspec.Struct):
+class _Decision(msgspec.Struct, gc=False):
     allow: bool | msgspec.UnsetType | None = msgspec.UNSET
     bundles: _Bundles | None = None
     state: str | None = None
@@ -51,7 +53,7 @@ class _Result(_Decision):
     decision: _Decision | None = None
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, gc=False):
     type: str | None = None
     decision_id: str | None = None
     result: _Result | None = None
@@ -97,6 +99,48 @@ def read_entry(raw: bytes) -> Entry | None:
         _digest(decision.state),
         decision.execution,
     )
+
+
+def read_entries(entries: Sequence[bytes], usual: Sequence[Usual | None]) -> Iterator[Entry | None]:
+    """What each entry of a batch is, given its members (`app.core.usual_record`): as `read_entry` says."""
+    bundles, digests, words = Known(_bundles), Known(_digest_of), Known(_decode_word)
+    for raw, members in zip(entries, usual, strict=True):
+        try:
+            if members is None:
+                yield read_entry(raw)
+                continue
+            if members.type != RECORD_TYPE:
+                yield None
+                continue
+            decision = members.result or {}
+            if "allow" not in decision and "decision" in decision:
+                decision = usual_record.members(decision["decision"])
+            found = Entry(
+                members.decision_id,
+                _ALLOWS[decision.get("allow", _NULL)],
+                *bundles[decision.get("bundles", _NULL)],
+                digests[decision.get("state", _NULL)],
+                words[decision.get("execution", _NULL)],
+            )
+        except (msgspec.MsgspecError, LookupError):  # of other types: what they say is not to be told from here
+            yield read_entry(raw)
+        else:
+            yield found
+
+
+_NULL = b"null"
+_ALLOWS = {b"true": True, b"false": False, _NULL: False}
+_decode_bundles = msgspec.json.Decoder(_Bundles | None).decode
+_decode_word = msgspec.json.Decoder(str | None).decode
+
+
+def _bundles(value: bytes) -> tuple[str | None, str | None]:
+    bundles = _decode_bundles(value) or _Bundles()
+    return _digest(bundles.policy), _digest(bundles.library)
+
+
+def _digest_of(value: bytes) -> str | None:
+    return _digest(_decode_word(value))
 
 
 def _digest(value: Any) -> str | None:

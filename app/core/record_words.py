@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -33,7 +32,7 @@ MAX_LEAVES = 100_000
 _TOKENS = {"input.identity", "input.warrant", "input.proof", "input.environment", "input.execution.token"}
 
 #: How members of the input are named that have such a path.
-_TOKEN_MEMBERS = [path.removeprefix("input.") for path in _TOKENS]
+TOKEN_MEMBERS = [path.removeprefix("input.") for path in _TOKENS]
 
 #: The term of a record that is not read by path, so that none of its values stands in the filter.
 PATHLESS = "="
@@ -57,16 +56,9 @@ class _Record(msgspec.Struct):
     result: Any = None
 
 
-class _Members(msgspec.Struct):
-    decision_id: str | None = None
-    input: dict[str, msgspec.Raw] | None = None
-    result: dict[str, msgspec.Raw] | None = None
-
-
 # Numbers with a fraction or an exponent stay text: a float would make two of them one.
 _decode = msgspec.json.Decoder(_Record, float_hook=str).decode
 _decode_value = msgspec.json.Decoder(float_hook=str).decode
-_decode_members = msgspec.json.Decoder(_Members).decode
 _decode_slowly = json.JSONDecoder(parse_int=str, parse_float=str).decode
 
 #: A path, such as `input.context.amount`, and the value there as text.
@@ -110,40 +102,9 @@ def leaves(raw: bytes) -> Iterator[Leaf]:
     yield from _below([("input", record.input), ("result", record.result)])
 
 
-def leaves_of_all(entries: Iterable[bytes], most: int = MAX_LEAVES) -> set[Leaf]:
-    """The leaves of many records, whose members are much alike: one that was seen already is not read again.
-
-    Raises `TooMany` where there are more than `most`.
-    """
-    found: set[Leaf] = set()
-    #: By the names of members, their values as bytes; None for tokens, which are not even looked at.
-    of_input: dict[str, set[bytes] | None] = defaultdict(set, dict.fromkeys(_TOKEN_MEMBERS))
-    of_result: dict[str, set[bytes] | None] = defaultdict(set)
-    for raw in entries:
-        try:
-            if is_deep(raw, MAX_DEPTH):
-                raise ValueError
-            if not raw.isascii():
-                raw.decode()  # of members that are not looked at, too: what is no JSON is read otherwise
-            record = _decode_members(raw)
-            for path, members, seen in (("input", record.input, of_input), ("result", record.result, of_result)):
-                if members is None:
-                    found.add((path, "null"))
-                    continue
-                for name, text in members.items():
-                    values = seen[name]
-                    if values is None or (value := bytes(text)) in values:
-                        continue
-                    found.update(_below([(_join(path, name), _decode_value(value))]))
-                    values.add(value)
-        except (msgspec.MsgspecError, ValueError):
-            found.update(leaves(raw))  # such as a result that is no object
-        else:
-            if record.decision_id is not None:
-                found.add(("decision_id", record.decision_id))
-        if len(found) > most:
-            raise TooMany(f"more than {most} values")
-    return found
+def leaves_within(path: str, name: str, value: bytes) -> Iterator[Leaf]:
+    """The leaves of one member of the input or the result. Raises `MsgspecError`, `ValueError` where it has no path."""
+    return _below([(_join(path, name), _decode_value(value))])
 
 
 def _at(paths: Set[str], raw: bytes) -> Iterator[Leaf]:

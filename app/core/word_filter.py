@@ -11,17 +11,20 @@ Filters of the first form know no groups. They are still read, and made where on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import reduce
 from hashlib import blake2b
+from operator import or_
 from struct import Struct
 from typing import NamedTuple
 
-from app.core.batch_words import BatchWords
+from app.core import batch_words, usual_record
 from app.core.record_frames import ALL_GROUPS as ALL_GROUPS
-from app.core.record_frames import FRAME
 from app.core.record_frames import GROUPS as GROUPS
 from app.core.record_frames import group_of as group_of
 from app.core.record_words import TooMany
+from app.core.usual_record import Usual
 
 #: The first bytes of a filter: its form, which includes what `app.core.record_words` takes for a word.
 OLDEST, NEWEST = HEADERS = b"pwf1", b"pwf2"
@@ -64,15 +67,20 @@ def term(text: str) -> Term:
     return Term(number, _bits_of(hash), of_groups)
 
 
-def build(entries: Sequence[bytes | None], header: bytes = NEWEST) -> bytes:
-    """The filter over the records of a batch, lines without their newlines; None is an erased entry."""
+def build(
+    entries: Sequence[bytes | None], header: bytes = NEWEST, usual: Sequence[Usual | None] | None = None
+) -> bytes:
+    """The filter over the records of a batch, lines without their newlines; None is an erased entry.
+
+    `usual`: the entries as `usual_record.read_all` reads them, where that was done already.
+    """
     if header not in HEADERS:
         raise ValueError(f"no form of filters: {header!r}")
+    read = usual_record.read_all(entries) if usual is None else usual
     try:
         if header == OLDEST:
-            return header + _build_oldest(BatchWords().terms(one for one in entries if one is not None))
-        words = BatchWords()
-        return header + _build([words.terms(part) for part in _parts(entries)])
+            return header + _build_oldest(batch_words.terms(entries, read))
+        return header + _build(batch_words.terms(entries, read, group_of))
     except TooMany:
         return _EVERYTHING
 
@@ -80,13 +88,6 @@ def build(entries: Sequence[bytes | None], header: bytes = NEWEST) -> bytes:
 def form_of(filter: bytes) -> bytes:
     """The form in which to make a filter anew, to compare it with this one."""
     return OLDEST if filter[:_HEAD] == OLDEST else NEWEST
-
-
-def _parts(entries: Sequence[bytes | None]) -> Iterator[list[bytes]]:
-    """The entries of each group."""
-    for group in range(GROUPS):
-        frames = range(group * FRAME, len(entries), GROUPS * FRAME)
-        yield [one for begin in frames for one in entries[begin : begin + FRAME] if one is not None]
 
 
 def groups(header: bytes, block: bytes, term: Term) -> int:
@@ -118,16 +119,24 @@ def may_hold(filter: bytes, wanted: Iterable[str]) -> bool:
     return found != 0
 
 
-def _build(parts: list[set[str]]) -> bytes:
-    """The blocks of the newest form, of the terms of each group.
+def _build(terms: dict[str, int]) -> bytes:
+    """The blocks of the newest form, of terms with the groups that have them, a bit each.
 
     How many blocks there are differs from batch to batch, by the terms, so that a term has other neighbours in each:
     else one that is met where frequent ones have set all its bits would be held by every batch of a store.
     """
-    common = set.intersection(*filter(None, parts)) if any(parts) else set()
-    for part in parts:
-        part -= common
-    digests = [_digests(part) for part in (*parts, common)]
+    of_groups: dict[int, list[str]] = defaultdict(list)
+    for term, groups in terms.items():
+        of_groups[groups].append(term)
+    every = reduce(or_, of_groups, 0)
+    # What all groups have that have any terms is one pair, of a group that there is not.
+    parts: list[list[bytes]] = [[] for _ in range(GROUPS + 1)]
+    for groups, some in of_groups.items():
+        made = _digests(some)
+        for group in (GROUPS,) if groups == every else range(GROUPS):
+            if groups == every or groups >> group & 1:
+                parts[group].append(made)
+    digests = [b"".join(part) for part in parts]
     pairs = sum(map(len, digests)) // _newest.size
     # An eighth more must fit, too.
     needed = min(_MAX_BLOCKS * 8 // 9, max(1, -(-pairs * _BITS_OF_PAIR // (8 * BLOCK))))
@@ -147,7 +156,7 @@ def _build(parts: list[set[str]]) -> bytes:
     return int(bytes(held), 2).to_bytes(BLOCK * blocks, "little")
 
 
-def _build_oldest(terms: set[str]) -> bytes:
+def _build_oldest(terms: Collection[str]) -> bytes:
     blocks = min(_MAX_BLOCKS, max(1, -(-len(terms) * _BITS // (8 * BLOCK))))
     held = [0] * blocks
     for number, hash in _oldest.iter_unpack(_digests(terms)):

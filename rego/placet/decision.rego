@@ -9,6 +9,7 @@
 # - data.placet_state: schema.state
 package placet
 
+import data.placet.calm
 import data.placet.environment
 import data.placet.execution
 import data.placet.identity
@@ -27,23 +28,25 @@ import data.placet.workflow
 
 # The verified subject, for user policies: `{id, issuer, domain, claims, actors}`, and `asserted` and `via` where they
 # hold. Undefined when there is none.
-subject := identity.subject
+subject := caller if {
+	caller := calm.grounds.caller
+} else := identity.subject
 
+# (In patterns, a name of a rule of this package would mean the rule.)
 decision := {
 	"allow": true,
-	"reasons": answer.reasons,
-	"obligations": answer.obligations,
+	"reasons": said,
+	"obligations": owed,
 	"bundles": data.placet_glue.bundles,
-	"subject": grounds.subject,
-	"warrant": grounds.warrant,
-	"execution": grounds.execution,
+	"subject": who,
+	"warrant": by,
+	"execution": within,
 	"mode": null,
 	"state": data.placet_state.digest,
-	"expires_at": time.format(floor(grounds.until_ns)),
+	"expires_at": time.format(floor(until)),
 } if {
-	grounds := sound
-	answer := policy.answer
-	answer.allow == true
+	{"caller": _, "subject": who, "warrant": by, "execution": within, "until_ns": until} = sound
+	{"allow": true, "reasons": said, "obligations": owed} = policy.answer
 } else := {
 	"allow": false,
 	"reasons": array.concat([table.reasons["policy.denied"]], answer.reasons),
@@ -108,6 +111,7 @@ sound := grounds if {
 
 # The same for any request, by the checks themselves.
 checked := {
+	"caller": subject,
 	"subject": asker,
 	"warrant": warranted,
 	"execution": running,

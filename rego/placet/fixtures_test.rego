@@ -77,6 +77,7 @@ state_with_headers := json.patch(state, [
 		},
 	},
 	{"op": "replace", "path": ["trust", "issuers", issuer, "audiences"], "value": ["payments"]},
+	{"op": "add", "path": "/trust/execution/headers", "value": {split(sign_execution({}), ".")[0]: "e1"}},
 ])
 
 octet_header := {"alg": "HS256", "kid": "octet", "typ": "JWT"}

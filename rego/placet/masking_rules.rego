@@ -11,11 +11,6 @@ import data.placet_log
 # More values than this under one rule are not replaced one by one: a record would grow beyond its request.
 most := 64
 
-# Whether the system has rules, be they well-formed or not.
-given if {
-	_ := data.placet_state.trust.masking
-}
-
 default operations := [
 	{"op": "upsert", "path": "/input", "value": "(masked)"},
 	{"op": "upsert", "path": "/result", "value": "(masked)"},
@@ -34,7 +29,6 @@ operations := array.concat(
 } else := [{"op": "upsert", "path": "/input", "value": {"(others)": "(masked)", "execution": named}}] if {
 	# Without trust state no policy was asked, and the result says no more than that, and of which execution.
 	not data.placet_state.trust
-	not given
 }
 
 named := object.union(

@@ -46,12 +46,15 @@ hidden(token) := {
 digest_object(value) := {"sha256": crypto.sha256(json.marshal(value))}
 
 test_the_usual_request_changes_in_three_places if {
-	masked(event) == {
-		"input": object.union(fixtures.request, {"identity": {"token": unsigned(fixtures.token)}}),
-		"result": {"allow": true},
-		"nd_builtin_cache": hidden(fixtures.token),
+	every request in [fixtures.request, fixtures.request_with({"context": {}})] {
+		asked := with_input(request)
+		masked(asked) == {
+			"input": object.union(request, {"identity": {"token": unsigned(fixtures.token)}}),
+			"result": {"allow": true},
+			"nd_builtin_cache": hidden(fixtures.token),
+		}
+		count(placet_log.cut) == 3 with input as asked
 	}
-	count(placet_log.cut) == 3 with input as event
 }
 
 # A policy may read it, and it may be what an answer's `expires_at` is.
@@ -71,6 +74,8 @@ test_the_token_of_an_execution if {
 		"nd_builtin_cache": hidden(fixtures.inside.execution.token),
 	}
 	count(placet_log.cut) == 3 with input as asked
+	noted := inside(object.union(fixtures.inside, {"context": {"note": fixtures.token}}))
+	masked(noted).input.context == {"note": "(token cut)"}
 	stepped := object.union(fixtures.inside, {"execution": {"step": 3}})
 	masked(with_input(stepped)).input.execution == {
 		"id": "e-1",

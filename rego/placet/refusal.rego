@@ -8,6 +8,7 @@
 # - data.placet_state: schema.state
 package placet.refusal
 
+import data.placet.calm
 import data.placet.chain
 import data.placet.execution
 import data.placet.identity
@@ -83,6 +84,8 @@ objected := objection.codes if {
 } else := warrant.failures
 
 nothing_demanded if {
+	calm.standing
+} else if {
 	usual.plain
 	data.placet_state.trust.quarantine == {"subjects": {}, "executions": {}, "domains": {}, "segments": {}}
 	data.placet_state.trust.environment.required == {}

@@ -15,7 +15,7 @@ covers(scope, request) if {
 matches(patterns, text) if {
 	text in patterns
 } else if {
-	strings.any_prefix_match(text, prefixes(patterns))
+	strings.any_prefix_match(text, [trim_suffix(pattern, "*") | some pattern in patterns; endswith(pattern, "*")])
 }
 
 # Whether one of the patterns covers `TYPE/ID`. With a slash in the type it could be read in two ways, so nothing
@@ -38,8 +38,9 @@ constraints_met(constraints, context) if {
 # Whether a value is inside a bound. Order is defined across types (`null <= 100` is true), so both sides must be known
 # to be numbers: the bound's are, by its form.
 inside(bound, value) if {
+	most := bound.at_most
 	comparable(value)
-	value <= bound.at_most
+	value <= most
 	value >= object.get(bound, "at_least", value)
 } else if {
 	type_name(value) in {"string", "boolean"}

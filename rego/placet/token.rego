@@ -13,30 +13,6 @@ package placet.token
 
 import data.placet.clock
 
-# The verified claims of a token whose header trust state lists.
-usual := claims if {
-	text := input.identity.token
-	count(text) <= 8192
-	[head, _, _] := split(text, ".")
-	listed := data.placet_state.trust.headers[head]
-	[audience] := data.placet_state.trust.issuers[listed.issuer].audiences
-	audience != ""
-	key := data.placet_state.trust.issuers[listed.issuer].keys[listed.kid]
-	key.alg == listed.alg
-	key.alg in {"EdDSA", "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
-	[true, _, claims] = io.jwt.decode_verify(
-		text,
-		{"cert": key.jwks, "alg": key.alg, "aud": audience, "time": clock.now},
-	)
-	claims.iss == listed.issuer
-
-	# `concat` is defined for strings, and subtraction for numbers alone.
-	concat("", [claims.iss, claims.sub])
-	claims.sub != ""
-	claims.exp - object.get(claims, "iat", 0) <= 253402300799
-	claims.exp <= 253402300799
-}
-
 # The verified claims and the name of the issuer whose key verified them. Undefined when the token does not hold.
 verified := {"issuer": chosen.issuer, "claims": claims} if {
 	count(input.identity.token) <= 8192

@@ -1,5 +1,5 @@
-# The usual requests, proven in as few expressions as will do: each costs every decision about a microsecond. Whatever
-# does not pass here goes through the checks themselves; the tests show that nothing else passes.
+# The usual requests: in calm times by `calm.rego`, in others here, in few expressions. Whatever does not pass goes through
+# the checks themselves; the tests show that nothing else passes.
 
 # METADATA
 # scope: package
@@ -8,6 +8,7 @@
 # - data.placet_state: schema.state
 package placet.usual
 
+import data.placet.calm
 import data.placet.clock
 import data.placet.environment
 import data.placet.execution
@@ -17,8 +18,12 @@ import data.placet.segment
 import data.placet.single
 import data.placet.workflow
 
-# What a request that stands rests on. Undefined for all but the usual requests.
-grounds := {
+# What a request that stands rests on: who asks, as policies and as answers name it; by which warrants, in which execution,
+# and until when. Undefined for all but the usual requests.
+grounds := calm.grounds if {
+	calm.grounds
+} else := {
+	"caller": execution.subject,
 	"subject": {"issuer": token.sub_iss, "id": token.sub, "domain": token.domain, "actors": []},
 	"warrant": warranted,
 	"execution": token.exe,
@@ -31,15 +36,17 @@ grounds := {
 	token.exe == input.execution.id
 	data.placet_state.trust.issuers[token.sub_iss].domain == data.placet_state.trust.domain
 	token.actors == []
-	not token.via
+	object.filter(token, ["asserted", "via"]) == {}
 	depended_on_clear(token)
 	warranted := carried(token)
 } else := {
+	"caller": subject,
 	"subject": {"issuer": subject.issuer, "id": subject.id, "domain": subject.domain, "actors": []},
 	"warrant": null,
 	"execution": null,
 	"until_ns": in_place(min([data.placet_state.lease.valid_until_ns, floor(subject.claims.exp) * 1000000000])),
 } if {
+	not calm.standing
 	count(input) == 4
 	subject := identity.usual
 	plain
@@ -47,6 +54,7 @@ grounds := {
 	data.placet_state.trust.warrant.required == false
 	clear(subject.issuer, subject.id)
 } else := {
+	"caller": subject,
 	"subject": {"issuer": subject.issuer, "id": subject.id, "domain": subject.domain, "actors": []},
 	"warrant": {"ids": [granted.jti], "issuer": granted.iss},
 	"execution": null,
@@ -55,6 +63,7 @@ grounds := {
 		floor(min([subject.claims.exp, granted.exp])) * 1000000000,
 	])),
 } if {
+	not calm.standing
 	count(input) == 5
 	granted := single.warrant
 	subject := identity.usual

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -20,9 +20,10 @@ from app.control.objects import Objects
 from app.control.raw_records import Entries
 from app.control.store import Seals
 from app.control.store.as_stored import INSTANT, Row, as_bytes, instant
-from app.core import merkle, word_filter
+from app.core import merkle, usual_record, word_filter
 from app.core.batch import BatchStatement
 from app.core.errors import Denied
+from app.core.usual_record import Usual
 
 #: By how much the clocks of a control plane and of a timestamp authority may differ.
 CLOCKS = timedelta(minutes=10)
@@ -80,8 +81,9 @@ class Checker:
         entries, intact = contents.records()
         erased = Erased.of(self.tables, row["id"])
         wrong: set[int] | None = set() if intact else None
+        usual = usual_record.read_all(entries or ())
         if is_signed(row):
-            wrong = self._tree(contents, statement, entries, intact, erased)
+            wrong = self._tree(contents, statement, entries, usual, intact, erased)
         if entries is not None and intact and not wrong and wrong is not None and None not in entries:
             contents.received(entries)
         elif entries is not None and None in entries and row["sha256"] != "":
@@ -104,7 +106,7 @@ class Checker:
                 if row["last"] != result.claims.last:
                     result.findings.append(changed("batch", row["id"], "last", result.claims.last, row["last"]))
             if intact or wrong is not None:
-                self._decisions(task, result, entries, wrong or set(), erased)
+                self._decisions(task, result, entries, usual, wrong or set(), erased)
         if not sealed and not any(one.table == "batch" for one in result.findings):
             # Where all that is signed is right, and rows name its number, it is the time of the receipt.
             column = "received_at" if is_signed(row) and task.count else None
@@ -143,6 +145,7 @@ class Checker:
         contents: Contents,
         statement: BatchStatement | None,
         entries: Entries | None,
+        usual: Sequence[Usual | None],
         intact: bool,
         erased: Erased,
     ) -> set[int] | None:
@@ -151,23 +154,35 @@ class Checker:
         Gives the numbers of the entries that were changed; None where those are not known.
         """
         salts, salts_intact = contents.addressed("salts")
-        leaves = _leaves(entries, salts, contents) if entries is not None and salts is not None else None
+        leaves = contents.made(entries, salts) if entries is not None and salts is not None else None
         if leaves is None or entries is None or merkle.root(leaves).hex() != contents.claims.root:
             wrong = contents.damage(entries, salts, intact and salts_intact)
             return set() if intact and not salts_intact else wrong  # where salts are at fault, records are not
         contents.leaves_of(leaves)
         contents.findings += erased.entries(entries, salts)
         whole = [entry for entry in entries if entry is not None]
-        if statement is not None and len(whole) == len(entries) and (detail := _denied(statement, whole, leaves)):
+        if (
+            statement is not None
+            and len(whole) == len(entries)
+            and (detail := _denied(statement, whole, leaves, usual))
+        ):
             contents.findings.append(
                 Finding("unproved", detail, "batch", contents.row["id"], "evidence", str(contents.row["evidence"]))
             )
         return set()
 
-    def _decisions(self, task: Task, result: Checked, entries: Entries, wrong: set[int], erased: Erased) -> None:
+    def _decisions(
+        self,
+        task: Task,
+        result: Checked,
+        entries: Entries,
+        usual: Sequence[Usual | None],
+        wrong: set[int],
+        erased: Erased,
+    ) -> None:
         """Compare the decision rows, but those of the entries `wrong`."""
         places = rows.places(task.row["object"], entries)
-        due, others = rows.derive(result.claims.system, result.claims.sidecar, entries, places)
+        due, others = rows.derive(result.claims.system, result.claims.sidecar, entries, places, usual)
         limit = len(entries) + _MORE
         stored = self.tables.decisions(result.row, task.first, task.last, limit) if task.count else []
         stored, away = erased.part(stored, entries, places)
@@ -179,7 +194,7 @@ class Checker:
             due = [one for one in due if one[rows.PLACE] not in skip]
             stored = [one for one in stored if one[2 + rows.PLACE] not in skip]
         else:
-            result.findings += _words(task.row, entries)
+            result.findings += _words(task.row, entries, usual)
         count = len(stored) if skip else task.count - len(away)
         received = _nanoseconds(result.received)
         there = rows.Rows(result.row, stored, count, received, self.tables.decisions_named)
@@ -191,22 +206,6 @@ class Checker:
             # Rows that are right may say of a record what is not read of it here (`rows.compare`).
             made = values.derive(due if wrong_rows else [one[2:] for one in there.stored], away)
             result.findings += values.compare(result.row, made, self.tables.values(result.row, len(made) + values.MORE))
-
-
-def _leaves(entries: Entries, salts: bytes, contents: Contents) -> list[bytes] | None:
-    """The leaf hashes of the entries; of erased ones those that are stored. None where there are not as many salts."""
-    if len(salts) != merkle.SALT * len(entries):
-        return None
-    if None not in entries:
-        return merkle.leaf_hashes(salts, entries)  # type: ignore[arg-type]  # none of them is None here
-    stored = merkle.hashes(contents.read(contents.row["leaves"]) or b"")
-    if len(stored) != len(entries):
-        return None
-    salt = merkle.SALT
-    return [
-        stored[at] if entry is None else merkle.leaf_hash(salts[salt * at : salt * (at + 1)], entry)
-        for at, entry in enumerate(entries)
-    ]
 
 
 def _counted(
@@ -230,13 +229,13 @@ def _counted(
             yield changed("batch", row["id"], name, value, row[name])
 
 
-def _words(row: Row, entries: Entries) -> Iterator[Finding]:
+def _words(row: Row, entries: Entries, usual: Sequence[Usual | None]) -> Iterator[Finding]:
     """The filter by which a search passes over batches. What has none is always searched."""
     stored = row["words"]
     if stored is None:
         return
     there = as_bytes(stored)
-    due = word_filter.build(entries, word_filter.form_of(there))
+    due = word_filter.build(entries, word_filter.form_of(there), usual)
     if there != due or isinstance(stored, str):
         detail = "the words are not those of the records"
         one, other = (f"sha256:{sha256(words).hexdigest()}" for words in (due, there))
@@ -263,10 +262,10 @@ def _columns(row: Row, claims: Claims, signed: Signed, batch: BatchStatement) ->
             yield changed("batch", row["id"], name, value, row[name])
 
 
-def _denied(statement: BatchStatement, entries: list[bytes], leaves: list[bytes]) -> str:
+def _denied(statement: BatchStatement, entries: list[bytes], leaves: list[bytes], usual: Sequence[Usual | None]) -> str:
     """How the records deny what the statement says of them; empty when they do not."""
     try:
-        differ = statement.differing(entries, leaves)
+        differ = statement.differing(entries, leaves, usual)
     except Denied as denied:
         return str(denied)
     return f"the records say otherwise than the statement of {', '.join(differ)}" if differ else ""

@@ -85,6 +85,21 @@ class Contents:
             return body, False
         return body, True
 
+    def made(self, entries: Entries, salts: bytes) -> list[bytes] | None:
+        """The leaf hashes of the entries, of erased ones those that are stored; None without as many salts."""
+        if len(salts) != merkle.SALT * len(entries):
+            return None
+        if None not in entries:
+            return merkle.leaf_hashes(salts, entries)  # type: ignore[arg-type]  # none of them is None here
+        stored = merkle.hashes(self.read(self.row["leaves"]) or b"")
+        if len(stored) != len(entries):
+            return None
+        salt = merkle.SALT
+        return [
+            stored[at] if entry is None else merkle.leaf_hash(salts[salt * at : salt * (at + 1)], entry)
+            for at, entry in enumerate(entries)
+        ]
+
     def leaves_of(self, leaves: list[bytes]) -> None:
         """Compare the stored leaf hashes with the proved ones."""
         whole = b"".join(leaves)

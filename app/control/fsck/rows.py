@@ -15,7 +15,9 @@ from app.control.fsck.tables import columns_of
 from app.control.raw_records import Entries
 from app.control.store import Decision, decision_row
 from app.control.store.columns import unpacked_digest
+from app.core import usual_record
 from app.core.record_frames import PLAIN
+from app.core.usual_record import Usual
 
 #: A row of `decision` without its id and its batch, in the order of the columns.
 Values = tuple[Any, ...]
@@ -58,16 +60,20 @@ def places(key: Any, entries: Entries) -> Sequence[int]:
     return range(len(entries))
 
 
-def derive(system: str, sidecar: str, entries: Entries, at: Sequence[int]) -> tuple[list[Values], int]:
+def derive(
+    system: str, sidecar: str, entries: Entries, at: Sequence[int], usual: Sequence[Usual | None] | None = None
+) -> tuple[list[Values], int]:
     """The rows of a batch's records, as `record_rows.Read` makes them, and how many entries have none.
 
     The time of a record that has none of its own is None here. Of an erased entry there is no row, nor is it counted.
+    `usual`: the entries as `usual_record.read_all` reads them, where that was done already.
     """
     made = []
     others = 0
-    kept = [entry for entry in entries if entry is not None]
-    where = [place for entry, place in zip(entries, at, strict=True) if entry is not None]
-    for line, place in zip(record_lines.read_lines(kept), where, strict=True):
+    members = usual_record.read_all(entries) if usual is None else usual
+    there = [(raw, read, place) for raw, read, place in zip(entries, members, at, strict=True) if raw is not None]
+    lines = record_lines.read_lines([raw for raw, _, _ in there], [read for _, read, _ in there])
+    for line, (_, _, place) in zip(lines, there, strict=True):
         if line is None:
             others += 1
         else:

@@ -19,16 +19,16 @@ from app.control.fsck.kept import Kept
 from app.control.fsck.links import Links
 from app.control.fsck.scratch import Scratch
 from app.control.fsck.tables import Tables, reading
-from app.control.fsck.workers import Means, checked_by
+from app.control.fsck.workers import Means, workers
 from app.control.objects import Objects
 from app.control.settings import Settings
-from app.control.store import Store, TrustState, migrations
+from app.control.store import Store, TrustState
 from app.control.store.as_stored import instant
 from app.control.store.seals import UNSEALED
 from app.core.errors import PlacetError, UsageError
 
-#: Batches that are asked of one process at once.
-_CHUNK = 8
+#: Batches that are asked of one process at once: with many, the others wait at the end for who has the last ones.
+_CHUNK = 2
 
 #: Findings that wait for another one that may say the same (`Finding.pair`).
 _MAX_HELD = 10_000
@@ -132,6 +132,8 @@ class _Run:
 
     def everything(self, tables: Tables, jobs: int, progress: Callable[[Progress], None]) -> None:
         """All steps."""
+        from app.control.store import migrations  # a tenth of what those import who only check batches
+
         with self.store.answering():
             migrations.require_current(self.store, str(self._means.settings.directory))
         self._objects.check()
@@ -141,15 +143,16 @@ class _Run:
         if self._means.verifier is None and tables.count_batches(f"({where}) AND ({signed})", **bound):
             raise UsageError("there are signed batches: name their log with --lineage-trust-config")
 
-        progress(Progress("listing objects"))
-        if self._all:  # before the rows are read: what comes meanwhile is not too many
-            self.scratch.add_listed(leftovers.listing(self._objects, self._scope.system, self._settled))
-        progress(Progress("counting decision rows"))
-        self.scratch.add_spans(tables.spans())
-        number = tables.count_batches(where, **bound)
-        for checked in checked_by(self._means, jobs, self._tasks(tables)):
-            self._take(checked)
-            progress(Progress("batches", self.report.batches, number))
+        with workers(self._means, jobs) as checked_of:
+            progress(Progress("listing objects"))
+            if self._all:  # before the rows are read: what comes meanwhile is not too many
+                self.scratch.add_listed(leftovers.listing(self._objects, self._scope.system, self._settled))
+            progress(Progress("counting decision rows"))
+            self.scratch.add_spans(tables.spans())
+            number = tables.count_batches(where, **bound)
+            for checked in checked_of(self._tasks(tables)):
+                self._take(checked)
+                progress(Progress("batches", self.report.batches, number))
 
         progress(Progress("order of batches"))
         self._tell(chain.follow(self.scratch, whole=self._scope.since is None))

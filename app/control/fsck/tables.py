@@ -89,7 +89,7 @@ class Tables:
         One look at the whole table is less than one for each batch.
         """
         query = text("SELECT batch, COUNT(*), MIN(id), MAX(id) FROM decision GROUP BY batch")
-        for row in self.connection.execution_options(stream_results=True).execute(query):
+        for row in self.connection.execute(query, execution_options={"stream_results": True}):  # of the query alone
             yield row[0], row[1], row[2], row[3]
 
     def decisions(self, batch: int, first: int, last: int, limit: int) -> list[tuple[Any, ...]]:

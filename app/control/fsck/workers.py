@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from app.control import processes
 from app.control.fsck.batch import Checked, Checker, Task
@@ -68,28 +69,47 @@ class Reader:
         self._stack.close()
 
 
-def checked_by(means: Means, jobs: int, tasks: Iterator[list[Task]]) -> Iterator[Checked]:
-    """Check batches in `jobs` processes, in their order. Only few are under way at once, so memory is bounded."""
-    if jobs == 1:
+@contextmanager
+def workers(means: Means, jobs: int) -> Iterator[Callable[[Iterator[list[Task]]], Iterator[Checked]]]:
+    """What checks batches in `jobs` processes, in their order: this one and, for more than one, others beside it.
+
+    Others take a second or two to start, so they start now, and see the database as it is at their first batch.
+    """
+    with ExitStack() as stack:
+        pool = stack.enter_context(processes.pool(jobs - 1, _open, means)) if jobs > 1 else None
+        for _ in range(jobs - 1):  # each begins a process
+            assert pool is not None
+            pool.submit(_check, [])
+        yield partial(_checked, means, pool, 2 * (jobs - 1))
+
+
+def _checked(
+    means: Means, pool: ProcessPoolExecutor | None, most: int, tasks: Iterator[list[Task]]
+) -> Iterator[Checked]:
+    """Others have `most` pieces of work at once; what is more, and what comes before they are there, is done here."""
+    given: deque[Future[list[Checked]]] = deque()
+    try:
         with closing(means.opened()) as reader:
             for some in tasks:
-                for task in some:
-                    yield from reader.check([task])
-        return
-    with processes.pool(jobs, _open, means) as pool:
-        waiting: deque[Future[list[Checked]]] = deque()
-        try:
-            for some in tasks:
-                waiting.append(pool.submit(_check, some))
-                if len(waiting) > 2 * jobs:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise PlacetError("a process of the check was ended by something else, such as a lack of memory") from error
-        finally:
-            for one in waiting:
-                one.cancel()
+                if pool is not None and sum(not one.done() for one in given) < most:
+                    given.append(pool.submit(_check, some))
+                else:
+                    given.append(_done(reader.check(some)))
+                while given and given[0].done():
+                    yield from given.popleft().result()
+        while given:
+            yield from given.popleft().result()
+    except BrokenProcessPool as error:
+        raise PlacetError("a process of the check was ended by something else, such as a lack of memory") from error
+    finally:
+        for one in given:
+            one.cancel()
+
+
+def _done(checked: list[Checked]) -> Future[list[Checked]]:
+    future: Future[list[Checked]] = Future()
+    future.set_result(checked)
+    return future
 
 
 _reader: Reader

@@ -1,4 +1,4 @@
-"""Records of the usual form are read quickly, and alike: whatever `read_typed` reads, `read_line` reads the same."""
+"""Records of the usual form are read quickly, and alike: whatever `TypedLines` reads, `read_line` reads the same."""
 
 import json
 
@@ -7,10 +7,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.control.record_lines import read_line, read_lines
-from app.control.typed_lines import read_typed
+from app.control.typed_lines import TypedLines
+from app.core import usual_record
 
 from .conftest import record
 from .test_records import POISON
+
+
+def read_typed(raw):
+    return TypedLines().read(raw, usual_record.read(raw))
+
 
 MODE = {"kind": "shadow", "reasons": [{"code": "policy.denied"}, {"code": None}, {}]}
 
@@ -63,7 +69,7 @@ ODD = {
 @pytest.mark.parametrize("line", ODD.values(), ids=ODD.keys())
 def test_what_is_odd_is_left_to_the_other(line):
     assert read_typed(line[:-1]) is None
-    assert list(read_lines([line[:-1]])) == [read_line(line[:-1])]
+    assert list(read_lines([line[:-1]], [usual_record.read(line[:-1])])) == [read_line(line[:-1])]
 
 
 #: Values that columns are made of, and others in their places.

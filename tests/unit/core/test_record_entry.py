@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.core import record_entry
+from app.core import record_entry, usual_record
 from app.core.record_entry import RECORD_TYPE, Entry, read_entry
 from tests.soon import soon
 
@@ -22,9 +22,17 @@ def line(*given, **members):
     return json.dumps(record(*given, **members), separators=(",", ":")).encode()
 
 
-@pytest.fixture(params=["quick", "scanned"])
+def of_members(raw):
+    """As one of a batch is read."""
+    [found] = record_entry.read_entries([raw], usual_record.read_all([raw]))
+    return found
+
+
+@pytest.fixture(params=["quick", "scanned", "of members"])
 def read(request, monkeypatch):
-    """Both ways in which an entry is read."""
+    """All ways in which an entry is read."""
+    if request.param == "of members":
+        return of_members
     if request.param == "scanned":
 
         def fails(raw):
@@ -157,6 +165,7 @@ def test_the_scanner_reads_what_the_parser_reads(document, typed, indent):
     if typed:
         document = {**document, "type": RECORD_TYPE}
     raw = json.dumps(document, indent=indent).encode()
+    assert of_members(raw) == read_entry(raw)
     try:
         record_entry._decode(raw)
     except msgspec.MsgspecError:
@@ -167,4 +176,6 @@ def test_the_scanner_reads_what_the_parser_reads(document, typed, indent):
 @given(st.binary(max_size=40))
 def test_any_bytes_are_an_entry(raw):
     assert read_entry(raw) is None
-    read_entry(line()[:-1] + b"," + raw)
+    assert of_members(raw) is None
+    longer = line()[:-1] + b"," + raw
+    assert of_members(longer) == read_entry(longer)

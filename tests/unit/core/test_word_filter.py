@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core import batch_words, record_frames, record_words, word_filter
+from app.core import batch_words, record_frames, record_words, usual_record, word_filter
 from app.core.word_filter import ALL_GROUPS, BLOCK
 
 NAMES = st.sampled_from(["a", "amount", "é", "x.y", "identity", "token", ""]) | st.text(max_size=5)
@@ -65,10 +65,14 @@ def terms(entry):
     return found | {record_words.pair(*leaf) for leaf in leaves if leaf[0] not in record_words.BARE}
 
 
+def terms_of(entries):
+    return set(batch_words.terms(entries, usual_record.read_all(entries)))
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.builds(line, RECORDS), max_size=6))
 def test_many_records_have_the_words_of_each(entries):
-    assert batch_words.BatchWords().terms(entries) == {term for entry in entries for term in terms(entry)}
+    assert terms_of(entries) == {term for entry in entries for term in terms(entry)}
 
 
 def asked(filter, text):
@@ -288,7 +292,7 @@ def test_long_names_and_very_many_values_are_no_bomb():
     values = {f"{number:04x}": f"word{number}" for number in range(6000)}
     for context in ({"k" * 50_000: values}, values | {"k" * 300: "alone"}):
         raw = line({"decision_id": "d", "input": {"context": context, "n" * 300: "far"}})
-        found = record_words.leaves_of_all([raw])
+        found = batch_words.leaves_of_all([raw], usual_record.read_all([raw]))
         assert max(len(path) for path, _ in found) <= record_words.MAX_PATH
         assert sum(len(path) + len(value) for path, value in found) < 1_000_000
         filter = word_filter.build([raw])
