@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import socket
 import ssl
@@ -204,6 +203,7 @@ def run(
 
     import uvicorn
 
+    from app.control import processes
     from app.control.app import create_app
     from app.control.batch_readers import Readers, usual
     from app.control.identity_issuer import issuer_url
@@ -236,9 +236,7 @@ def run(
             # Behind a proxy nothing here depends on the client's address, so no header may claim one.
             proxy_headers=False,
         )
-        # What is there now stays: to look at all of it again and again costs a tenth of taking records.
-        gc.collect()
-        gc.freeze()
+        processes.settle()
         # uvicorn stops gracefully on these and then raises them again; a wanted stop is no failure.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)

@@ -34,7 +34,7 @@ def leaf_hashes(salts: bytes, entries: Sequence[bytes]) -> list[bytes]:
     if len(salts) != SALT * len(entries):
         raise ValueError(f"{len(salts)} bytes of salts for {len(entries)} entries")
     each = (salts[at : at + SALT] for at in range(0, len(salts), SALT))
-    return [sha256(b"\x00" + salt + entry).digest() for salt, entry in zip(each, entries, strict=True)]
+    return list(map(leaf_hash, each, entries))
 
 
 def hashes(joined: bytes) -> list[bytes]:

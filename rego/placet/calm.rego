@@ -55,12 +55,14 @@ inside := {
 	} = object.remove(token, ["until", "kids", "workflow"])
 	trust.issuers[by].domain == domain
 	is_object(claims)
-	is_object(constraints)
 
 	# Subtraction is defined for numbers alone, and `concat` for strings. RFC 3339 ends with the year 9999.
 	exp - iat > 0
+
+	# `bits.and` is defined for integers alone, of which the product is exact.
 	exp <= 253402300799
-	iat <= (now / 1000000000) + 2
+	bits.and(iat, exp) >= 0
+	iat * 1000000000 <= now + 2000000000
 	texts := [named, by, id, domain]
 	concat("", array.concat(texts, warrants))
 	min(texts) != ""
@@ -73,8 +75,7 @@ inside := {
 	scope.matches(actions, action)
 	contains(type, "/") == false
 	scope.matches(resources, concat("/", [type, resource]))
-	met := [member | some member, bound in constraints; scope.inside(bound, context[member])]
-	count(met) == count(constraints)
+	scope.constraints_met(constraints, context)
 }
 
 # By the caller's own token alone, where no warrant is required.
@@ -107,15 +108,11 @@ warranted := {
 	{"issuer": by, "id": id, "domain": domain, "actors": [], "claims": claims} = caller
 }
 
-# Until when the lease lets a request pass, in nanoseconds, as long as the times are calm, and the request has its form.
-standing := until if {
-	state := data.placet_state
-	trust := state.trust
-	trust.quarantine == {"subjects": {}, "executions": {}, "domains": {}, "segments": {}}
-	trust.environment.required == {}
-	trust.segments == null
-	trust.workflows == {}
+# Until when the lease lets a request of the right form pass, in nanoseconds. A start is none: it names its execution, and
+# carries no token of one.
+leased := until if {
 	execution.starting == false
+	state := data.placet_state
 
 	# Subtraction is defined for numbers alone, so these are numbers, and the comparisons mean what they say.
 	{"issued_at_ns": issued, "valid_until_ns": until} = state.lease
@@ -127,4 +124,13 @@ standing := until if {
 	texts := [input.action.name, input.resource.type, input.resource.id, state.digest]
 	concat("", texts)
 	min(texts) != ""
+}
+
+# The same, where the times are calm.
+standing := leased if {
+	trust := data.placet_state.trust
+	trust.quarantine == {"subjects": {}, "executions": {}, "domains": {}, "segments": {}}
+	trust.environment.required == {}
+	trust.segments == null
+	trust.workflows == {}
 }

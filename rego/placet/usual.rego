@@ -9,7 +9,6 @@
 package placet.usual
 
 import data.placet.calm
-import data.placet.clock
 import data.placet.environment
 import data.placet.execution
 import data.placet.identity
@@ -87,22 +86,8 @@ carried(token) := null if {
 
 # What holds for every usual request.
 plain if {
-	# A start names its execution, and carries no token of one.
-	execution.starting == false
+	calm.leased
 	workflow.failures == []
-
-	# Subtraction is defined for numbers alone, so these are numbers, and the comparisons mean what they say.
-	lease := data.placet_state.lease
-	lease.valid_until_ns - lease.issued_at_ns <= 3600000000000
-	now := clock.now
-	lease.issued_at_ns <= now
-	now <= lease.valid_until_ns
-
-	# `concat` is defined for strings alone.
-	is_object(input.context)
-	names := [input.action.name, input.resource.type, input.resource.id, data.placet_state.digest]
-	concat("", names)
-	min(names) != ""
 }
 
 # That neither this subject of the home domain nor the execution that the request names is in quarantine.

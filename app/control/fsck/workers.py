@@ -77,10 +77,13 @@ def workers(means: Means, jobs: int) -> Iterator[Callable[[Iterator[list[Task]]]
     """
     with ExitStack() as stack:
         pool = stack.enter_context(processes.pool(jobs - 1, _open, means)) if jobs > 1 else None
-        for _ in range(jobs - 1):  # each begins a process
-            assert pool is not None
-            pool.submit(_check, [])
-        yield partial(_checked, means, pool, 2 * (jobs - 1))
+        try:
+            for _ in range(jobs - 1):  # each begins a process
+                assert pool is not None
+                pool.submit(_check, [])
+            yield partial(_checked, means, pool, 2 * (jobs - 1))
+        except BrokenProcessPool as error:
+            raise PlacetError("a process of the check was ended by something else, such as a lack of memory") from error
 
 
 def _checked(
@@ -99,8 +102,6 @@ def _checked(
                     yield from given.popleft().result()
         while given:
             yield from given.popleft().result()
-    except BrokenProcessPool as error:
-        raise PlacetError("a process of the check was ended by something else, such as a lack of memory") from error
     finally:
         for one in given:
             one.cancel()
