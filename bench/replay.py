@@ -31,7 +31,8 @@ from app.core import archive, strict_json
 from app.core.bundle import build_bundle, parse_bundle, read_directory
 from app.core.compose import Library, compose
 from app.core.opa import Opa
-from app.core.replay import Replay, Verdict
+from app.core.replay import Replay
+from app.core.replayed import Verdict
 from app.core.shipped import shipped
 from app.local.replay_opa import Opas, ReplayOpa
 from bench import feed, result, stand
@@ -79,6 +80,10 @@ class Stored:
     def bundle(self, digest: str) -> bytes | None:
         """The one policy."""
         return self._recorded.policy
+
+    def library(self, digest: str) -> bytes | None:
+        """None but the one of this version, which nobody asks for."""
+        return None
 
     def state(self, digest: str) -> bytes | None:
         """The one trust state."""

@@ -1,4 +1,7 @@
-"""Addresses of the APIs, in which a name from the command line is one segment, whatever is in it."""
+"""Addresses of the APIs, in which a name from the command line is one segment, whatever is in it.
+
+Servers take `%2F` for a slash, so no name with one could be meant.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ def below(root: str, *parts: object) -> str:
     """The address of `parts` below `root`, such as `/api/v1/systems/payments/modes`. Raises `UsageError`."""
     segments = [str(part) for part in parts]
     for one in segments:
-        if one in ("", ".", ".."):
-            raise UsageError(f"{one!r} is no name")
+        if one in ("", ".", "..") or "/" in one:
+            raise UsageError(f"{one!r} is no name" + (": it has a slash" if "/" in one else ""))
     try:
         return "/".join((root, *(quote(one, safe="") for one in segments)))
     except UnicodeEncodeError as error:
@@ -20,12 +23,10 @@ def below(root: str, *parts: object) -> str:
 
 
 def api(*parts: object) -> str:
-    """An address of the control plane's."""
+    """An address of the control plane's. Raises `UsageError`."""
     return below("/api/v1", *parts)
 
 
 def system_path(system: str, *parts: object) -> str:
     """An address of a system's. Raises `UsageError`."""
-    if "/" in system:
-        raise UsageError(f"{system!r} is no name of a system: it has a slash")
     return api("systems", system, *parts)

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from app.core.complaint import many
 from app.core.errors import UsageError
 from app.core.files import read_bounded
-from cli import bundle_attest, bundle_build, bundle_countersign, bundle_look, client, signing
+from cli import bundle_attest, bundle_build, bundle_countersign, bundle_look, client, outputs, signing
 from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
@@ -65,10 +66,11 @@ def sign(
             raise UsageError(f"{path} is no link; `placet step run` makes one")
     unsigned = building.release_statements(raw, found, bundle.name, run=ci_run.of(os.environ))
     session = signing.session(trust_config, staging, identity_token)
+    path = attestations_of(bundle)
+    outputs.require(path, beside(bundle, ".sigstore.json"))
     with busy("signing"):
         signature = session.sign(unsigned.provenance)
         attestations = [session.sign(one) for one in unsigned.links(signature)]
-    path = attestations_of(bundle)
     left_out = 0
 
     def with_links(existing: list[bytes]) -> list[bytes]:
@@ -80,7 +82,7 @@ def sign(
 
     attestation_file.change(path, with_links, beside={beside(bundle, ".sigstore.json"): signature})
     if left_out:
-        say(f"replaced in {path.name}: {left_out} attestations, of another bundle or of the steps signed now")
+        say(f"replaced in {path.name}: {many(left_out, 'attestation')}, of another bundle or of the steps signed now")
     if any(unsigned.digest not in claimed(one).subjects for one in links):
         say("links about other things than the bundle were added: verify it by a policy whose `layout` has their steps")
     emit(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.core.complaint import many
 from app.core.files import read_bounded
-from cli import signing
+from cli import outputs, signing
 from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
 from cli.progress import busy
@@ -56,6 +57,7 @@ def attest(
         tested = attestation.attest(raw, bundle.name, found, chosen, threshold=threshold)
     session = signing.session(trust_config, staging, identity_token)
     path = attestations_of(bundle)
+    outputs.require(path)
     with busy("signing"):
         signed = session.sign(tested.statement)
     left_out = 0
@@ -67,7 +69,8 @@ def attest(
 
     attestation_file.change(path, with_result)
     if left_out:
-        say(f"left out of {path.name}: {left_out} attestations, of another bundle or an earlier test result of yours")
+        what = many(left_out, "attestation")
+        say(f"left out of {path.name}: {what}, of another bundle or an earlier test result of yours")
     emit(_summary(tested) | {"identity": session.identity, "issuer": session.issuer}, output)
 
 

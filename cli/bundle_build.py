@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from app.core.complaint import many
 from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
 from cli.progress import busy
@@ -88,7 +89,7 @@ def build(
         more = f" and {len(built.left_out) - 5} more" if len(built.left_out) > 5 else ""
         say(f"left out: {', '.join(built.left_out[:5])}{more}")
     if built.converted:
-        say(f"converted from Rego v0: {len(built.converted)} modules")
+        say(f"converted from Rego v0: {many(len(built.converted), 'module')}")
     if built.allowed:
         say(f"placet.yaml allows {', '.join(built.allowed)}; so must the system's verification policy")
     emit({"bundle": str(path), "digest": built.digest, "bytes": len(built.bundle), **built.inferred}, output)

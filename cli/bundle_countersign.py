@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from app.core.errors import UsageError
-from cli import signing
+from cli import outputs, signing
 from cli.output import Output, OutputOption, emit, messages
 from cli.pinned_opa import OpaOption, pinned_opa
 from cli.release_files import attestations_of, release_files
@@ -69,6 +69,7 @@ def countersign(
         return [*existing, signed]
 
     _require_another(session.identity, names, bundle)
+    outputs.require(attestations_of(bundle))
     with messages.status("signing"):
         signed = session.sign(release.signature.payload)
     attestation_file.change(attestations_of(bundle), with_signature)

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 import typer
 
 from app.core.errors import Denied, PlacetError, UsageError
-from app.core.files import read_bounded
+from app.core.files import read_secret
 from app.core.reason_codes import Reason
+from cli.progress import busy
 
 if TYPE_CHECKING:
     import httpx
@@ -42,9 +43,11 @@ DEFAULT_SERVER = "http://127.0.0.1:8470"
 #: Of commands that take an id: those that are thumbprints, or that others made, may begin with a hyphen.
 TAKES_AN_ID = {"ignore_unknown_options": True}
 
-#: Seconds: to connect, and for an answer (the server may check a policy of 10,000 rules first).
+#: Seconds: to connect; for an answer; and for one to what changes something (the server may check a policy of 10,000
+#: rules first).
 CONNECT_TIMEOUT = 5.0
-READ_TIMEOUT = 180.0
+READ_TIMEOUT = 60.0
+CHANGE_TIMEOUT = 180.0
 #: Seconds of silence after which a stream is taken for broken: it gives a sign of life more often.
 STREAM_TIMEOUT = 45.0
 
@@ -62,6 +65,10 @@ class Refused(UsageError):
     def __init__(self, detail: str, field: str | None) -> None:
         super().__init__(detail)
         self.field = field
+
+
+class Missing(PlacetError):
+    """The control plane has no such thing (404)."""
 
 
 class ControlPlane:
@@ -87,7 +94,12 @@ class ControlPlane:
 
     def get_bytes(self, path: str, **params: Param) -> bytes | None:
         """GET the bytes of an answer, whatever they are; None where there is nothing (404)."""
-        answer: bytes | None = self._send("GET", path, raw=True, params=_given(params))
+        answer: bytes | None = self._send("GET", path, raw=True, absent=True, params=_given(params))
+        return answer
+
+    def get_page(self, path: str, **params: Param) -> bytes:
+        """GET the bytes of an answer that must be there."""
+        answer: bytes = self._send("GET", path, raw=True, params=_given(params))
         return answer
 
     def lines(self, path: str, headers: Mapping[str, str], **params: Param) -> Iterator[str]:
@@ -126,11 +138,13 @@ class ControlPlane:
         parts = {name: (name, content, "application/octet-stream") for name, content in files.items()}
         return self._send("POST", path, files=parts)
 
-    def _send(self, method: str, path: str, *, raw: bool = False, **request: Any) -> Any:
+    def _send(self, method: str, path: str, *, raw: bool = False, absent: bool = False, **request: Any) -> Any:
         import httpx
 
+        timeout = httpx.Timeout(READ_TIMEOUT if method == "GET" else CHANGE_TIMEOUT, connect=CONNECT_TIMEOUT)
         try:
-            response = self._client.request(method, path, **request)
+            with busy(f"waiting for {self._server}"):
+                response = self._client.request(method, path, timeout=timeout, **request)
         except httpx.TimeoutException as error:
             raise PlacetError(f"the control plane at {self._server} did not answer in time") from error
         except httpx.HTTPError as error:
@@ -138,10 +152,10 @@ class ControlPlane:
                 f"cannot reach the control plane at {self._server}: {error or type(error).__name__}; "
                 "is it running (placet server run), is --server right, and is its CA your own (PLACET_SERVER_CA)?"
             ) from error
-        if raw and response.status_code in (httpx.codes.OK, httpx.codes.NOT_FOUND):
-            return response.content if response.is_success else None
+        if absent and response.status_code == httpx.codes.NOT_FOUND:
+            return None
         if response.is_success:
-            return _json(response) if response.content else None
+            return response.content if raw else _json(response) if response.content else None
         raise _failure(response, self._server)
 
 
@@ -153,7 +167,6 @@ def connect(server: str | None, token_file: Path | None) -> ControlPlane:
     client = httpx.Client(
         base_url=address,
         headers={"Authorization": f"Bearer {api_token(token_file)}"},
-        timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
         follow_redirects=False,
         # A proxy for the outside world is not a way to this machine.
         trust_env=host not in _LOOPBACK,
@@ -175,14 +188,14 @@ def safe_address(server: str) -> tuple[str, str]:
     return address, parts.hostname
 
 
-def api_token(file: Path | None) -> str:
-    """The API token from a file, or from the environment. Raises `UsageError`."""
+def api_token(file: Path | None, hint: str = "(a new server's is admin.token)") -> str:
+    """The API token from a file, or from the environment. Raises `UsageError`, with a hint where there is none."""
     if file is not None:
-        token = read_bounded(file, _MAX_TOKEN, "the token file").decode("utf-8", "replace").strip()
+        token = read_secret(file, _MAX_TOKEN, "the token file").decode("utf-8", "replace").strip()
     else:
         token = os.environ.get("PLACET_TOKEN", "").strip()
     if not token:
-        raise UsageError("no API token: set PLACET_TOKEN, or give --token-file FILE (a new server's is admin.token)")
+        raise UsageError(f"no API token: set PLACET_TOKEN, or give --token-file FILE {hint}")
     if not token.isascii() or not token.isprintable() or " " in token:
         raise UsageError("the API token is malformed; it looks like placet_ID_SECRET")
     return token
@@ -214,4 +227,6 @@ def _failure(response: httpx.Response, server: str) -> PlacetError:
         return PlacetError(f"{server} does not know this token, or it was revoked")
     if response.status_code == 422:
         return Refused(detail, problem.get("field"))
+    if response.status_code == 404:
+        return Missing(detail)
     return PlacetError(detail)

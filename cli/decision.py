@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.core.complaint import many
 from app.core.errors import PlacetError, UsageError
 from cli import client
 from cli.decision_export import export
@@ -22,7 +23,7 @@ from cli.output import Output, OutputOption, emit, escaped, json_text, say
 from cli.progress import counted
 
 if TYPE_CHECKING:
-    from app.core.replay import Replayed
+    from app.core.replayed import Replayed
 
 app = typer.Typer()
 
@@ -108,6 +109,12 @@ def replay(
     states: Annotated[
         Path | None, typer.Option(help="With --from-files: the directory of archived trust states.")
     ] = None,
+    library: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A governance library of another version: its file, or the directory of its modules. Repeatable."
+        ),
+    ] = None,
     allow_unavailable: Annotated[
         bool, typer.Option("--allow-unavailable", help="Exit with 0 although some could not be replayed.")
     ] = False,
@@ -129,17 +136,17 @@ def replay(
             raise UsageError(
                 f"--{asked[0].replace('_', '-')} asks a control plane; with --from-files name decisions by their ids"
             )
-        files = FromFiles(bundle or [], states)
+        files = FromFiles(bundle or [], states, library or [])
         counts = _replay(files, files.records(from_files, set(decision or [])), opa, output)
         if files.others:
-            say(f"{files.others} other lines are no decision records")
+            say(f"left out, as they are no decision records: {many(files.others, 'line')}")
     else:
         if bundle or states:
             raise UsageError("--bundle and --states go with --from-files")
         if bool(decision) == bool(asked):
             raise UsageError("name decisions by their ids, or give a filter, such as --system payments")
         with client.connect(server, token_file) as plane:
-            stored = FromControlPlane(plane)
+            stored = FromControlPlane(plane, library)
             records = stored.records(iter(decision)) if decision else stored.feed(filters, limit)
             counts = _replay(stored, records, opa, output)
     _judge(counts, allow_unavailable)
@@ -161,17 +168,21 @@ def _replay(parts: Any, records: Iterable[bytes], opa: Path | None, output: Outp
     from app.core.replay import Replay
     from app.local import tools
     from app.local.replay_opa import Opas
+    from cli.decision_sources import say_what_decided
 
     counts: Counter[str] = Counter()
     began = time.monotonic()
-    with Opas(Opa(opa or tools.installed("opa"))) as opas:
-        for one in counted(Replay(parts, opas.engine).replay(records), "records"):
+    asked = Opa(opa or tools.installed("opa"))
+    with Opas(asked) as opas:
+        replay = Replay(parts, opas.engine)
+        for one in counted(replay.replay(records), "record"):
             counts[str(one.verdict)] += 1
             _print(one, output)
+    say_what_decided(replay, parts, asked)
     spent = time.monotonic() - began
     total = counts.total()
     found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("same", "differs", "unavailable"))
-    say(f"{total} records in {spent:.1f} s ({total / spent:.0f}/s): {found}")
+    say(f"{many(total, 'record')} in {spent:.1f} s ({total / spent:.0f}/s): {found}")
     return counts
 
 
@@ -198,6 +209,6 @@ def _judge(counts: Counter[str], allow_unavailable: bool) -> None:
     if counts["differs"]:
         raise Denied(Reason.REPLAY_DIFFERS, f"{counts['differs']} of {counts.total()} records give another result now")
     if counts["unavailable"] and not allow_unavailable:
-        raise PlacetError(f"{Reason.REPLAY_UNAVAILABLE}: {counts['unavailable']} records could not be replayed")
+        raise PlacetError(f"{Reason.REPLAY_UNAVAILABLE}: {many(counts['unavailable'], 'record')} could not be replayed")
     if not counts:
         raise PlacetError("there was no decision record to replay")

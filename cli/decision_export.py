@@ -14,6 +14,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
+from app.core.complaint import many
 from app.core.errors import PlacetError, UsageError
 from app.core.files import replacing
 from cli import client
@@ -62,9 +63,9 @@ def export(
     with client.connect(server, token_file) as plane, replacing(to) as file:
         stored = FromControlPlane(plane)
         if records:
-            number = _raw(counted(stored.feed(filters, limit), "decisions"), file)
+            number = _raw(counted(stored.feed(filters, limit), "decision"), file)
         else:
-            rows = counted(map(flat, stored.pages(filters, limit)), "decisions")
+            rows = counted(map(flat, stored.pages(filters, limit)), "decision")
             number = {Format.JSONL: _lines, Format.CSV: _csv, Format.PARQUET: _parquet}[form](rows, file)
     emit({"file": str(to), "decisions": number}, output)
 
@@ -93,7 +94,7 @@ def _raw(records: Iterable[bytes], file: IO[bytes]) -> int:
         file.write(record + b"\n")
         number += 1
     if absent:
-        say(f"{absent} records are not there any more and were left out")
+        say(f"left out, as they are not there any more: {many(absent, 'record')}")
     return number
 
 

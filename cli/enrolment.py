@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
-from app.core.errors import UsageError
-from app.core.files import write_atomically
-from cli import client, warrant_options
+from cli import client, outputs, warrant_options
 from cli.api_path import system_path
-from cli.output import Output, OutputOption, emit, messages
+from cli.output import Output, OutputOption, emit, messages, say
 
 app = typer.Typer()
 
@@ -37,15 +35,16 @@ def invite(
     It is shown once; the control plane keeps only its hash.
     """
     seconds = warrant_options.duration(expires, "--expires")
-    if out is not None and out.exists():
-        raise UsageError(f"{out} exists; choose another file, or delete it")
-    with client.connect(server, token_file) as plane:
+    shown = ["id", "system", "sidecar", "expires_at", *(["join_token"] if out is None else [])]
+    with outputs.place(out, new=True) as place, client.connect(server, token_file) as plane:
         made = plane.post(system_path(system, "sidecars", name, "invitations"), json={"expires_in_seconds": seconds})
-    if out is not None:
-        write_atomically(out, made.pop("join_token").encode() + b"\n", mode=0o600)
-        messages.print(f"The join token is in {out}", markup=False)
-    shown = ("id", "system", "sidecar", "expires_at", "join_token")
-    emit({name: made[name] for name in shown if name in made}, output)
+        try:
+            if place is not None:
+                place.keep(made["join_token"].encode() + b"\n")
+        finally:
+            emit({name: made[name] for name in shown}, output)
+        if place is not None:
+            messages.print(f"The join token is in {out}", markup=False)
 
 
 @app.command(epilog="Example: placet sidecar evict payments one --reason 'its host was broken into'")
@@ -59,7 +58,13 @@ def evict(
 ) -> None:
     """Evict a sidecar: it gets no identity any more, and no token of it counts when this returns."""
     with client.connect(server, token_file) as plane:
-        emit(plane.post(system_path(system, "sidecars", name, "eviction"), json={"reason": reason}), output)
+        found = plane.post(system_path(system, "sidecars", name, "eviction"), json={"reason": reason})
+    if not found["known"]:
+        say(
+            f"{system} never had a sidecar {name}: it is evicted before it comes. If the name is wrong: "
+            f"placet sidecar list {system}, and placet sidecar readmit {system} {name}"
+        )
+    emit(found, output)
 
 
 @app.command(epilog="Example: placet sidecar readmit payments one")
@@ -73,7 +78,9 @@ def readmit(
     """End an eviction. Its old tokens stay void: invite it anew."""
     with client.connect(server, token_file) as plane:
         ended = plane.delete(system_path(system, "sidecars", name, "eviction"))
-    messages.print(f"Invite it anew: placet sidecar invite {system} {name}", markup=False)
+    messages.print(
+        f"Invite it anew: placet sidecar invite {system} {name}; or placet sidecar allow its workload", markup=False
+    )
     emit(ended, output)
 
 

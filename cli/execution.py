@@ -11,7 +11,7 @@ import typer
 
 from app.core.errors import Denied, UsageError
 from app.core.reason_codes import Reason
-from cli import client, execution_steps
+from cli import client, execution_steps, outputs
 from cli import edge as edges
 from cli import warrant_options as options
 from cli.api_path import system_path
@@ -71,11 +71,11 @@ def start(
     if execution is not None:
         document["execution"] = {"id": execution}
     body = {"input": document} if workflow is None else {"input": document, "workflow": workflow}
-    with edges.connect(edge, ca, socket) as sidecar:
+    with outputs.place(out) as place, edges.connect(edge, ca, socket) as sidecar:
         status, answer = sidecar.post("/v1/executions", body)
-    if status == 200 and "decision" not in answer:
-        raise Denied(Reason.DECISION_MALFORMED, "the sidecar gave no decision")
-    _deliver(status, answer, out, output)
+        if status == 200 and "decision" not in answer:
+            raise Denied(Reason.DECISION_MALFORMED, "the sidecar gave no decision")
+        _deliver(status, answer, place, output)
 
 
 @app.command(
@@ -94,9 +94,9 @@ def renew(
 ) -> None:
     """Get a new token for a running execution, before the present one ends. Exit code 3 when it may not go on."""
     body = {"token": options.token(token, "the execution's token")}
-    with edges.connect(edge, ca, socket) as sidecar:
+    with outputs.place(out) as place, edges.connect(edge, ca, socket) as sidecar:
         status, answer = sidecar.post(execution_steps.path_of(execution, "renew"), body)
-    _deliver(status, answer, out, output)
+        _deliver(status, answer, place, output)
 
 
 @app.command("list", epilog="Example: placet execution list --system payments")
@@ -139,7 +139,7 @@ def _proof(key: Path, passphrase_file: Path | None, document: dict[str, Any]) ->
     return proof(holder, document["action"]["name"], resource["type"], resource["id"], nonce=secrets.token_urlsafe(16))
 
 
-def _deliver(status: int, answer: dict[str, Any], out: Path | None, output: Output) -> None:
+def _deliver(status: int, answer: dict[str, Any], place: outputs.Place | None, output: Output) -> None:
     """Print the execution and keep its token, or say why not. Only a whole yes is one."""
     decision = answer.get("decision")
     verdict = judged(decision)
@@ -148,10 +148,13 @@ def _deliver(status: int, answer: dict[str, Any], out: Path | None, output: Outp
         refuse(decision, output)
     if not isinstance(execution, dict) or not all(isinstance(execution.get(name), str) for name in ("id", "token")):
         raise Denied(Reason.DECISION_MALFORMED, "the sidecar gave no execution with id and token")
-    if out is not None:
-        options.keep(execution.pop("token"), out)
-        say(f"The execution's token is in {out}")
-    if output is Output.JSON:
-        emit({"execution": execution, "decision": decision}, output)
-    else:
-        emit(execution | {"obligations": list(verdict.obligations) or None if verdict else None}, output)
+    try:
+        if place is not None:  # before anything is printed: who reads that may be gone
+            place.keep(execution.pop("token").encode() + b"\n")
+    finally:
+        if output is Output.JSON:
+            emit({"execution": execution, "decision": decision}, output)
+        else:
+            emit(execution | {"obligations": list(verdict.obligations) or None if verdict else None}, output)
+    if place is not None:
+        say(f"The execution's token is in {place.path}")

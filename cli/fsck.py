@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.core.complaint import many
 from app.core.errors import Denied, PlacetError, UsageError
 from cli.output import Output, emit, json_text, say
 from cli.progress import Shown
@@ -144,6 +145,8 @@ def fsck(
             say(f"and {dropped} more; --output lines prints all of them")
         if report.breaks:
             emit(report.breaks, Output.TABLE)
+    if log is not None and "://" in log:
+        say("partial tiles that wider ones took the place of were not read: only the log's directory lists them")
     say(_summary(checked, report.breaks))
     if report.findings:
         raise typer.Exit(3)
@@ -157,14 +160,15 @@ def _some_verifier(trust: Path) -> Any:
 
 def _summary(checked: dict[str, Any], breaks: list[dict[str, Any]]) -> str:
     still = sum(one["cleared_at"] is None for one in breaks)
-    statements = f", {checked['links']} statements" if checked["links"] else ""
+    statements = f", {many(checked['links'], 'statement')}" if checked["links"] else ""
     if checked["log"] is not None:
-        statements += f", {checked['log']} entries of the log"
+        statements += f", {many(checked['log'], 'entry', 'entries')} of the log"
     return (
-        f"{checked['batches']} batches with {checked['entries']} entries and {checked['decisions']} decisions, "
-        f"{checked['states']} trust states{statements}: {checked['findings'] or 'no'} findings; "
-        f"{checked['unsigned']} batches came unsigned: their place and origin are proved by nobody; "
-        f"{still} open and {len(breaks) - still} cleared breaks"
+        f"{many(checked['batches'], 'batch', 'batches')} with {many(checked['entries'], 'entry', 'entries')} and "
+        f"{many(checked['decisions'], 'decision')}, {many(checked['states'], 'trust state')}{statements}: "
+        f"{many(checked['findings'], 'finding') if checked['findings'] else 'no findings'}; "
+        f"{many(checked['unsigned'], 'batch', 'batches')} came unsigned, so nobody proves place and origin; "
+        f"{still} open and {many(len(breaks) - still, 'cleared break')}"
     )
 
 

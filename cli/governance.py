@@ -53,7 +53,7 @@ def set_(
         typer.Option(min=0, help="The version that you changed. Default: the file's member version, else 0."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check it and show what would change; set nothing.")
+        bool, typer.Option("--dry-run", help="Check it and its version, and show what would change; set nothing.")
     ] = False,
     server: client.ServerOption = None,
     token_file: client.TokenFileOption = None,

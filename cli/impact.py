@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.core.complaint import many
 from app.core.errors import PlacetError, UsageError
 from cli import client
 from cli.api_path import system_path
@@ -110,17 +111,20 @@ def _examined(raw: bytes, stored: FromControlPlane, records: Iterator[bytes], op
     from app.core.opa import Opa
     from app.local import tools
     from app.local.replay_opa import Opas
+    from cli.decision_sources import say_what_decided
 
     began = time.monotonic()
-    with Opas(Opa(opa or tools.installed("opa"))) as opas:
+    asked = Opa(opa or tools.installed("opa"))
+    with Opas(asked) as opas:
         impact = Impact(raw, stored, opas.engine)
         report = Report(impact.policy)
-        for one, effect in counted(impact.effects(records), "records"):
+        for one, effect in counted(impact.effects(records), "record"):
             report.add(one, effect)
+    say_what_decided(impact, stored, asked)
     spent = time.monotonic() - began
     say(
-        f"{report.records} records in {spent:.1f} s ({report.records / spent:.0f}/s): {report.changed} change, "
-        f"{report.unavailable.total()} are unavailable"
+        f"{many(report.records, 'record')} in {spent:.1f} s ({report.records / spent:.0f}/s): "
+        f"{report.changed} changed, {report.unavailable.total()} unavailable"
     )
     return report
 

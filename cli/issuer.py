@@ -50,7 +50,12 @@ def add(
     discover: Annotated[
         bool, typer.Option("--discover", help="Fetch its keys where ISSUER/.well-known/openid-configuration says.")
     ] = False,
-    kind: Annotated[Kind, typer.Option(help="What it vouches for.")] = Kind.OIDC,
+    kind: Annotated[
+        Kind | None,
+        typer.Option(
+            help="What it vouches for. Default: spiffe for spiffe://…, oidc for the rest.", show_default=False
+        ),
+    ] = None,
     domain: Annotated[
         str | None,
         typer.Option(help="Its trust domain. Default: the control plane's own; of kind spiffe the issuer's."),
@@ -89,7 +94,7 @@ def add(
     body: dict[str, Any] = {
         "issuer": issuer,
         "audiences": audience,
-        "kind": str(kind),
+        "kind": str(kind or (Kind.SPIFFE if issuer.startswith("spiffe://") else Kind.OIDC)),
         "domain": domain,
         "names": names,
         "jwks": _jwks(jwks) if jwks else None,

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from app.core.errors import Denied, PlacetError, UsageError
-from app.core.files import read_bounded, write_together
-from cli import signing
+from app.core.files import read_bounded
+from cli import outputs, signing
 from cli.output import Output, OutputOption, emit, messages
 from cli.release_files import attestations_of
 
@@ -69,9 +69,8 @@ def sign(
 
     found = layout_form.load(layout)
     session = signing.session(trust_config, staging, identity_token)
-    with messages.status("signing"):
-        signed = session.sign(found.statement())
-    write_together({_signature(layout): signed + b"\n"}, mode=0o644)
+    with outputs.Place(_signature(layout), mode=0o644) as place, messages.status("signing"):
+        place.keep(session.sign(found.statement()) + b"\n")
     emit(
         {"layout": found.layout, "digest": found.digest, "identity": session.identity, "issuer": session.issuer}, output
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from app.core.errors import PlacetError
+from app.core.files import write_atomically
 from cli import client, lineage_execution, lineage_export, lineage_monitor
 from cli.api_path import api
 from cli.fsck import fsck
@@ -38,6 +41,25 @@ def breaks(
         found = plane.get("/api/v1/lineage/breaks", system=system, cleared="true" if cleared else None)
     columns = ["id", "system", "sidecar", "kind", "stops", "opened_at", "detail"]
     emit(found, output, columns=[*columns, "cleared_by", "reason"] if cleared else columns)
+
+
+@app.command(epilog="Example: placet lineage batch 12 -o refused.json")
+def batch(
+    identifier: Annotated[
+        int, typer.Argument(metavar="ID", help="The break, as `placet lineage breaks` names it.", min=1)
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the batch.")],
+    server: client.ServerOption = None,
+    token_file: client.TokenFileOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Fetch the batch that was refused and kept with a break, as it came. It holds records: it is for you alone."""
+    with client.connect(server, token_file) as plane:
+        body = plane.get_bytes(api("lineage", "breaks", identifier, "batch"))
+    if body is None:
+        raise PlacetError(f"there is no break {identifier}, or none that keeps its batch")
+    write_atomically(out, body)
+    emit({"break": identifier, "batch": str(out), "bytes": len(body)}, output)
 
 
 @app.command(

@@ -184,9 +184,12 @@ def _document(
     if objects is None or lineage is None:
         raise UsageError("--from-log needs --objects and --lineage-trust-config")
     from app.control.execution_lineage import Wanted
+    from app.core import strict_json
+    from app.core.graph import encode
     from cli.lineage_log import Archive, rebuild
 
-    return rebuild(Archive(objects, lineage, trust, domain, issuers, log), execution, Wanted(*place), depth)
+    rebuilt = rebuild(Archive(objects, lineage, trust, domain, issuers, log), execution, Wanted(*place), depth)
+    return strict_json.load_object(encode(rebuilt))  # as the control plane sends it: the same bytes are printed
 
 
 def _row(entry: dict[str, Any]) -> dict[str, str | None]:
@@ -216,6 +219,9 @@ def _detail(entry: dict[str, Any]) -> str:
         return ", ".join([*parts, *facts, *_unproved(entry)])
     if what == "execution/end":
         return " ".join(filter(None, [entry["outcome"], entry["reason"]]))
+    if what.startswith("lineage/"):
+        said = [f"break {entry['break']}", entry["kind"], entry["detail"], entry["by"] and f"by {entry['by']}"]
+        return " ".join(filter(None, [*said, entry["reason"]]))
     known = ("channel", "sequence", "reason", "detail", "changed")
     return " ".join(_text(entry[name]) for name in known if entry.get(name))
 

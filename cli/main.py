@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from app.core.complaint import printable
-from app.core.errors import Denied, PlacetError
+from app.core.errors import Denied, PlacetError, UsageError
 from cli.denial import told
 
 #: noun -> (module that holds its Typer `app`, one line of help).
@@ -92,6 +93,7 @@ def main() -> None:
     if sys.argv[1:2] == ["bundle"]:
         gc.set_threshold(50_000)  # half a second of imports makes no garbage, and is looked through again and again
     try:
+        _require_texts(sys.argv[1:])
         build(sys.argv[1:])()
     except Denied as denied:
         _say(f"denied: {told(denied)}")
@@ -115,6 +117,18 @@ def main() -> None:
             raise
         _say(f"internal error: {type(error).__name__}: {error} (PLACET_DEBUG=1 shows where)")
         sys.exit(1)
+
+
+def _require_texts(arguments: Sequence[str]) -> None:
+    """Raise `UsageError` for an option that is given an empty text, as by a variable that is not set.
+
+    It would mean what leaving it out means: all systems, or whoever did it.
+    """
+    own = itertools.takewhile(lambda word: word != "--", arguments)  # what follows is another command's
+    for option, value in itertools.pairwise([*own, "-"]):
+        name, equals, rest = option.partition("=")
+        if name.startswith("-") and (value if not equals else rest) == "":
+            raise UsageError(f"{name} is given an empty text: say what it is to be, or leave it out")
 
 
 def _say(text: str) -> None:

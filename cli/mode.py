@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.core.errors import Denied, UsageError
-from app.core.files import read_bounded, write_atomically
-from cli import client, signing
+from app.core.files import read_bounded
+from cli import client, outputs, signing
 from cli import warrant_options as options
 from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit, say
@@ -218,8 +218,9 @@ def _sign(
     if session.identity.casefold() in {name.casefold() for name in modes.names_in(before)}:
         raise UsageError(f"{session.identity} has signed this already; another person must")
     statement = modes.statement_of(predicate)
-    evidence = [*before, session.sign(statement).decode()]
-    write_atomically(out, "".join(f"{one}\n" for one in evidence).encode(), mode=0o644)
+    with outputs.Place(out, mode=0o644) as place:
+        evidence = [*before, session.sign(statement).decode()]
+        place.keep("".join(f"{one}\n" for one in evidence).encode())
     emit(
         {
             "evidence": str(out),

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from app.core.complaint import many
 from app.core.policy_template import Template
 from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
@@ -78,7 +79,8 @@ def check(
         sys.stdout.write(f"{one}\n    {one.remedy}\n")
     faults = sum(one.fatal for one in findings)
     warnings = len(findings) - faults
-    say(f"{_many(faults, 'fault')}" + (f", {_many(warnings, 'warning')}" if warnings else ""))
+    said = many(faults, "fault") if faults else "no faults"
+    say(f"{said}, {many(warnings, 'warning')}" if warnings else said)
     if faults:
         raise typer.Exit(Denied.exit_code if refused else 1)
 
@@ -86,10 +88,6 @@ def check(
 def _shown(line: str) -> str:
     """A line of a file with its white space, of which a terminal obeys nothing."""
     return "".join(one if one.isprintable() or one in "\t\n" else one.encode("unicode_escape").decode() for one in line)
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
 
 
 @app.command(epilog="Examples: placet policy fmt  ·  placet policy fmt --check  ·  placet policy fmt --diff")

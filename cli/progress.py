@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from threading import Event, Thread
+from threading import Event, Thread, local
 from typing import Any, TypeVar
 
+from app.core.complaint import many
 from cli.output import messages, say
 
 #: Seconds until progress is shown, and between two lines of it where nobody looks.
@@ -15,6 +16,9 @@ _QUIET = 2.0
 _BETWEEN_LINES = 10.0
 #: Seconds after which items are counted aloud, and between two such lines.
 _PATIENCE = 2.0
+
+#: Of each thread, whether it is within `busy`.
+_told = local()
 
 T = TypeVar("T")
 
@@ -58,12 +62,18 @@ def counted(items: Iterator[T], what: str) -> Iterator[T]:
         now = time.monotonic()
         if now - told > _PATIENCE:
             told = now
-            messages.print(f"{number} {what}, {number / (now - began):.0f}/s")
+            messages.print(f"{many(number, what)}, {number / (now - began):.0f}/s")
 
 
 @contextmanager
 def busy(doing: str) -> Iterator[None]:
-    """Says what is being done while the block lasts, where that is long; for work that tells nothing itself."""
+    """Says what is being done while the block lasts, where that is long; for work that tells nothing itself.
+
+    Within another one it says nothing: what is done as a whole is said already.
+    """
+    if getattr(_told, "here", False):
+        yield
+        return
     done = Event()
 
     def tell() -> None:
@@ -76,8 +86,10 @@ def busy(doing: str) -> Iterator[None]:
 
     teller = Thread(target=tell, daemon=True)
     teller.start()
+    _told.here = True
     try:
         yield
     finally:
+        _told.here = False
         done.set()
         teller.join()

@@ -10,12 +10,11 @@ import typer
 
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.files import read_bounded, write_atomically
-from cli import client, proof_execution
+from cli import client, proof_decision, proof_execution
 from cli.api_path import api
 from cli.output import Output, OutputOption, emit
 
 if TYPE_CHECKING:
-    from app.core.proof import Proven, ProvenRelease
     from app.core.proof_form import Proof
     from app.core.proof_policy import ProofPolicy
     from app.core.trust import TrustConfig
@@ -23,21 +22,20 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 ProofArgument = Annotated[Path, typer.Argument(help="The proof file.", show_default=False)]
-NOT_SHOWN = "not shown"
 
 
 @app.command(
-    epilog="Example: placet proof export 4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e -o proof.json  ·  "
-    "placet proof export --execution 018f3c5e7a2b4c6d8e -o proof.json",
+    epilog="Example: placet proof export 4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e -o proof.json",
     context_settings=client.TAKES_AN_ID,
 )
 def export(
     out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the proof.")],
     decision: Annotated[
-        str | None, typer.Argument(metavar="[DECISION]", help="The decision's id.", show_default=False)
+        str | None,
+        typer.Argument(metavar="[DECISION|EXECUTION]", help="The decision's or execution's id.", show_default=False),
     ] = None,
     execution: Annotated[
-        str | None, typer.Option(metavar="ID", help="An execution, in place of a decision.", show_default=False)
+        str | None, typer.Option(metavar="ID", help="An execution and no decision of that id.", show_default=False)
     ] = None,
     system: Annotated[
         str | None, typer.Option(help="The execution's system, where its id stands in several.", show_default=False)
@@ -49,13 +47,12 @@ def export(
 ) -> None:
     """Fetch the proof of one decision or execution. The file holds records: it is written for you alone."""
     if (decision is None) == (execution is None):
-        raise UsageError("say what to prove: a decision's id, or --execution ID")
+        raise UsageError("say what to prove: the id of a decision or execution")
     with client.connect(server, token_file) as plane:
-        if execution is not None:
-            path = api("executions", execution, "proof")
-            answer = plane.get(path, system=system, sidecar=sidecar)
-        else:
-            answer = plane.get(api("decisions", decision or "", "proof"))
+        answer = _of_decision(plane, decision) if decision is not None else None
+        if answer is None:
+            execution = execution or decision or ""
+            answer = _of_execution(plane, execution, system, sidecar, alone=decision is None)
     raw = _canonical(answer)
     if execution is not None:
         from app.core.execution_proof import claimed_links
@@ -84,7 +81,10 @@ def export(
 def verify(
     proof: ProofArgument,
     trust_config: Annotated[
-        Path, typer.Option("--trust-config", help="The Sigstore that vouches for releases (ClientTrustConfig).")
+        Path,
+        typer.Option(
+            "--trust-config", help="The Sigstore that vouches for releases: a ClientTrustConfig or a trusted root."
+        ),
     ],
     lineage_trust_config: Annotated[
         Path | None,
@@ -102,9 +102,21 @@ def verify(
     release_oidc_issuer: Annotated[
         str | None, typer.Option("--release-oidc-issuer", help="The issuer of that identity.")
     ] = None,
+    tests_passed: Annotated[
+        bool, typer.Option("--tests-passed", help="Demand that the tests of the release passed.")
+    ] = False,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source",
+            metavar="git+URL[@COMMIT]",
+            help="Demand that the release was built from this; repeat it for several.",
+            show_default=False,
+        ),
+    ] = None,
     policy: Annotated[
         Path | None,
-        typer.Option("--policy", help="YAML {sidecars: [{identity, issuer}], releases: […]}, in place of the four."),
+        typer.Option("--policy", help="YAML {sidecars: [{identity, issuer}], releases: […]}, in place of the six."),
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -114,10 +126,14 @@ def verify(
     from app.core.trust import TrustConfig
 
     rules = ProofPolicy.of(
-        (certificate_identity, certificate_oidc_issuer), (release_identity, release_oidc_issuer), policy
+        (certificate_identity, certificate_oidc_issuer),
+        (release_identity, release_oidc_issuer),
+        policy,
+        tests_passed=tests_passed,
+        sources=source or (),
     )
-    trust = TrustConfig.from_file(trust_config)
-    lineage = TrustConfig.from_file(lineage_trust_config) if lineage_trust_config else trust
+    trust = TrustConfig.from_file(trust_config, root_alone=True)
+    lineage = TrustConfig.from_file(lineage_trust_config, root_alone=True) if lineage_trust_config else trust
     raw = read_bounded(proof, MAX_PROOF, "the proof")
     try:
         shown = _verified(raw, rules, lineage, trust, output)
@@ -151,7 +167,27 @@ def show(
             raise UsageError("the record was erased")
         sys.stdout.buffer.write(given.record + b"\n")
         return
-    emit(_claims(given), output)
+    emit(proof_decision.claims(given), output)
+
+
+def _of_decision(plane: client.ControlPlane, decision: str) -> Any:
+    """The proof of a decision; None when there is none of this id."""
+    try:
+        return plane.get(api("decisions", decision, "proof"))
+    except client.Missing:
+        return None
+
+
+def _of_execution(
+    plane: client.ControlPlane, execution: str, system: str | None, sidecar: str | None, *, alone: bool
+) -> Any:
+    """The proof of an execution; `alone` when no decision was asked for before."""
+    try:
+        return plane.get(api("executions", execution, "proof"), system=system, sidecar=sidecar)
+    except client.Missing as missing:
+        if alone:
+            raise
+        raise PlacetError(f"there is no decision and no execution {execution}") from missing
 
 
 def _canonical(answer: Any) -> bytes:
@@ -171,18 +207,24 @@ def _verified(raw: bytes, rules: ProofPolicy, lineage: TrustConfig, trust: Trust
     from app.core.proof_form import Proof
 
     said = "the proof holds a release; say who may sign it: --release-identity and --release-oidc-issuer"
-    sidecars, releases = rules.of_sidecars(), rules.of_releases()
+    given: Any = {
+        "sidecars": rules.of_sidecars(),
+        "releases": rules.of_releases(),
+        "lineage": lineage,
+        "trust": trust,
+        "demands": rules.demands(),
+    }
     if execution_proof.is_of_an_execution(raw):
         several = ExecutionProof.read(raw)
         if any(one.release for one in several.decisions) and not rules.releases:
             raise UsageError(said)
-        executed = execution_proof.verify(several, sidecars=sidecars, releases=releases, lineage=lineage, trust=trust)
+        executed = execution_proof.verify(several, **given)
         return (proof_execution.document if output is Output.JSON else proof_execution.rows)(executed)
-    given = Proof.read(raw)
-    if given.release and not rules.releases:
+    one = Proof.read(raw)
+    if one.release and not rules.releases:
         raise UsageError(said)
-    proven = verifier.verify(given, sidecars=sidecars, releases=releases, lineage=lineage, trust=trust)
-    return _document(proven) if output is Output.JSON else _rows(proven)
+    proven = verifier.verify(one, **given)
+    return (proof_decision.document if output is Output.JSON else proof_decision.rows)(proven)
 
 
 def _require_same(proof: Proof, decision: str) -> None:
@@ -192,102 +234,3 @@ def _require_same(proof: Proof, decision: str) -> None:
     entry = read_entry(proof.record) if proof.record is not None else None
     if entry and entry.decision_id and entry.decision_id != decision and not decision.startswith("record-"):
         raise PlacetError(f"the control plane answered with the proof of another decision, {entry.decision_id}")
-
-
-def _document(proven: Proven) -> dict[str, Any]:
-    """What was proved, as JSON. Whatever the evidence does not show is null."""
-    from app.core.batch import payload_digest
-
-    batch, decision = proven.batch, proven.decision
-    return {
-        "proved": True,
-        "sequence": proven.sequence,
-        "record": _kind(proven),
-        "decision": decision and {"id": decision.decision_id, "allow": decision.allow},
-        "sidecar": proven.sidecar.model_dump(),
-        "instance": batch.instance,
-        "not_after": proven.not_after.isoformat(),
-        "log": {"origin": proven.log.origin, "index": proven.log.index, "size": proven.log.size},
-        "batch": {
-            "digest": payload_digest(batch.statement()),
-            "root": f"sha256:{batch.root}",
-            "first": batch.first_entry,
-            "entries": batch.entries,
-            "opa": batch.opa,
-        },
-        "bundle": decision and decision.policy,
-        "library": decision and decision.library,
-        "state": decision and decision.state,
-        "release": proven.release and _release(proven.release),
-    }
-
-
-def _release(release: ProvenRelease) -> dict[str, Any]:
-    return {
-        "digest": release.digest,
-        "signer": release.signer.model_dump(),
-        "signed_at": release.signed_at.isoformat(),
-        "commits": list(release.commits),
-        "files": [{"name": name, "digest": digest} for name, digest in release.files],
-        "tests": [{"result": one.result, "signer": one.signer.model_dump()} for one in release.tests],
-        "predicates": list(release.predicates),
-    }
-
-
-def _rows(proven: Proven) -> dict[str, str]:
-    """What was proved, for people."""
-    decision, release = proven.decision, proven.release
-    log = proven.log
-    rows = {
-        "proved": "yes",
-        "record": _kind(proven),
-        "decision": decision and decision.decision_id,
-        "allow": ("yes" if decision.allow else "no") if decision else None,
-        "sequence": f"{proven.sequence} of instance {proven.batch.instance}",
-        "sidecar": f"{proven.sidecar.identity} (by {proven.sidecar.issuer})",
-        "not newer than": proven.not_after.isoformat(),
-        "log": f"entry {log.index} of {log.size} of {log.origin}",
-        "bundle": decision and decision.policy,
-        "library": decision and decision.library,
-        "state": decision and decision.state,
-        "signer": release and f"{release.signer.identity} (by {release.signer.issuer})",
-        "signed at": release and release.signed_at.isoformat(),
-        "source": release and _source(release),
-        "tests": release and ", ".join(f"{one.result} (says {one.signer.identity})" for one in release.tests),
-    }
-    return {name: value or NOT_SHOWN for name, value in rows.items()}
-
-
-def _source(release: ProvenRelease) -> str:
-    count = len(release.files)
-    files = f"{count} file{'s' if count > 1 else ''} by digest" if count else ""
-    return ", ".join(filter(None, [*release.commits, files]))
-
-
-def _kind(proven: Proven) -> str:
-    if proven.record is None:
-        return "erased"
-    return "a decision" if proven.decision else "no decision, but a message of OPA's"
-
-
-def _claims(proof: Proof) -> dict[str, Any]:
-    from app.core import proof as verifier
-    from app.core.record_entry import read_entry
-
-    batch = verifier.claimed_batch(proof)
-    entry = read_entry(proof.record) if proof.record is not None else None
-    return {
-        "verified": "no: placet proof verify does that",
-        "decision": entry and entry.decision_id,
-        "allow": entry and entry.allow,
-        "sequence": batch.first_entry + proof.index,
-        "sidecar": batch.sidecar,
-        "instance": batch.instance,
-        "file": batch.file,
-        "entries": batch.entries,
-        "closed_at": batch.closed_at.isoformat(),
-        "root": batch.root,
-        "bundle": proof.release and proof.release.digest,
-        "evidence": len(proof.release.evidence) if proof.release else 0,
-        "record": "erased" if proof.record is None else proof.record.decode(errors="replace"),
-    }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from cli import proof_release
 
 if TYPE_CHECKING:
     from app.core.execution_proof import ProvenExecution
     from app.core.execution_proof_form import ExecutionProof
     from app.core.link import Link
     from app.core.proof import Proven
+    from app.core.proof_release import ProvenRelease
 
 
 def document(proven: ProvenExecution) -> dict[str, Any]:
@@ -30,12 +34,13 @@ def document(proven: ProvenExecution) -> dict[str, Any]:
                 **_said(one.says),
                 "digest": one.digest,
                 "not_after": one.not_after.isoformat(),
-                "log": {"origin": one.log.origin, "index": one.log.index, "size": one.log.size},
+                "log": proof_release.log(one.log),
                 "decisions": one.says.decisions,
             }
             for one in proven.links
         ],
         "decisions": [_decision(leaf, one) for leaf, one in proven.decisions.items()],
+        "releases": [proof_release.document(one) for one in _releases(proven)],
     }
 
 
@@ -43,7 +48,7 @@ def rows(proven: ProvenExecution) -> dict[str, Any]:
     """What was proved, for people."""
     start, end = proven.start, proven.end
     subject, resource = start.byproducts["subject"], start.byproducts["resource"]
-    signers = {one.release.signer.identity for one in proven.decisions.values() if one.release}
+    releases, last = _releases(proven), proven.links[-1]
     erased = sum(one.record is None for one in proven.decisions.values())
     return {
         "proved": "yes",
@@ -56,11 +61,26 @@ def rows(proven: ProvenExecution) -> dict[str, Any]:
         "outcome": " ".join(filter(None, [end.byproducts["outcome"], end.byproducts["reason"]]))
         if end
         else "not shown: it has no end here",
-        "not newer than": proven.links[-1].not_after.isoformat(),
+        "not newer than": last.not_after.isoformat(),
         "decisions": f"{len(proven.decisions)}" + (f", of which {erased} were erased" if erased else ""),
-        "policy signed by": ", ".join(sorted(signers)) or "not shown",
-        "log": f"entries up to {max(one.log.index for one in proven.links)} of {proven.links[0].log.origin}",
+        "bundle": _each(releases, lambda one: one.digest),
+        "signer": _each(releases, lambda one: f"{one.signer.identity} (by {one.signer.issuer})"),
+        "source": _each(releases, proof_release.source),
+        "tests": _each(releases, proof_release.tests),
+        "log": f"last entry {last.log.index} of {last.log.size} of {last.log.origin}",
     }
+
+
+def _each(releases: Sequence[ProvenRelease], shown: Callable[[ProvenRelease], str]) -> str:
+    """Something of each release, in their order; what is the same of all of them once."""
+    said = [shown(one) or "not shown" for one in releases]
+    return "; ".join(said if len(set(said)) > 1 else said[:1]) or "not shown"
+
+
+def _releases(proven: ProvenExecution) -> list[ProvenRelease]:
+    """The policies by which its decisions were made, by digest."""
+    found = {one.release.digest: one.release for one in proven.decisions.values() if one.release}
+    return [found[digest] for digest in sorted(found)]
 
 
 def claims(given: ExecutionProof) -> dict[str, Any]:
@@ -86,6 +106,8 @@ def _decision(leaf: str, one: Proven) -> dict[str, Any]:
         "allow": entry and entry.allow,
         "bundle": entry and entry.policy,
         "sequence": one.sequence,
+        "not_after": one.not_after.isoformat(),
+        "log": proof_release.log(one.log),
         "signer": one.release and one.release.signer.model_dump(),
     }
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.core.complaint import many
 from app.core.errors import Denied, UsageError
 from app.core.reason_codes import Reason
 from cli import client
@@ -72,7 +73,7 @@ def show(
     with client.connect(server, token_file) as plane:
         found = plane.get(api("erasures", identifier))
     if output is Output.TABLE:
-        found["entries"] = f"of {len(found['entries'])} batches; --output json names them"
+        found["entries"] = f"of {many(len(found['entries']), 'batch', 'batches')}; --output json names them"
     emit(found, output)
 
 
@@ -99,7 +100,7 @@ def _carried_out(plane: client.ControlPlane, order: dict[str, Any]) -> dict[str,
             raise Denied(Reason.HOLD_ACTIVE, detail, step="erasure")
         if time.monotonic() - said > _SAY:
             said = time.monotonic()
-            say(f"erasure {order['id']}: {order['batches_done']} of {order['batches']} batches")
+            say(f"erasure {order['id']}: {order['batches_done']} of {many(order['batches'], 'batch', 'batches')}")
         time.sleep(_POLL)
         order = plane.get(api("erasures", order["id"]))
     order.pop("entries", None)

@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from app.core.errors import PlacetError, UsageError
+from app.core.files import warn_if_open
 from cli import descriptors
 from cli.fsck import fsck
 from cli.output import Output, OutputOption, emit, messages
 from cli.recount import recount
 from cli.server_directory import DirectoryOption, directory_of
-from cli.server_verifiers import batch_verifier, verifiers
+from cli.server_verifiers import batch_verifier, break_signer, verifiers
 
 app = typer.Typer()
 
@@ -180,11 +181,19 @@ def run(
         Path | None,
         typer.Option(
             "--lineage-trust-config",
-            help="A Sigstore ClientTrustConfig, of the log into which sidecars enter their signed batches. With it, "
-            "unsigned records are refused. Default: lineage_trust_config of settings.json, else none.",
+            help="A Sigstore ClientTrustConfig, of the log into which sidecars enter their signed batches. "
+            "Default: lineage_trust_config of settings.json, else none.",
             show_default=False,
         ),
     ] = None,
+    unsigned_records: Annotated[
+        bool,
+        typer.Option(
+            "--unsigned-records",
+            help="Take records that nobody signed, where there is no lineage log: such records prove nothing. "
+            "Without this they are refused.",
+        ),
+    ] = False,
     reading_processes: Annotated[
         int | None,
         typer.Option(
@@ -215,16 +224,20 @@ def run(
     outbound = Outbound(private=allow_private_issuers, loopback=allow_loopback_issuers)
     issuer = issuer_url(identity_issuer) if identity_issuer is not None else None
     verify_batch = batch_verifier(lineage_trust_config or settings.lineage_trust)
+    if unsigned_records and verify_batch is not None:
+        raise UsageError("there is a lineage log, so records come signed: leave out --unsigned-records")
     with _bind(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         address = f"{'https' if secure else 'http'}://{shown}:{listener.getsockname()[1]}"
         if issuer is None:
-            # Nobody reaches a wildcard by its name, so a control plane that listens so must be told its own.
-            issuer = "" if host in _WILDCARDS else address
+            issuer = "" if host in _WILDCARDS else address  # nobody reaches a wildcard by its name
         verify, verify_statement, check_policy = verifiers(trust_config, staging, opa)
         readers = Readers(usual() if reading_processes is None else reading_processes)
-        plane = Plane.open(settings, verify, verify_statement, outbound, verify_batch, issuer, check_policy, readers)
-        application = create_app(plane, freshness_interval=freshness_interval, secure_cookies=secure)
+        plane = Plane.open(
+            settings, verify, verify_statement, outbound, verify_batch, issuer, check_policy, readers, unsigned_records
+        )
+        sign = break_signer(plane, lineage_trust_config or settings.lineage_trust)
+        application = create_app(plane, freshness_interval=freshness_interval, secure_cookies=secure, sign=sign)
         config = uvicorn.Config(
             application,
             log_level="warning",
@@ -233,8 +246,7 @@ def run(
             timeout_graceful_shutdown=10,
             ssl_certfile=str(tls_cert) if tls_cert else None,
             ssl_keyfile=str(tls_key) if tls_key else None,
-            # Behind a proxy nothing here depends on the client's address, so no header may claim one.
-            proxy_headers=False,
+            proxy_headers=False,  # nothing here depends on the client's address, so no header may claim one
         )
         processes.settle()
         # uvicorn stops gracefully on these and then raises them again; a wanted stop is no failure.
@@ -244,6 +256,9 @@ def run(
         if issuer != address:
             said = f"issues its sidecars' identities as {issuer}" if issuer else "issues no identities"
             messages.print(f"It {said} (--identity-issuer)", markup=False)
+        if verify_batch is None:
+            taken = "taken without a signature" if unsigned_records else "refused (--unsigned-records takes them)"
+            messages.print(f"No lineage log (--lineage-trust-config): records are {taken}", markup=False)
         server = uvicorn.Server(config)
         server.run(sockets=[listener])
     if not server.started:
@@ -263,6 +278,7 @@ def _check_listening(host: str, certificate: Path | None, key: Path | None) -> b
         if host not in _LOOPBACK:
             raise UsageError(f"listening on {host} needs --tls-cert and --tls-key: tokens would cross the network bare")
         return False
+    warn_if_open(key, "the key of --tls-key")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except ssl.SSLError as error:

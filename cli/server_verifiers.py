@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from cli.output import messages
 
 if TYPE_CHECKING:
-    from app.control.plane import PolicyCheck, StatementVerifier, Verifier
+    from app.control.break_signing import Sign
+    from app.control.plane import Plane, PolicyCheck, StatementVerifier, Verifier
 
 
 def verifiers(
@@ -60,3 +61,22 @@ def batch_verifier(trust_config: Path | None) -> StatementVerifier | None:
         return verify_evidence(raw, subject=subject, policy=policy, trust=trust, step=step)
 
     return verify
+
+
+def break_signer(plane: Plane, trust_config: Path | None) -> Sign | None:
+    """Signs what the control plane says of breaks, with the lineage log's Sigstore; None where there is no such log."""
+    if trust_config is None or not plane.identity_issuer:
+        return None
+    from app.control import identity_issuer
+    from app.core.break_statement import BreakStatement
+    from app.core.governance import control_plane_id
+    from app.core.trust import TrustConfig
+    from app.sidecar.statement_signer import StatementSigner, Unsigned
+
+    signer = StatementSigner(TrustConfig.from_file(trust_config), lambda: identity_issuer.own(plane), lambda: None)
+
+    def sign(says: BreakStatement) -> bytes:
+        own = control_plane_id(plane.settings.domain)
+        return signer.sign(Unsigned(says.statement(), says.subject.digest, own))
+
+    return sign

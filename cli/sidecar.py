@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.core.errors import UsageError
-from app.core.files import read_bounded
-from cli import client, descriptors, enrolment
+from app.core.files import read_bounded, read_secret
+from cli import allowance, client, descriptors, enrolment
 from cli.bundle import IdentityOption, IssuerOption, PolicyOption
 from cli.output import Output, OutputOption, emit
 from cli.pinned_opa import OpaOption
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 app.add_typer(enrolment.app)
+app.add_typer(allowance.app)
 
 DirOption = Annotated[Path, typer.Option("--dir", help="Where the sidecar keeps its files.")]
 
 _SIZES = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _MAX_SMALL_FILE = 1024 * 1024
 _MAX_TOKEN = 4096
+_OR_JOIN = (
+    "or, for one of the sidecar's own, --join-token FILE (placet sidecar invite) or --identity-token FILE (allow)"
+)
 
 
 @app.command(
@@ -50,6 +54,14 @@ def run(
             "--join-token",
             help="A file that holds a join token (placet sidecar invite): exchanged at the first start for the "
             "sidecar's own API token, which stays in its directory.",
+        ),
+    ] = None,
+    identity_token: Annotated[
+        Path | None,
+        typer.Option(
+            "--identity-token",
+            help="A file that holds the workload's own identity token (placet sidecar allow), such as Kubernetes or "
+            "SPIFFE renew: exchanged for the sidecar's own API token, also when that is lost.",
         ),
     ] = None,
     trust_config: TrustConfigOption = None,
@@ -147,12 +159,14 @@ def run(
         raise UsageError(
             f"{tuf_root} is not a TUF root; it is tuf-root.json in the control plane's directory"
         ) from error
-    token, joins_with = _given(config.files, token_file, join_token)
+    if [token_file, join_token, identity_token].count(None) < 2:
+        raise UsageError("give one of --token-file, --join-token and --identity-token")
+    token, joins_with = (None, None) if identity_token else _given(config.files, token_file, join_token)
     trust = TrustConfig.choose(trust_config, staging=staging)
     binary = Opa(opa or tools.installed("opa"))
     condition_check.require(rules, binary, policy)
     with config.files.held():
-        token = token or _own_token(config, joins_with)
+        token = token or _own_token(config, joins_with, identity_token)
         descriptors.allow_all()
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
         logging.getLogger("placet").setLevel(logging.INFO)
@@ -195,21 +209,22 @@ def _given(files: SidecarFiles, token_file: Path | None, join_token: Path | None
     """
     from app.sidecar import joining
 
-    if token_file is not None and join_token is not None:
-        raise UsageError("give --token-file or --join-token, not both")
     if token_file is not None or (join_token is None and not joining.kept(files).exists()):
-        return client.api_token(token_file), None
+        return client.api_token(token_file, _OR_JOIN), None
     if join_token is None or (joining.kept(files).exists() and not join_token.exists()):
         return None, None
-    return None, read_bounded(join_token, _MAX_TOKEN, "the join token").decode("utf-8", "replace").strip()
+    return None, read_secret(join_token, _MAX_TOKEN, "the join token").decode("utf-8", "replace").strip()
 
 
-def _own_token(config: SidecarConfig, join_token: str | None) -> str:
+def _own_token(config: SidecarConfig, join_token: str | None, identity_token: Path | None) -> str:
     """The sidecar's own API token: what it keeps of joining, which it does now if it must."""
     from app.sidecar import joining
 
-    own = joining.own_token(config.files, config.server, config.server_ca, config.system, config.name, join_token)
-    return own or client.api_token(None)
+    mine = (config.files, config.server, config.server_ca, config.system, config.name)
+    if identity_token is not None:
+        return joining.enrolled_token(*mine, identity_token)
+    own = joining.own_token(*mine, join_token)
+    return own or client.api_token(None, _OR_JOIN)
 
 
 def _size(text: str, option: str) -> int:

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from app.core.errors import UsageError
-from app.core.files import write_together
-from cli import signing
+from cli import outputs, signing
 from cli.output import Output, OutputOption, emit, messages
 
 app = typer.Typer()
@@ -64,8 +63,7 @@ def run(
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name of a step: letters, digits, '.', '_' and '-', at most 64")
     target = out or Path(f"{name}.link.sigstore.json")
-    if not target.parent.is_dir():
-        raise UsageError(f"{target.parent} is not a directory; --out names a file in one")
+    outputs.require(target)  # before a command that may take an hour
     here = Path()
     wanted = recorded_step.patterns(products or [], products_from or [])
     if not wanted:
@@ -76,9 +74,8 @@ def run(
     after = recorded_step.artifacts(here, wanted)
     statement = recorded_step.link(name, command, before, after)
     session = signing.session(trust_config, staging, identity_token)
-    with messages.status("signing"):
-        signed = session.sign(statement)
-    write_together({target: signed + b"\n"}, mode=0o644)
+    with outputs.Place(target, mode=0o644) as place, messages.status("signing"):
+        place.keep(session.sign(statement) + b"\n")
     emit(
         {
             "step": name,

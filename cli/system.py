@@ -181,9 +181,13 @@ def list_(
 def _limit(written: str) -> tuple[str, str | int]:
     """A kind and its limit, as the API takes them."""
     kind, _, limit = written.partition("=")
-    if kind not in ("clock", "opa", "dropped") or not (limit in ("at-once", "never") or limit.isdecimal()):
-        raise UsageError(f"--lineage-limit is clock, opa or dropped = at-once, never or a number, not {written!r}")
-    return kind, int(limit) if limit.isdecimal() else limit
+    number = int(limit) if limit.isascii() and limit.isdecimal() and len(limit) < 9 else 0
+    if kind not in ("clock", "opa", "dropped") or not (limit in ("at-once", "never") or 1 <= number <= 1000):
+        raise UsageError(
+            f"--lineage-limit is clock, opa or dropped = at-once, never or a number from 1 to 1000, not {written!r}; "
+            "gaps, forks and repeats stop a sidecar at once"
+        )
+    return kind, number or limit
 
 
 def _demand(wanted: bool | None, max_changed: str | None, since: str | None) -> dict[str, Any] | None:

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from app.core.errors import UsageError
-from app.core.files import write_atomically
-from cli import client
+from cli import client, outputs
 from cli.api_path import api
 from cli.output import Output, OutputOption, emit, messages
 
@@ -51,19 +50,17 @@ def create(
     wanted = {"name": name, "scopes": scope}
     wanted |= {"system": system} if system else {}
     wanted |= {"sidecar": sidecar} if sidecar else {}
-    if out is not None and out.exists():
-        raise UsageError(f"{out} exists; a token in use would be lost: choose another file, or delete it")
-    with client.connect(server, token_file) as plane:
+    with outputs.place(out, new=True) as place, client.connect(server, token_file) as plane:
         token = plane.post("/api/v1/tokens", json=wanted)
-        if out is not None:
-            try:
-                write_atomically(out, token["token"].encode() + b"\n", mode=0o600)
-            except BaseException:
-                plane.delete(api("tokens", token["id"]))  # nobody has it, so nobody can use it
-                raise
-            del token["token"]
-            messages.print(f"The token is in {out}")
-    emit(token, output)
+        if place is None:
+            emit(token, output)
+            return
+        secret = token.pop("token")
+        try:
+            place.keep(secret.encode() + b"\n")
+        finally:
+            emit(token, output)
+        messages.print(f"The token is in {out}", markup=False)
 
 
 @app.command("list", epilog="Example: placet token list")

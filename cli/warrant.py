@@ -10,7 +10,7 @@ import typer
 
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.reason_codes import Reason
-from cli import client, signing, warrant_chain, warrant_key
+from cli import client, outputs, signing, warrant_chain, warrant_key
 from cli import warrant_options as options
 from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit, messages, say
@@ -57,7 +57,6 @@ def issue(
     Where the system wants an approval first, the id is printed and the exit code is 3: `placet warrant fetch` gets
     the warrant once an approver has signed.
     """
-    options.new_file(out)
     if depth and holder_key is None:
         raise UsageError("--depth needs --holder-key: only the key that a warrant names can delegate it")
     key = options.public_key(holder_key)
@@ -76,9 +75,9 @@ def issue(
         "reason": reason,
     }
     body = _request(asked).document()
-    with client.connect(server, token_file) as plane:
+    with outputs.place(out, new=True) as place, client.connect(server, token_file) as plane:
         answer = plane.post(_path(system), json=body, idempotency_key=idempotency_key)
-        _deliver(answer, system, out, output)
+        _deliver(answer, system, place, output)
 
 
 @app.command(
@@ -94,9 +93,8 @@ def fetch(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Get a warrant that waited for an approval. Exit code 3 while it waits, or when it was revoked."""
-    options.new_file(out)
-    with client.connect(server, token_file) as plane:
-        _deliver(plane.get(_path(system, warrant)), system, out, output)
+    with outputs.place(out, new=True) as place, client.connect(server, token_file) as plane:
+        _deliver(plane.get(_path(system, warrant)), system, place, output)
 
 
 @app.command(
@@ -210,7 +208,7 @@ def _request(body: Any) -> Any:
         raise UsageError(complaint(error)) from error
 
 
-def _deliver(answer: dict[str, Any], system: str, out: Path | None, output: Output) -> None:
+def _deliver(answer: dict[str, Any], system: str, place: outputs.Place | None, output: Output) -> None:
     """Print what the control plane said about a warrant; the token goes to the file, or to stdout."""
     token = answer.pop("token", None)
     shown = {name: answer.get(name) for name in ("id", "status", "request_digest", "expires_at")}
@@ -222,10 +220,12 @@ def _deliver(answer: dict[str, Any], system: str, out: Path | None, output: Outp
         if shown["status"] == "revoked":
             raise Denied(Reason.WARRANT_REVOKED, f"the warrant {shown['id']} was revoked")
         raise PlacetError("the control plane gave no token; this needs an API token with the scope warrant:issue")
-    if out is not None:
-        options.keep(token, out)
-        say(f"The warrant is in {out}")
-        emit(shown, output)
+    if place is not None:
+        try:
+            place.keep(token.encode() + b"\n")
+        finally:
+            emit(shown, output)
+        say(f"The warrant is in {place.path}")
     elif output is Output.JSON:
         emit({**shown, "token": token}, output)
     else:

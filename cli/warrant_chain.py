@@ -13,7 +13,7 @@ import typer
 
 from app.core.errors import Denied, UsageError
 from app.core.files import read_bounded
-from cli import client
+from cli import client, outputs
 from cli import warrant_options as options
 from cli.output import Output, OutputOption, emit, say
 
@@ -59,7 +59,6 @@ def delegate(
     from app.core.delegation import Delegation
     from app.core.delegation import delegate as sign
 
-    options.new_file(out)
     if depth and holder_key is None:
         raise UsageError("--depth needs --holder-key: only the key that a warrant names can delegate it")
     changes = Delegation(
@@ -76,16 +75,17 @@ def delegate(
         holder_key=options.public_key(holder_key),
     )
     chain = options.tokens(files)
-    chain.append(sign(chain, options.private_key(key, passphrase_file), changes, now=int(time.time())))
-    if out is not None:
-        options.keep("\n".join(chain), out)
-        say(f"The chain is in {out}")
-        row = _rows(chain)[-1]
-        emit({name: row[name] for name in row if name != "problems"}, output)
-    elif output is Output.JSON:
-        emit({"warrants": chain}, output)
-    else:
-        sys.stdout.write("\n".join(chain) + "\n")
+    with outputs.place(out, new=True) as place:
+        chain.append(sign(chain, options.private_key(key, passphrase_file), changes, now=int(time.time())))
+        if place is not None:
+            row = _rows(chain)[-1]
+            emit({name: row[name] for name in row if name != "problems"}, output)
+            place.keep("\n".join(chain).encode() + b"\n")
+            say(f"The chain is in {out}")
+        elif output is Output.JSON:
+            emit({"warrants": chain}, output)
+        else:
+            sys.stdout.write("\n".join(chain) + "\n")
 
 
 def inspect(files: options.ChainArgument, output: OutputOption = Output.TABLE) -> None:

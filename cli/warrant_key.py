@@ -81,14 +81,16 @@ def list_(
 @app.command(epilog="Example: placet warrant key rotate --lead 1h")
 def rotate(
     purpose: PurposeOption = Purpose.WARRANT,
-    lead: Annotated[str, typer.Option(help="How long the new key is published before it signs.")] = "60s",
+    lead: Annotated[
+        str, typer.Option(help="How long the new key is published before it signs; 0s: it signs at once.")
+    ] = "60s",
     key: Annotated[str | None, typer.Option(help="URI of a key in a KMS or token. Default: a new file.")] = None,
     server: client.ServerOption = None,
     token_file: client.TokenFileOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Change the control plane's key without a gap: the old one stays published while what it signed is valid."""
-    body = {"lead_seconds": options.duration(lead, "--lead"), "key": key}
+    body = {"lead_seconds": options.duration(lead, "--lead", least=0), "key": key}
     with client.connect(server, token_file) as plane:
         emit(plane.post(api("signing-keys", purpose, "rotate"), json=body), output, columns=_COLUMNS)
 

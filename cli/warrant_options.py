@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.core.errors import UsageError
-from app.core.files import read_bounded, write_atomically
+from app.core.files import read_bounded, read_secret
 
 if TYPE_CHECKING:
     from app.core.holder_keys import HolderKey, Jwk
@@ -92,10 +92,10 @@ def principal(text: str, issuer: str | None = None, *, option: str = "--subject"
         raise UsageError(f"{option}: issuer and id have 1 to 2048 characters each") from error
 
 
-def duration(text: str, option: str) -> int:
+def duration(text: str, option: str, *, least: int = 1) -> int:
     """Seconds: a number with s, m, h or d, or without. Raises `UsageError`."""
     match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text.strip())
-    if match is None or int(match[1]) == 0:
+    if match is None or int(match[1]) < least:
         raise UsageError(f"{option} is a time such as 900, 15m, 8h or 2d, not {text!r}")
     return int(match[1]) * _UNITS[match[2] or "s"]
 
@@ -124,7 +124,7 @@ def tokens(files: Sequence[Path]) -> list[str]:
     for file in files:
         if str(file).startswith("ey") and str(file).count(".") == 2:
             raise UsageError("give a file of warrants, or -: a token in the arguments is visible to the whole machine")
-        raw = _stdin() if str(file) == "-" else read_bounded(file, MAX_TOKENS, "the warrants")
+        raw = _stdin() if str(file) == "-" else read_secret(file, MAX_TOKENS, "the warrants")
         found += raw.decode("utf-8", "replace").split()
     if not found:
         raise UsageError("there is no warrant in what was given")
@@ -135,7 +135,7 @@ def token(file: Path, what: str) -> str:
     """The one token that a file holds. Raises `UsageError`."""
     if str(file).startswith("ey") and str(file).count(".") == 2:
         raise UsageError("give a file: a token in the arguments is visible to the whole machine")
-    found = read_bounded(file, MAX_DOCUMENT, what).decode("utf-8", "replace").strip()
+    found = read_secret(file, MAX_DOCUMENT, what).decode("utf-8", "replace").strip()
     if not found:
         raise UsageError(f"{file} is empty; it should hold {what}")
     return found
@@ -182,13 +182,13 @@ def private_key(file: Path, passphrase_file: Path | None) -> HolderKey:
     """The private key that a file holds. Raises `UsageError`."""
     from app.core.holder_keys import MAX_KEY_FILE, load_private
 
-    return load_private(read_bounded(file, MAX_KEY_FILE, "the private key"), passphrase(passphrase_file))
+    return load_private(read_secret(file, MAX_KEY_FILE, "the private key"), passphrase(passphrase_file))
 
 
 def passphrase(file: Path | None) -> bytes | None:
     """The passphrase of a file or of the environment; None when there is none. Raises `UsageError`."""
     if file is not None:
-        found = read_bounded(file, 1024, "the passphrase").rstrip(b"\r\n")
+        found = read_secret(file, 1024, "the passphrase").rstrip(b"\r\n")
         if not found:
             raise UsageError(f"{file} holds no passphrase")
         return found
@@ -199,11 +199,6 @@ def new_file(file: Path | None) -> None:
     """Refuse to write over something, before anything is done. Raises `UsageError`."""
     if file is not None and file.exists():
         raise UsageError(f"{file} exists; choose another file, or delete it")
-
-
-def keep(text: str, file: Path) -> None:
-    """Write a secret, for this user alone."""
-    write_atomically(file, text.encode() + b"\n", mode=0o600)
 
 
 def _stdin() -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
 
@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from app.control import web
 from app.control.api import (
+    allowances,
     batches,
     channels,
     decisions,
@@ -35,6 +36,7 @@ from app.control.api import (
     identity,
     impact,
     issuers,
+    libraries,
     lineage,
     links,
     log_entries,
@@ -54,6 +56,7 @@ from app.control.api import (
     tuf,
     warrants,
 )
+from app.control.break_signing import BreakSigning, Sign
 from app.control.counting import RequestCount
 from app.control.erasing_worker import Erasing
 from app.control.forward_worker import Forwarding
@@ -70,37 +73,40 @@ from app.core.errors import PlacetError
 
 log = logging.getLogger("placet.control")
 
-#: Seconds: an older timestamp means that nobody signs, and that sidecars with short horizons deny or soon will.
+#: Seconds: an older timestamp means that nobody signs, and that sidecars with short horizons deny or soon will. One
+#: signature that failed means less: the next one, or another control plane of this database, may make up for it.
 STALE_AFTER = 60
 
 #: Seconds that a login lasts.
 SESSION_LIFETIME = 12 * 3600
 
 
-def create_app(plane: Plane, *, freshness_interval: float = DEFAULT_INTERVAL, secure_cookies: bool = False) -> FastAPI:
-    """The app over an opened control plane. `secure_cookies` when it is served with TLS."""
+def create_app(
+    plane: Plane,
+    *,
+    freshness_interval: float = DEFAULT_INTERVAL,
+    secure_cookies: bool = False,
+    sign: Sign | None = None,
+) -> FastAPI:
+    """The app over an opened control plane. `secure_cookies` when it is served with TLS.
+
+    `sign`: signs what is said of breaks; None: nothing does.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         freshness = Freshness(plane, freshness_interval)
-        refreshing = Refreshing(plane)
-        await run_in_threadpool(freshness.start)
-        refreshing.start()
-        forwarding = Forwarding(plane)
-        forwarding.start()
-        erasing = Erasing(plane)
-        erasing.start()
-        weeks = Weeks(plane)
-        weeks.start()
-        try:
+        workers: list[Freshness | Refreshing | Forwarding | Erasing | Weeks | BreakSigning]
+        workers = [freshness, Refreshing(plane), Forwarding(plane), Erasing(plane), Weeks(plane)]
+        if sign is not None:
+            workers.append(BreakSigning(plane, sign))
+        # What was started is stopped, also where the next one does not start, or one does not stop.
+        async with AsyncExitStack() as stack:
+            stack.callback(plane.close)
+            for one in workers:
+                await run_in_threadpool(one.start)
+                stack.push_async_callback(run_in_threadpool, one.stop)
             yield
-        finally:
-            await run_in_threadpool(weeks.stop)
-            await run_in_threadpool(erasing.stop)
-            await run_in_threadpool(forwarding.stop)
-            await run_in_threadpool(refreshing.stop)
-            await run_in_threadpool(freshness.stop)
-            plane.close()
 
     app = FastAPI(
         title="Placet control plane",
@@ -138,11 +144,13 @@ def create_app(plane: Plane, *, freshness_interval: float = DEFAULT_INTERVAL, se
         oauth,
         identity,
         enrolment,
+        allowances,
         batches,
         lineage,
         links,
         log_entries,
         states,
+        libraries,
         searches,
         forwards,
         erasures,

@@ -7,10 +7,12 @@ from sqlmodel import Session
 from app.control import governance, warrants
 from app.control.plane import Plane
 from app.control.problems import Conflict
+from app.control.sidecar_statement import payload_of
 from app.control.store import Approval, Warrant
 from app.control.tokens import Access
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement
+from app.core.link_names import payload_digest
 from app.core.reason_codes import Reason
 from app.core.verification_policy import VerificationPolicy
 from app.core.warrant_request import APPROVAL
@@ -51,7 +53,8 @@ def approve(plane: Plane, by: Access, system: str, identifier: str, evidence: st
                 received_by=by.id,
             )
         )
-        warrants.issue(row, plane.settings.domain)
+        approval = payload_digest(payload_of(evidence.encode()))
+        warrants.issue(row, plane.settings.domain, approval)
         session.add(row)
         return row
 

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlmodel import Session
-
-from app.control import attestation_results, governance, issuers, keyring, systems
+from app.control import attestation_basis, attestation_results, governance, keyring, systems
 from app.control.attestation_evidence import Appraised, at, eat, image, refused, token
 from app.control.governance_document import Evidence
 from app.control.plane import Plane
@@ -78,7 +76,8 @@ def attest(plane: Plane, system: str, sidecar: str, items: Sequence[ImageItem | 
         if (now.version if now else 0) != (before.version if before else 0):
             raise Conflict("the system's governance was changed at the same time; send the evidence again")
         attestation_results.require_room(session, system, sidecar)
-        _require_issuers(session, appraised)
+        if not attestation_basis.holds(session, plane.settings.domain, row, rules):
+            raise refused("what the evidence rests on is no longer trusted", "evidence")
         session.add(row)
         key = keyring.reserve(session, "attestation", claims["exp"])
     result = plane.keyring.jwt(key, claims, TYPE)
@@ -129,10 +128,3 @@ def _claims(domain: str, row: AttestationResult) -> dict[str, Any]:
         "eat_profile": PROFILE,
         "submods": row.submods,
     }
-
-
-def _require_issuers(session: Session, appraised: Sequence[Appraised]) -> None:
-    """An issuer that was removed while its token was read vouches for nothing."""
-    for one in appraised:
-        if one.basis["type"] == "token" and issuers.find(session, one.basis["issuer"]) is None:
-            raise refused("the token's issuer is no longer trusted", "evidence")

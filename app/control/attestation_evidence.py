@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import jwt
+from sqlmodel import Session
 
+from app.control import attestation_basis, identity_tokens, issuer_keys, issuers, standing
 from app.control import governance_document as accepted
-from app.control import identity_tokens, issuer_keys, standing
 from app.control.governance_document import STATUS
 from app.control.plane import Plane
 from app.control.problems import Problem
@@ -31,7 +32,7 @@ VSA = "https://slsa.dev/verification_summary/v1"
 #: Seconds that an `iat` may lie ahead: clocks differ.
 SKEW = 2
 _MAX_VALUE = 256
-_EAT_HEADER = {"alg", "kid", "typ"}
+_EAT_HEADER = {"alg", "kid", "typ", "x5t", "x5t#S256"}
 
 Submods = dict[str, dict[str, str]]
 
@@ -101,6 +102,7 @@ def token(plane: Plane, rules: list[accepted.TokenEvidence], text: str, step: st
         with plane.store.read() as session:
             identity = identity_tokens.verify(session, home, text, also_for=rule.audience, what=step)
             standing.require(session, home, [identity.who])
+            key = _key_of(session, identity.who.issuer, text, step)
     except Denied as denied:
         raise refused(f"{denied.reason}: {denied.detail}", step) from denied
     except Problem as problem:
@@ -116,6 +118,7 @@ def token(plane: Plane, rules: list[accepted.TokenEvidence], text: str, step: st
         "issuer": rule.issuer,
         "audience": rule.audience,
         "subject": identity.who.id,
+        **key,
         "claims": {kind: dict(mapping) for kind, mapping in parts.items()},
     }
     submods = {kind: _mapped(identity.claims, mapping, step) for kind, mapping in parts.items()}
@@ -133,7 +136,9 @@ def eat(sidecar: str, rules: list[accepted.AttesterEvidence], text: str, step: s
     kid = header.get("kid")
     key = keys.get(kid) if isinstance(kid, str) else None
     if key is None or not set(header) <= _EAT_HEADER or header.get("alg") != key["alg"]:
-        raise refused("the EAT's header must hold alg, kid and perhaps typ, of a key of the attester", step)
+        raise refused(
+            "the EAT's header must hold alg and kid of a key of the attester, and beside them typ and x5t alone", step
+        )
     try:
         claims = jwt.decode(
             text,
@@ -150,12 +155,20 @@ def eat(sidecar: str, rules: list[accepted.AttesterEvidence], text: str, step: s
     basis = {
         "type": "eat",
         "issuer": rule.issuer,
-        "kid": kid,
+        **attestation_basis.of_key(str(kid), key),
+        "issued_at": int(claims["iat"]),
         "claims": {"posture": dict(rule.posture)},
         "sidecar": rule.sidecar,
     }
     submods = {"posture": _mapped(claims, rule.posture, step)}
     return Appraised(submods, min(until, int(claims.get("exp", until))), basis)
+
+
+def _key_of(session: Session, issuer: str, text: str, step: str) -> dict[str, str]:
+    """The key that signed a token which was verified."""
+    row, kid = issuers.find(session, issuer), str(_unverified(text, step, part=0)["kid"])
+    assert row is not None, "the token was verified"
+    return attestation_basis.of_key(kid, issuers.keys_in_force(session, row)[kid])
 
 
 def _require_passed(found: VerifiedStatement, step: str) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from app.control import attestation_basis, governance
 from app.control.governance_document import Evidence
 from app.control.problems import Conflict, NotFound
 from app.control.store import AttestationResult
@@ -57,29 +56,18 @@ def revoke(session: Session, system: str, identifier: str, because: str) -> Atte
     return row
 
 
-def revoke_unaccepted(session: Session, system: str, accepted: Evidence) -> list[AttestationResult]:
-    """Revoke the results in force that rest on evidence which `accepted` does not take any more."""
-    affected = [
-        row for row in _in_force(session, system) if any(not still_accepted(one, accepted) for one in row.basis)
-    ]
-    for row in affected:
-        _revoke(session, row, "the evidence is no longer accepted")
-    session.flush()
-    return affected
+def revoke_unfounded(session: Session, home: str) -> list[AttestationResult]:
+    """Revoke the results in force that rest on evidence which would not be taken any more.
 
-
-def revoke_issuer(session: Session, issuer: str, subject: str | None = None) -> list[AttestationResult]:
-    """Revoke the results in force, of every system, that rest on tokens of an issuer, or of one subject of it."""
-    affected = [
-        row
-        for row in _in_force(session, None)
-        if any(
-            one["type"] == "token" and one["issuer"] == issuer and subject in {None, one["subject"]}
-            for one in row.basis
-        )
-    ]
-    for row in affected:
-        _revoke(session, row, f"{subject or 'the issuer'} vouches for nothing any more")
+    To be done whenever something is published: whatever changed may have been what they rest on.
+    """
+    rules: dict[str, Evidence] = {}
+    affected = []
+    for row in _in_force(session):
+        accepted = rules.setdefault(row.system, governance.of(session, row.system).evidence)
+        if not attestation_basis.holds(session, home, row, accepted):
+            _revoke(session, row, "the evidence is no longer accepted")
+            affected.append(row)
     session.flush()
     return affected
 
@@ -99,12 +87,10 @@ def revoked(session: Session) -> dict[str, tuple[list[Revocation], bool]]:
     return {system: (ended[:MAX_REVOKED], len(ended) > MAX_REVOKED) for system, ended in found.items()}
 
 
-def _in_force(session: Session, system: str | None) -> list[AttestationResult]:
+def _in_force(session: Session) -> list[AttestationResult]:
     query = select(AttestationResult).where(
         col(AttestationResult.revoked_at).is_(None), col(AttestationResult.expires_at) > now()
     )
-    if system is not None:
-        query = query.where(AttestationResult.system == system)
     return list(session.exec(query))
 
 
@@ -112,28 +98,3 @@ def _revoke(session: Session, row: AttestationResult, because: str) -> None:
     if row.revoked_at is None:
         row.revoked_at, row.revoked_because = now(), because
         session.add(row)
-
-
-def still_accepted(basis: Mapping[str, Any], rules: Evidence) -> bool:
-    """Whether one piece of evidence, as it was noted when it was taken, would still be taken."""
-    if basis["type"] == "image":
-        image = rules.image
-        if image is None or (image.digests and basis["digest"] not in image.digests):
-            return False
-        signers = [one.model_dump() for one in image.identities]
-        return all(one in signers for one in basis["signers"]) and set(image.required_predicates) <= set(
-            basis["predicates"]
-        )
-    if basis["type"] == "token":
-        return any(
-            (one.issuer, one.audience) == (basis["issuer"], basis["audience"])
-            and {kind: dict(getattr(one, kind)) for kind in ("node", "region") if getattr(one, kind)} == basis["claims"]
-            for one in rules.tokens
-        )
-    attester = next((one for one in rules.attesters if one.issuer == basis["issuer"]), None)
-    return (
-        attester is not None
-        and any(key.get("kid") == basis["kid"] for key in attester.jwks["keys"])
-        and attester.sidecar == basis["sidecar"]
-        and {"posture": dict(attester.posture)} == basis["claims"]
-    )

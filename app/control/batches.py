@@ -79,7 +79,7 @@ def _store(plane: Plane, system: str, sidecar: str, signed: Signed, batch: Batch
             return Taken(*place.stored)
         place.require_next(batch)
         records.insert(session, row, reading.words, reading.rows, reading.values)
-        judged = judgement.judge(session, row, batch, place)
+        judged = judgement.judge(session, row, batch, place, reading.rows)
     records.count(plane, system, reading.counts)
     judgement.tell(plane, judged)
     if batch.first_entry == 0:

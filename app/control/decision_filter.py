@@ -36,6 +36,8 @@ _COLUMNS = (
 
 
 _SPAN, _UNITS = re.compile(r"(\d{1,5})([dhms])"), {"d": 86400, "h": 3600, "m": 60, "s": 1}
+#: As `[0]`, at the end of a member's name.
+_PLACE = re.compile(r"\[[0-9*]*\](\.|\[|$)")
 #: Times before it are refused: a little earlier than the first year there is no time at all.
 _FIRST_YEAR = 1900
 
@@ -221,8 +223,12 @@ def where(texts: Sequence[str]) -> tuple[Leaf, ...]:
     found = []
     for text in texts:
         path, equals, value = text.partition("=")
-        if not equals or not path.startswith(("input.", "result.")):
+        if not equals:
             raise Invalid(f"{text[:80]!r} is not a path and its value, such as input.context.amount=40")
+        if not path.startswith(("input.", "result.")):
+            raise Invalid(f"{path[:80]!r} begins with neither input. nor result.: no other part of records has paths")
+        if _PLACE.search(path):
+            raise Invalid(f"{path[:80]!r} names a place in an array: leave it out, any element counts")
         if len(path) > record_words.MAX_PATH:
             raise Invalid(f"a path has at most {record_words.MAX_PATH} characters")
         found.append((path, value))

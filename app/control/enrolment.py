@@ -1,4 +1,4 @@
-"""Enrolment: a sidecar is invited, joins once, and may be evicted.
+"""Enrolment: a sidecar is invited, joins once, and may be evicted. Those of workloads are in `workloads`.
 
 An invitation is a join token, `placet-join_ID_SECRET`: hashed at rest, short-lived, exchanged once for an API token
 that is bound to the one sidecar. An evicted sidecar has nothing: no identity, and no token that counts.
@@ -16,9 +16,9 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from app.control import lineage, systems, tokens
+from app.control import allowances, lineage, systems, tokens
 from app.control.problems import Forbidden, Invalid, NotFound
-from app.control.store import ApiToken, Eviction, JoinToken
+from app.control.store import ApiToken, Eviction, JoinToken, Sidecar
 from app.control.store.columns import now
 from app.control.tokens import SIDECAR_SCOPES, Access, Scope
 from app.core.reason_codes import Reason
@@ -42,6 +42,7 @@ class Joined:
     token: ApiToken | None = None
     secret: str = ""
     refused: str = ""
+    reason: Reason | None = None
 
 
 def invite(
@@ -117,7 +118,8 @@ def unknown(address: str) -> Joined:
 def evict(session: Session, by: Access, system: str, sidecar: str, reason: str) -> tuple[Eviction, bool]:
     """Evict a sidecar, heard of or not, and say whether that is new; in a transaction that writes.
 
-    From its commit on no token of the sidecar counts (the gate looks), and its invitations are void. What was being
+    From its commit on no token of the sidecar counts (the gate looks), its invitations are void,
+    and workloads that may be it may no more. What was being
     taken from the sidecar is stored before, or refused.
     """
     systems.find(session, system)
@@ -134,8 +136,17 @@ def evict(session: Session, by: Access, system: str, sidecar: str, reason: str) 
             raise
         return found, False
     _void_invitations(session, system, sidecar)
+    allowances.end_for(session, by, row)
     log.warning("the sidecar %s of %s was evicted with the token %s (%s)", sidecar, system, by.name, by.id)
     return row, True
+
+
+def is_known(session: Session, system: str, sidecar: str) -> bool:
+    """Whether the sidecar was heard of, or somebody invited it or made a token for it."""
+    return session.get(Sidecar, (system, sidecar)) is not None or any(
+        session.exec(select(kind.id).where(kind.system == system, kind.sidecar == sidecar).limit(1)).first() is not None
+        for kind in (JoinToken, ApiToken)
+    )
 
 
 def readmit(session: Session, by: Access, system: str, sidecar: str) -> Eviction:

@@ -21,7 +21,7 @@ from app.control.record_lines import clean
 from app.control.store import Batch, Decision, ErasedBatch, Erasure, Hold
 from app.control.store.bulk import chunks
 from app.control.tokens import Access
-from app.core.complaint import printable
+from app.core.complaint import many, printable
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
 
@@ -109,7 +109,7 @@ def order(session: Session, by: Access, wanted: Wanted, reason: str, copies: Seq
     if found.held:
         raise holds.denied(found.held[0])
     if found.unknown:
-        more = f" and {len(found.unknown) - 1} others" if len(found.unknown) > 1 else ""
+        more = f" and {many(len(found.unknown) - 1, 'other')}" if len(found.unknown) > 1 else ""
         raise NotFound(f"there is no decision {found.unknown[0]}{more}, or it was erased before")
     if not found.rows and not copies:
         raise NotFound("there is nothing of this subject to erase")

@@ -105,10 +105,13 @@ def _identities(
         return identity_tokens.verify(session, home, token, also_for=own, max_age=max_age, what=what)
 
     subject = verified(presented.subject_token, "subject_token")
+    if len(subject.actors) > 1:
+        detail = "the subject_token has a chain of actors; a warrant names one"
+        raise Denied(Reason.IDENTITY_ACTORS, detail, step="subject_token")
     if not presented.actor_token:
-        return subject, subject.actor
+        return subject, next(iter(subject.actors), None)
     actor = verified(presented.actor_token, "actor_token")
-    if actor.actor is not None or subject.actor not in (None, actor.who):
+    if actor.actors or subject.actors not in ((), (actor.who,)):
         raise Denied(Reason.IDENTITY_ACTORS, "a warrant names one actor; the tokens name several", step="actor_token")
     may_act = subject.claims.get("may_act")
     if may_act is not None and not _is_named(actor, may_act):

@@ -16,7 +16,7 @@ from tenacity import RetryCallState, Retrying, wait_exponential
 from app.control import raw_records, sinks
 from app.control.plane import Plane
 from app.control.problems import NotFound, Problem
-from app.control.rounds import Rounds
+from app.control.rounds import THREADS, Rounds
 from app.control.sinks import Delivery, Record, Sink
 from app.control.store import Batch, Decision, Forward, ForwardBatch, first_line
 from app.control.store.columns import now
@@ -40,7 +40,7 @@ class Forwarding:
     def __init__(self, plane: Plane, interval: float = INTERVAL) -> None:
         self._plane = plane
         self._rounds = Rounds("forwarding", interval, self._begin_due, "look for records to forward")
-        self._pool = ThreadPoolExecutor(_TOGETHER, thread_name_prefix="forward")
+        self._pool = ThreadPoolExecutor(_TOGETHER, thread_name_prefix=f"{THREADS}forward")
         self._busy: dict[str, Any] = {}
         self._open: dict[tuple[str, str], Sink] = {}
 
@@ -152,7 +152,8 @@ class Forwarding:
 
     def _note_failure(self, name: str, problem: str) -> None:
         with self._plane.store.write() as session:
-            found = session.get(Forward, name)
+            # Locked before it is counted on from: another control plane may note a failure at the same moment.
+            found = session.get(Forward, name, with_for_update=True)
             if found is None:
                 return
             failures = found.failures + 1

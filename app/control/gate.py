@@ -1,5 +1,5 @@
-"""The gate: nothing is served to nobody, but for the TUF repository, health, the exchange of tokens (they say who
-asks) and of join tokens, the public documents of the identity issuer, and the login page with its assets.
+"""The gate: nothing is served to nobody, but for the TUF repository, health, the exchange of tokens, of join tokens and
+of identity tokens (they say who asks), the public documents of the identity issuer, and the login page with its assets.
 
 It stands before routing and before a body is read, so that a route cannot forget it. Routes then ask for scopes.
 """
@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.control import enrolment, identity_issuer, tokens
+from app.control import enrolment, identity_issuer, tokens, workloads
 from app.control.api import problem_json
 from app.control.plane import Plane
 from app.control.problems import Forbidden, Unauthenticated, Unavailable
@@ -27,6 +27,7 @@ ANONYMOUS = (
     "/login",
     "/oauth/token",
     enrolment.JOIN,
+    workloads.ENROL,
     identity_issuer.DISCOVERY,
     identity_issuer.KEYS,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy import func
 from sqlmodel import Session, and_, col, select
 
-from app.control import attestation_results, systems
+from app.control import systems
 from app.control.governance_document import GovernanceDocument
 from app.control.problems import Conflict, Invalid
 from app.control.store import Governance
@@ -64,31 +65,52 @@ def segment_names(session: Session) -> set[str]:
     return {segment.name for system in systems.listed(session) for segment in of(session, system.name).segments}
 
 
-def put(
-    session: Session, by: Access, system: str, document: Mapping[str, Any], version: int
-) -> tuple[Governance, bool]:
-    """Set a document on top of `version`, which must be the one in force, and say whether that changed anything.
+@dataclass(frozen=True)
+class Proposed:
+    """A document that may be set now."""
 
-    Results of attestation whose evidence is no longer accepted are revoked. Raises `Invalid`, `Conflict`.
-    """
+    #: The version in force. None: none was set yet.
+    before: Governance | None
+    parsed: GovernanceDocument
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """Every member written out, so that a later version of the software reads what was meant."""
+        return self.parsed.model_dump(mode="json")
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it differs: a job may set the same file again and again."""
+        return self.before is None or self.before.document != self.written
+
+
+def propose(session: Session, system: str, document: Mapping[str, Any], version: int) -> Proposed:
+    """What `put` would set. Raises `NotFound`, `Invalid`, and `Conflict` where `version` is not the one in force."""
     systems.find(session, system)
-    parsed = parse(document)
-    before = current(session, system)
-    in_force = before.version if before else 0
-    # Every member is written out, so that a later version of the software reads what was meant.
-    written = parsed.model_dump(mode="json")
-    if before is not None and before.document == written:
-        return before, False  # so that a job may set the same file again and again
-    if version != in_force:
+    found = Proposed(current(session, system), parse(document))
+    in_force = found.before.version if found.before else 0
+    if found.is_new and version != in_force:
         raise Conflict(
             f"version {in_force} is in force, and this changes version {version}: "
             f"take what `placet governance show {system}` prints, and change that",
             version=in_force,
         )
-    row = Governance(system=system, version=in_force + 1, document=written, set_by=by.id)
+    return found
+
+
+def put(
+    session: Session, by: Access, system: str, document: Mapping[str, Any], version: int
+) -> tuple[Governance, bool]:
+    """Set a document on top of `version`, which must be the one in force, and say whether that changed anything.
+
+    Raises `NotFound`, `Invalid`, `Conflict`.
+    """
+    wanted = propose(session, system, document, version)
+    if wanted.before is not None and not wanted.is_new:
+        return wanted.before, False
+    row = Governance(system=system, version=version + 1, document=wanted.written, set_by=by.id)
     session.add(row)
     session.flush()
-    attestation_results.revoke_unaccepted(session, system, parsed.evidence)
     return row, True
 
 

@@ -1,6 +1,7 @@
-"""The control plane as an OpenID Connect issuer for its own sidecars, so that Fulcio gives them certificates.
+"""The control plane as an OpenID Connect issuer for its own sidecars and itself, so that Fulcio gives certificates.
 
-A sidecar's identity is its SPIFFE ID; nobody else gets a token here. Whoever checks one reads two public documents
+A sidecar's identity is its SPIFFE ID; nobody else gets a token here, but the control plane itself, which signs what it
+says of breaks. Whoever checks one reads two public documents
 (OpenID Connect Discovery 1.0, RFC 7517). The keys are those of the keyring's purpose `identity`, and of nothing else.
 """
 
@@ -21,7 +22,7 @@ from app.control.plane import Plane
 from app.control.problems import Forbidden, NotFound, Unavailable
 from app.control.tokens import Access, Scope
 from app.core.errors import UsageError
-from app.core.governance import sidecar_id
+from app.core.governance import control_plane_id, sidecar_id
 
 #: The audience of tokens that Fulcio takes.
 AUDIENCE = "sigstore"
@@ -55,20 +56,32 @@ def issue(plane: Plane, by: Access, system: str, sidecar: str) -> Issued:
             f"an identity is given to the sidecar alone: this token is not bound to {sidecar} of {system} "
             "(placet sidecar invite, or placet token create --sidecar)"
         )
-    issuer = _named(plane)
     with plane.store.write() as session:
         systems.find(session, system)
         enrolment.require_admitted(session, system, sidecar)
-        issued_at = int(time.time())
-        claims = {
-            "iss": issuer,
-            "sub": sidecar_id(plane.settings.domain, system, sidecar),
-            "aud": AUDIENCE,
-            "iat": issued_at,
-            "exp": issued_at + LIFETIME,
-            "jti": secrets.token_urlsafe(16),
-        }
-        token = plane.keyring.sign(session, "identity", claims, "JWT")
+        return _signed(plane, session, sidecar_id(plane.settings.domain, system, sidecar))
+
+
+def own(plane: Plane) -> str:
+    """An identity token of the control plane's own, by which it signs what it says of its sidecars.
+
+    Raises `Unavailable` when no issuer is named or no key signs.
+    """
+    with plane.store.write() as session:
+        return _signed(plane, session, control_plane_id(plane.settings.domain)).token
+
+
+def _signed(plane: Plane, session: Session, subject: str) -> Issued:
+    issued_at = int(time.time())
+    claims = {
+        "iss": _named(plane),
+        "sub": subject,
+        "aud": AUDIENCE,
+        "iat": issued_at,
+        "exp": issued_at + LIFETIME,
+        "jti": secrets.token_urlsafe(16),
+    }
+    token = plane.keyring.sign(session, "identity", claims, "JWT")
     return Issued(token, datetime.fromtimestamp(issued_at + LIFETIME, UTC))
 
 

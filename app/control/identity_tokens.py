@@ -1,9 +1,12 @@
-"""Identity tokens that somebody presents to the control plane, verified by the rules that hold in decisions."""
+"""Identity tokens that somebody presents to the control plane, verified as decisions do it.
+
+This is `rego/placet/token.rego` and `identity.rego` said again, in their order: the same verdict, with the code that
+stands first in a denial. `tests/integration/test_identity_agreement.py` puts the same tokens before both.
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -13,9 +16,8 @@ from typing import Any
 import jwt
 from sqlmodel import Session, col, select
 
-from app.control import issuers, standing
+from app.control import issuers, standing, token_parts
 from app.control.store import Issuer
-from app.core import strict_json
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
 from app.core.warrants import Principal
@@ -25,10 +27,8 @@ MAX_TOKEN = 8192
 #: Seconds that an `iat` may lie ahead: clocks differ.
 SKEW = 2
 
-_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_HEADER = {"alg", "kid", "typ"}
-#: A token of another type was made to say something else (RFC 8725, section 3.11).
-_TYPES = {"jwt", "jose", "at+jwt", "application/at+jwt"}
+#: Actors that an `act` claim may nest.
+_MAX_ACTORS = 8
 _MAX_NAME = 2048
 #: 9999-12-31T23:59:59Z: what is later cannot be written, and decisions refuse it.
 _LATEST = 253402300799
@@ -42,8 +42,8 @@ class Identity:
     #: The trust domain that vouches for them.
     domain: str
     claims: Mapping[str, Any]
-    #: Who acts for them, by the token's own `act` claim (RFC 8693, section 4.1); the current actor alone.
-    actor: Principal | None
+    #: Who acts for them, by the token's own `act` claims (RFC 8693, section 4.1), the current actor first.
+    actors: tuple[Principal, ...]
 
 
 def verify(
@@ -53,109 +53,155 @@ def verify(
 
     `max_age` is the greatest age by its `iat`, in seconds. `what` names the token in messages; they never quote it.
     """
-    if len(token) > MAX_TOKEN or not _FORM.fullmatch(token):
-        raise Denied(Reason.IDENTITY_MALFORMED, f"the {what} is no JWT of at most {MAX_TOKEN} characters", step=what)
-    header, unverified = (_object(part, what) for part in token.split(".")[:2])
-    if not set(header) <= _HEADER or not isinstance(header.get("kid"), str):
-        raise Denied(Reason.IDENTITY_MALFORMED, f"the {what}'s header must hold alg, kid and typ alone", step=what)
-    if str(header.get("typ", "JWT")).lower() not in _TYPES:
-        raise Denied(Reason.IDENTITY_MALFORMED, f"the {what} is of another type than identities are (typ)", step=what)
-    issuer = _issuer(session, unverified)
+    try:
+        return _verify(session, home, token, also_for, max_age)
+    except _Wrong as wrong:
+        raise Denied(wrong.reason, f"the {what} {wrong}", step=what) from wrong
+
+
+class _Wrong(Exception):
+    """What is wrong with a token."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def _verify(session: Session, home: str, token: str, also_for: str, max_age: int | None) -> Identity:
+    if len(token) > MAX_TOKEN:
+        raise _Wrong(Reason.IDENTITY_MALFORMED, f"is longer than {MAX_TOKEN} characters")
+    try:
+        header, claims = token_parts.read(token)
+    except token_parts.Unreadable as unreadable:
+        raise _Wrong(Reason.IDENTITY_MALFORMED, str(unreadable)) from unreadable
+    issuer = _issuer(session, claims)
     if issuer is None:
-        raise Denied(Reason.IDENTITY_ISSUER_UNKNOWN, f"the {what}'s issuer is not trusted", step=what)
+        raise _Wrong(Reason.IDENTITY_ISSUER_UNKNOWN, "is of an issuer that is not trusted")
     key = issuers.keys_in_force(session, issuer).get(header["kid"])
     if key is None:
-        raise Denied(Reason.IDENTITY_KEY_UNKNOWN, f"the {what}'s key is not one of its issuer's", step=what)
-    if header.get("alg") != key["alg"]:
-        raise Denied(Reason.IDENTITY_ALGORITHM, f"the {what}'s algorithm is not its key's", step=what)
-    claims = _verified(token, key, [*issuer.audiences, also_for], what)
-    _check_age(claims, max_age, what)
-    if not _is_name(claims["sub"]):
-        raise Denied(Reason.IDENTITY_CLAIMS, f"the {what}'s sub is no name", step=what)
-    if not standing.vouches(issuer, claims["sub"]):
-        raise Denied(Reason.IDENTITY_DOMAIN, f"the {what}'s issuer may not vouch for its subject", step=what)
-    who = Principal(issuer=issuer.issuer, id=claims["sub"])
-    actor = _actor(claims, issuer.issuer, what)
-    if actor is not None and not _may_name(session, issuer, actor):
-        raise Denied(Reason.IDENTITY_DOMAIN, f"the {what}'s issuer may not vouch for its actor", step=what)
-    return Identity(who, issuer.domain or home, claims, actor)
+        raise _Wrong(Reason.IDENTITY_KEY_UNKNOWN, "is signed with a key that is not one of its issuer's")
+    if header["alg"] != key["alg"]:
+        raise _Wrong(Reason.IDENTITY_ALGORITHM, "names an algorithm that is not its key's")
+    now = time.time()
+    _require_held(token, key, claims, [*issuer.audiences, also_for], now)
+    actors = _actors(claims, issuer.issuer)
+    _require_vouched_for(session, home, issuer, claims["sub"], actors or ())
+    if actors is None:
+        raise _Wrong(Reason.IDENTITY_ACTORS, "has an act that is not of the expected form")
+    _require_timely(claims, max_age, now)
+    _require_nameable(claims["sub"], actors)
+    return Identity(Principal(issuer=issuer.issuer, id=claims["sub"]), issuer.domain or home, claims, actors)
 
 
-def _verified(token: str, key: Mapping[str, str], audiences: list[str], what: str) -> dict[str, Any]:
-    """The claims, once signature, audience and times are right; without leeway."""
+def _require_held(
+    token: str, key: Mapping[str, str], claims: Mapping[str, Any], accepted: list[str], at: float
+) -> None:
+    """Audience, times, signature, and then what is missing: what stands first says why, whoever signed it."""
+    expiry, begin = claims.get("exp", 0), claims.get("nbf", 0)
+    if not _is_for(claims.get("aud"), accepted):
+        raise _Wrong(Reason.IDENTITY_AUDIENCE, "is for another audience")
+    if "exp" in claims and _is_number(expiry) and expiry <= at:
+        raise _Wrong(Reason.IDENTITY_EXPIRED, "has expired")
+    if _is_number(begin) and begin > at:
+        raise _Wrong(Reason.IDENTITY_NOT_YET_VALID, "is not valid yet")
+    if not _is_number(expiry) or not _is_number(begin):
+        raise _Wrong(Reason.IDENTITY_CLAIMS, "has an exp or nbf that is no number")
+    if not _is_signed(token, key):
+        raise _Wrong(Reason.IDENTITY_INVALID, "does not verify")
+    if not _is_text(claims.get("sub")):
+        raise _Wrong(Reason.IDENTITY_CLAIMS, "has no sub that is text")
+    if not 0 < expiry <= _LATEST or not _is_number(claims.get("iat", 0)):
+        raise _Wrong(Reason.IDENTITY_CLAIMS, "lacks an exp that is a date, or has an iat that is no number")
+
+
+def _is_for(named: Any, accepted: list[str]) -> bool:
+    return any(isinstance(one, str) and one in accepted for one in (named if isinstance(named, list) else [named]))
+
+
+def _is_signed(token: str, key: Mapping[str, str]) -> bool:
+    said, _, signature = token.rpartition(".")
+    verifier = jwt.PyJWK(dict(key))
     try:
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            jwt.PyJWK(dict(key)),
-            algorithms=[key["alg"]],
-            audience=audiences,
-            options={"require": ["exp", "sub", "aud"], "verify_iss": False, "verify_iat": False},
-        )
-    except jwt.ExpiredSignatureError as error:
-        raise Denied(Reason.IDENTITY_EXPIRED, f"the {what} has expired", step=what) from error
-    except jwt.ImmatureSignatureError as error:
-        raise Denied(Reason.IDENTITY_NOT_YET_VALID, f"the {what} is not valid yet", step=what) from error
-    except (jwt.InvalidAudienceError, jwt.MissingRequiredClaimError) as error:
-        missing = isinstance(error, jwt.MissingRequiredClaimError) and error.claim != "aud"
-        reason = Reason.IDENTITY_CLAIMS if missing else Reason.IDENTITY_AUDIENCE
-        detail = "lacks sub or exp" if missing else "is for another audience"
-        raise Denied(reason, f"the {what} {detail}", step=what) from error
-    except jwt.exceptions.InvalidSubjectError as error:
-        raise Denied(Reason.IDENTITY_CLAIMS, f"the {what}'s sub is no text", step=what) from error
-    except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
-        raise Denied(Reason.IDENTITY_INVALID, f"the {what} does not verify", step=what) from error
-    return claims
+        return verifier.Algorithm.verify(said.encode(), verifier.key, token_parts.decoded(signature))
+    except ValueError:
+        return False
 
 
-def _check_age(claims: Mapping[str, Any], max_age: int | None, what: str) -> None:
-    for name in ("exp", "nbf", "iat"):  # PyJWT takes "12" for 12
-        if name in claims and (isinstance(claims[name], bool) or not isinstance(claims[name], int | float)):
-            raise Denied(Reason.IDENTITY_CLAIMS, f"the {what}'s {name} is no number", step=what)
-    if claims["exp"] > _LATEST:
-        raise Denied(Reason.IDENTITY_CLAIMS, f"the {what}'s exp is no date", step=what)
-    issued, at = claims.get("iat"), time.time()
-    if issued is not None and issued > at + SKEW:
-        raise Denied(Reason.IDENTITY_FUTURE, f"the {what} was issued in the future", step=what)
-    if max_age is not None and (issued is None or issued < at - max_age):
-        raise Denied(Reason.IDENTITY_STALE, f"the {what} is older than {max_age} seconds, or does not say", step=what)
-
-
-def _actor(claims: Mapping[str, Any], issuer: str, what: str) -> Principal | None:
-    """One level: a warrant names one actor, and a longer chain must not lose those before it."""
-    act = claims.get("act")
-    if act is None:
+def _issuer(session: Session, claims: Mapping[str, Any]) -> Issuer | None:
+    """By `iss`; a JWT-SVID needs none, and is of its subject's trust domain then, whoever says to have issued it."""
+    named, subject = claims.get("iss", ""), claims.get("sub")
+    if not isinstance(named, str):
         return None
-    if not isinstance(act, dict) or not _is_name(act.get("iss", issuer)) or not _is_name(act.get("sub")):
-        raise Denied(Reason.IDENTITY_ACTORS, f"the {what}'s act is not of the expected form", step=what)
-    if "act" in act:
-        raise Denied(Reason.IDENTITY_ACTORS, f"the {what} has a chain of actors; a warrant names one", step=what)
-    return Principal(issuer=act.get("iss", issuer), id=act["sub"])
+    found = _named(session, named)
+    if found is not None or not isinstance(subject, str):
+        return found
+    domain = re.match(r"spiffe://[^/\0]*", subject)
+    own = select(Issuer).where(Issuer.issuer == domain[0], col(Issuer.kind) == "spiffe") if domain else None
+    return session.exec(own).first() if own is not None else None
+
+
+def _named(session: Session, issuer: str) -> Issuer | None:
+    return issuers.find(session, issuer) if "\0" not in issuer else None
+
+
+def _require_vouched_for(
+    session: Session, home: str, issuer: Issuer, subject: str, actors: tuple[Principal, ...]
+) -> None:
+    domain = issuer.domain or home
+    if not standing.is_linked(session, home, domain):
+        raise _Wrong(Reason.IDENTITY_DOMAIN, f"is of the domain {domain}, which is not linked")
+    if not standing.vouches(issuer, subject):
+        raise _Wrong(Reason.IDENTITY_DOMAIN, "names a subject for whom its issuer may not vouch")
+    if not all(_may_name(session, issuer, actor) for actor in actors):
+        raise _Wrong(Reason.IDENTITY_DOMAIN, "names an actor for whom its issuer may not vouch")
 
 
 def _may_name(session: Session, issuer: Issuer, actor: Principal) -> bool:
     """An issuer names actors only of its own trust domain, and only as their issuer there might."""
-    own = issuers.find(session, actor.issuer)
+    own = _named(session, actor.issuer)
     return own is not None and own.domain == issuer.domain and standing.vouches(own, actor.id)
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _MAX_NAME and value.isprintable()
+def _actors(claims: Mapping[str, Any], issuer: str) -> tuple[Principal, ...] | None:
+    """Who acts for the subject, by the nested `act` claims; None when they are not well formed."""
+    actors: list[Principal] = []
+    above = claims
+    while "act" in above:
+        act = above["act"]
+        if len(actors) == _MAX_ACTORS or not isinstance(act, dict):
+            return None
+        if not _is_text(act.get("iss", issuer)) or not _is_text(act.get("sub")):
+            return None
+        actors.append(Principal.model_construct(issuer=act.get("iss", issuer), id=act["sub"]))
+        above = act
+    return tuple(actors)
 
 
-def _issuer(session: Session, claims: Mapping[str, Any]) -> Issuer | None:
-    """By `iss`; a JWT-SVID needs none, and is of its subject's trust domain then."""
-    named = claims.get("iss")
-    found = issuers.find(session, named) if isinstance(named, str) and "\0" not in named else None
-    if found is not None:
-        return found
-    parts = re.match(r"(spiffe://[a-z0-9._-]{1,255})/", str(claims.get("sub")))
-    if parts is None:
-        return None
-    return session.exec(select(Issuer).where(Issuer.issuer == parts[1], col(Issuer.kind) == "spiffe")).first()
+def _require_timely(claims: Mapping[str, Any], max_age: int | None, at: float) -> None:
+    issued = claims.get("iat")
+    if issued is not None and issued > at + SKEW:
+        raise _Wrong(Reason.IDENTITY_FUTURE, "was issued in the future")
+    if max_age is None:
+        return
+    if issued is None or not 0 <= issued <= _LATEST or at > math.floor(issued) + max_age:
+        raise _Wrong(Reason.IDENTITY_STALE, f"is older than {max_age} seconds, or does not say")
 
 
-def _object(part: str, what: str) -> dict[str, Any]:
-    try:
-        return strict_json.load_object(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except (binascii.Error, strict_json.StrictJSONError) as error:
-        raise Denied(Reason.IDENTITY_MALFORMED, f"the {what} cannot be read", step=what) from error
+def _require_nameable(subject: str, actors: tuple[Principal, ...]) -> None:
+    """What a decision takes, too, but no warrant and no record of the control plane can name."""
+    if not _is_name(subject):
+        raise _Wrong(Reason.IDENTITY_CLAIMS, "has a sub that no warrant can name")
+    if not all(_is_name(actor.id) for actor in actors):
+        raise _Wrong(Reason.IDENTITY_ACTORS, "has an actor that no warrant can name")
+
+
+def _is_name(value: str) -> bool:
+    return len(value) <= _MAX_NAME and value.isprintable()
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

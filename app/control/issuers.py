@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from sqlmodel import Session, select
 
@@ -22,6 +23,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 REFRESH = 300
 MAX_AGE = 86400
 
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _KUBERNETES = "system:serviceaccount:"
 _SPIFFE = "spiffe://"
 
@@ -53,6 +55,8 @@ class Trust:
 def checked(trust: Trust, home: str) -> Trust:
     """`trust` with what its kind implies, for a control plane of the domain `home`. Raises `Invalid`."""
     domain, names = trust.domain or home, trust.names
+    if trust.kind == "oidc":
+        _require_url(trust.issuer)
     if trust.kind == "spiffe":
         own = trust.issuer.removeprefix(_SPIFFE)
         if not trust.issuer.startswith(_SPIFFE) or "/" in own or not own:
@@ -76,6 +80,23 @@ def checked(trust: Trust, home: str) -> Trust:
         raise Invalid("the issuer has no keys")
     stored = "" if domain == home else domain
     return replace(trust, audiences=list(dict.fromkeys(trust.audiences)), domain=stored, names=names)
+
+
+def _require_url(issuer: str) -> None:
+    """OpenID Connect Core, section 2: an https URL without query and fragment. Plain http is this machine's alone."""
+    if issuer.startswith(_SPIFFE):
+        raise Invalid(f"{issuer} is the id of a trust domain: add it with the kind spiffe (--kind spiffe)")
+    try:
+        parts = urlsplit(issuer)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise Invalid(f"the issuer {issuer} is no URL") from error
+    secure = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
+    if not secure or not host or parts.username is not None or set(issuer) & set("?# ") or not issuer.isprintable():
+        raise Invalid(
+            f"the issuer {issuer} must be an https URL without user, query and fragment, "
+            "such as https://tokens.example.org, as its tokens have it in iss"
+        )
 
 
 def with_keys(trust: Trust, keys: IssuerKeys) -> Trust:

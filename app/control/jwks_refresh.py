@@ -19,7 +19,7 @@ from app.control.issuer_keys import IssuerKeys
 from app.control.outbound import Outbound, Unfetched
 from app.control.plane import Plane
 from app.control.problems import Invalid, NotFound, Problem
-from app.control.rounds import Rounds
+from app.control.rounds import THREADS, Rounds
 from app.control.store import Issuer, IssuerSource
 from app.control.store.columns import now
 from app.core import strict_json
@@ -214,7 +214,7 @@ class Refreshing:
     def __init__(self, plane: Plane, interval: float = INTERVAL) -> None:
         self._plane = plane
         self._rounds = Rounds("issuer keys", interval, self._refresh_due, "refresh the keys of issuers")
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="issuer keys")
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"{THREADS}fetch")
 
     def start(self) -> None:
         """Go on in the background."""

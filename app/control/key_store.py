@@ -26,7 +26,7 @@ from securesystemslib.signer import AWSSigner, AzureSigner, GCPSigner, HSMSigner
 from app.control import signing_keys
 from app.core import jwk as public_keys
 from app.core.errors import PlacetError, UsageError
-from app.core.files import read_bounded, write_atomically
+from app.core.files import read_secret, write_atomically
 from app.core.holder_keys import thumbprint
 
 #: The environment's names for the PIN of a PKCS#11 token.
@@ -106,7 +106,7 @@ def _one_line(uri: str) -> Iterator[None]:
 
 def _pin(_: str) -> str:
     if file := os.environ.get(PIN_FILE):
-        return read_bounded(Path(file), _MAX_PIN, "the PIN file").decode("utf-8", "replace").strip()
+        return read_secret(Path(file), _MAX_PIN, "the PIN file").decode("utf-8", "replace").strip()
     pin = os.environ.get(PIN, "")
     if not pin:
         raise PlacetError(f"the PKCS#11 token needs its PIN: set {PIN_FILE} to a file that holds it")
@@ -115,13 +115,17 @@ def _pin(_: str) -> str:
 
 def _import_hsm(uri: str) -> tuple[str, Key]:
     parts = urlsplit(uri)
+    if parts.path and not (parts.path.isascii() and parts.path.isdigit()):
+        raise UsageError(f"{uri!r} names no key: in hsm:KEYID?label=TOKEN, KEYID is its number in the token, such as 2")
     label = parse_qs(parts.query).get("label", [None])[0]
     return HSMSigner.import_(int(parts.path) if parts.path else None, label, _pin)
 
 
 def _import_azure(uri: str) -> tuple[str, Key]:
-    parts = urlsplit(uri)
-    full, key = AzureSigner.import_((parts.hostname or "").removesuffix(".vault.azure.net"), parts.path.split("/")[2])
+    parts, path = urlsplit(uri), uri.removeprefix("azurekms://").rstrip("/").split("/")
+    if len(path) not in (3, 4) or path[1] != "keys" or not all(path):
+        raise UsageError(f"{uri!r} names no key: it is azurekms://VAULT.vault.azure.net/keys/NAME/VERSION")
+    full, key = AzureSigner.import_((parts.hostname or "").removesuffix(".vault.azure.net"), path[2])
     if not f"{full}/".startswith(f"{uri.rstrip('/')}/"):
         raise UsageError(f"the service gives the newest version of this key, {full}: name that one, or none")
     return full, key

@@ -6,7 +6,7 @@ import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.control import batch_checks, enrolment, releases
+from app.control import batch_checks, enrolment, releases, workloads
 from app.control.api import problem_json
 from app.control.batch_reading import MAX_BATCH
 from app.control.problems import TooLarge
@@ -26,6 +26,8 @@ _LIMITS = (
     (re.compile(r"/api/v1/systems/[^/]+/sidecars/[^/]+/batches"), batch_checks.MAX_BODY),
     # One short token, from anyone.
     (re.compile(re.escape(enrolment.JOIN)), 4096),
+    # One identity token.
+    (re.compile(re.escape(workloads.ENROL)), 16 * 1024),
     # Two tokens and what is asked for, from anyone.
     (re.compile(r"/oauth/.*"), 64 * 1024),
 )

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 
+from app.control import break_signing
 from app.control.fsck.claims import Signers
-from app.control.lineage_journals import UNREADABLE, Journals, LogCheck
+from app.control.lineage_journals import UNREADABLE, UNVERIFIED, Journals, LogCheck
 from app.control.lineage_objects import ObjectEvidence, Wish
 from app.control.objects import Objects
 from app.control.plane import StatementVerifier
@@ -19,6 +21,7 @@ from app.control.sidecar_statement import payload_of
 from app.control.store import Batch
 from app.core import merkle
 from app.core.batch import BatchStatement
+from app.core.break_statement import OPENED, ToldBreak, within
 from app.core.errors import Denied
 from app.core.execution_evidence import Key, Recorded, SignedLink, chosen
 from app.core.governance import sidecar_id
@@ -74,6 +77,22 @@ class ArchiveEvidence(ObjectEvidence):
         found = [one for one in chain if one.says.execution is None and one.says.number > first]
         found = [one for one in found if last is None or one.says.number < last]
         return [self._journals.give(one) for one in found[:limit]]
+
+    def breaks(self, key: Key, first: datetime, last: datetime | None, limit: int) -> list[ToldBreak]:
+        """Breaks that were opened between two times, and their clearing, as the control plane signed them."""
+        found = []
+        for name, evidence in self._all(f"breaks/{key.system}/{key.sidecar}"):
+            try:
+                told = break_signing.proved(self._signers.domain, self._signers.issuers, self._signers.verify, evidence)
+            except Denied:
+                self.leave_out(UNVERIFIED)
+                continue
+            of = told.says.sidecar == sidecar_id(self._signers.domain, key.system, key.sidecar)
+            if of and name.endswith(f"/{told.says.number:012d}-{told.says.change}.json"):
+                self._in_log(evidence)
+                found.append(told)
+        found.sort(key=lambda one: (one.says.number, one.says.change != OPENED))
+        return within(found, key.instance, first, last, limit)
 
     def decisions(self, key: Key, named: dict[str, str], own: bool, limit: int) -> Sequence[Recorded]:
         """Signed records of the instance: those that links name, and with `own` those that name the execution."""

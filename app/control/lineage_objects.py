@@ -16,7 +16,7 @@ from app.control.raw_records import Entries
 from app.control.record_lines import Line
 from app.control.sidecar_statement import payload_of
 from app.control.store import Batch
-from app.core import merkle, proof, statements, strict_json
+from app.core import merkle, proof_release, statements, strict_json
 from app.core.errors import Denied
 from app.core.evidence import claimed_signer
 from app.core.execution_evidence import MAX_DECISIONS, Piece, Recorded
@@ -89,11 +89,13 @@ class ObjectEvidence:
         first = sorted(found.values(), key=lambda one: (one.predicate_type != statements.PROVENANCE, one.digest))
         return first[:MAX_PIECES]
 
-    def approval(self, system: str, warrant: str) -> Piece | None:
-        """Who approved a warrant, if that lies beside the executions that were started by it."""
+    def approval(self, system: str, warrant: str, digest: str) -> Piece | None:
+        """Who approved a warrant by the statement of this digest, if that lies beside the executions started by it."""
         try:
             raw = self._objects.get(approval_key(system, warrant))
         except NotFound:
+            return None
+        if payload_digest(payload_of(raw)) != digest:
             return None
         piece = self._piece(raw, _subject(raw))
         said = _statement(raw).get("predicate")
@@ -151,8 +153,8 @@ class ObjectEvidence:
         except Denied as denied:
             return Piece(predicate_type, digest, None, None, problem=str(denied.reason))
         said = predicate if isinstance(predicate, dict) else {}
-        commits = proof.sources(said)[0] if predicate_type == statements.PROVENANCE else ()
-        result = str(said.get("result", "")) if predicate_type == proof.TEST_RESULT else None
+        commits = tuple(map(str, proof_release.commits(said))) if predicate_type == statements.PROVENANCE else ()
+        result = str(said.get("result", "")) if predicate_type == statements.TEST_RESULT else None
         return Piece(predicate_type, digest, verified.signer, verified.signed_at, commits, result)
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlmodel import Session, and_, col, select
+from sqlalchemy import exists
+from sqlmodel import Session, and_, col, or_, select
 
 from app.control.lineage_objects import MAX_NAMED_BATCHES, MAX_OWN_BATCHES, ObjectEvidence, Wish
 from app.control.objects import Objects
 from app.control.plane import StatementVerifier
 from app.control.sidecar_statement import payload_of
-from app.control.store import Batch, Decision, Link, LinkResource
+from app.control.store import Batch, Decision, LineageBreak, Link, LinkResource, SignedBreak
 from app.control.store.bulk import chunks
 from app.core import link as journal
+from app.core.break_statement import OPENED, BreakStatement, ToldBreak, within
 from app.core.errors import Denied
 from app.core.execution_evidence import MAX_JOINED, Key, Recorded, SignedLink, chosen
 from app.core.link_names import ARTIFACT, PARENT, payload_digest
@@ -77,6 +80,30 @@ class RowEvidence(ObjectEvidence):
             query = query.where(Link.number < last)
         return [self._read(row) for row in self._session.exec(query.order_by(col(Link.number)).limit(limit))]
 
+    def breaks(self, key: Key, first: datetime, last: datetime | None, limit: int) -> list[ToldBreak]:
+        """Breaks that were opened between two times, and their clearing, as the control plane signed them."""
+        query = select(SignedBreak).join(LineageBreak).where(*_of_sidecar(key), LineageBreak.opened_at >= first)
+        if last is not None:
+            query = query.where(LineageBreak.opened_at < last + timedelta(seconds=1))  # statements tell whole seconds
+        self._leave_out_unsigned(key, first, last)
+        rows = self._session.exec(query.order_by(col(SignedBreak.broken), col(SignedBreak.change).desc()))
+        return within(map(self._told, rows), key.instance, first, last, limit)
+
+    def _leave_out_unsigned(self, key: Key, first: datetime, last: datetime | None) -> None:
+        """Say so where a break counts and is not signed yet: it would look as if there were none."""
+        signed = exists().where(col(SignedBreak.broken) == LineageBreak.id, col(SignedBreak.change) == OPENED)
+        query = select(LineageBreak.id).where(
+            *_of_sidecar(key),
+            or_(col(LineageBreak.stops), col(LineageBreak.batch).is_not(None)),
+            or_(LineageBreak.instance == key.instance, col(LineageBreak.instance).is_(None)),
+            LineageBreak.opened_at >= first,
+            ~signed,
+        )
+        if last is not None:
+            query = query.where(LineageBreak.opened_at < last + timedelta(seconds=1))
+        if self._session.exec(query.limit(1)).first() is not None:
+            self.leave_out("breaks that are not signed yet")
+
     def decisions(self, key: Key, named: dict[str, str], own: bool, limit: int) -> Sequence[Recorded]:
         """Signed records of the instance: those that links name, and with `own` others that name the execution."""
         wish = Wish(named, key.id if own else None)
@@ -122,12 +149,24 @@ class RowEvidence(ObjectEvidence):
 
     def _read(self, row: Link) -> SignedLink:
         """The statement of a row. Raises `Denied` for one that was changed since it was verified."""
+        return SignedLink(journal.Link.read(self._payload(row)), row.payload, row.signed_at, row.log_index)
+
+    def _told(self, row: SignedBreak) -> ToldBreak:
+        """The statement of a row. Raises `Denied` for one that was changed since it was signed."""
+        says = BreakStatement.read(self._payload(row))
+        return ToldBreak(says, row.payload, row.signed_at, row.log_index)
+
+    def _payload(self, row: Link | SignedBreak) -> bytes:
         evidence = self._objects.get(row.object)
         payload = payload_of(evidence)
         if (sha256(evidence).hexdigest(), payload_digest(payload)) != (row.evidence_sha256, row.payload):
             detail = f"{row.object} was changed in the store; placet server fsck names the place"
             raise Denied(Reason.LINK_INVALID, detail, step="stored evidence")
-        return SignedLink(journal.Link.read(payload), row.payload, row.signed_at, row.log_index)
+        return payload
+
+
+def _of_sidecar(key: Key) -> tuple[Any, ...]:
+    return LineageBreak.system == key.system, LineageBreak.sidecar == key.sidecar
 
 
 def _journal(key: Key) -> tuple[Any, ...]:

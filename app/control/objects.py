@@ -23,7 +23,7 @@ from app.control.problems import NotFound, Unavailable
 from app.core.errors import PlacetError, UsageError
 
 #: The key of an object that is always there once a control plane started.
-_CANARY = "placet"
+CANARY, _MARK = "placet", b"placet\n"
 _CHUNK = 1024 * 1024
 #: Directories that are remembered.
 _MAX_KEPT = 10_000
@@ -94,12 +94,16 @@ class Objects:
 
     def mark(self) -> None:
         """Write the object that `check` reads: at the start, so that a store that cannot be written is found then."""
-        self.put(_CANARY, b"placet\n")
+        self.put(CANARY, _MARK)
+
+    def is_marked(self) -> bool:
+        """Whether that object is as it was written. Raises `NotFound`, `Unavailable`."""
+        return self.get(CANARY) == _MARK
 
     def check(self) -> None:
         """Fail unless the store can be read. Raises `Unavailable`."""
         try:
-            self.get(_CANARY)
+            self.get(CANARY)
         except NotFound as error:
             raise Unavailable("the object store is another one, or no control plane has run with it yet") from error
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from sqlmodel import Session
 from tuf.api.metadata import Metadata, Root
 
-from app.control import publication
+from app.control import attestation_results, libraries, publication
 from app.control.batch_readers import Readers
 from app.control.key_store import KeyStore
 from app.control.keyring import Keyring
@@ -22,6 +22,7 @@ from app.control.repository import Published, Repository
 from app.control.settings import Settings
 from app.control.signing_keys import OnlineKeys
 from app.control.store import Seals, Store, TufMetadata
+from app.core.compose import Library
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.evidence import VerifiedStatement
 from app.core.reason_codes import Reason
@@ -71,7 +72,7 @@ class Plane:
     verify_statement: StatementVerifier = verify_nothing
     #: What it may ask of the network by itself.
     outbound: Outbound = field(default_factory=Outbound)
-    #: Verifies the statements of decision batches by the lineage log. None: no lineage log, and records come unsigned.
+    #: Verifies the statements of decision batches by the lineage log. None: there is no lineage log.
     verify_batch: StatementVerifier | None = None
     #: The URL by which it issues identities to its sidecars; empty: it issues none.
     identity_issuer: str = DEFAULT_IDENTITY_ISSUER
@@ -79,6 +80,8 @@ class Plane:
     metrics: Metrics = field(default_factory=Metrics)
     #: Reads the records of batches.
     readers: Readers = field(default_factory=Readers)
+    #: Whether records are taken without a signature where there is no lineage log.
+    unsigned_records: bool = True
 
     @classmethod
     def open(
@@ -91,6 +94,7 @@ class Plane:
         identity_issuer: str = DEFAULT_IDENTITY_ISSUER,
         check_policy: PolicyCheck = without_conditions,
         readers: Readers | None = None,
+        unsigned_records: bool = True,
     ) -> Plane:
         """Open what `placet server init` made. Fails in one line when the database is not this directory's."""
         from app.control.store import migrations  # a tenth of what those import who only check what is stored
@@ -108,26 +112,34 @@ class Plane:
                 )
         objects = Objects(settings.objects_url)
         objects.mark()
+        libraries.keep(objects, Library.shipped())
         keyring = Keyring(KeyStore(settings.keys))
         return cls(
             settings, store, objects, Repository(keys), verify, keyring, verify_statement, outbound, verify_batch,
-            identity_issuer, check_policy, readers=readers or Readers(),
+            identity_issuer, check_policy, readers=readers or Readers(), unsigned_records=unsigned_records,
         )  # fmt: skip
 
     @contextmanager
     def publishing(self) -> Iterator[Session]:
-        """Change what sidecars are told: when the block ends, the change and its TUF metadata are committed as one."""
+        """Change what sidecars are told: when the block ends, the change and its TUF metadata are committed as one.
+
+        What rested on what was changed goes with it.
+        """
         with self.store.publish() as session:
             yield session
             session.flush()
             before = Published.read(session)
-            known = set(map(publication.object_key, before.targets.signed.targets.values())) if before else set()
+            told = before.targets.signed.targets if before else {}
+            if publication.differs(session, told, self.settings.domain):  # seldom: a timestamp is due every few seconds
+                attestation_results.revoke_unfounded(session, self.settings.domain)
+            known = set(map(publication.object_key, told.values()))
             self.repository.publish(session, publication.targets(session, self.objects, known, self.settings.domain))
 
     def republish(self) -> None:
         """Write every published document anew and sign what the database says: done at each start."""
         with self.store.publish() as session:
             self.keyring.ensure(session)
+            attestation_results.revoke_unfounded(session, self.settings.domain)
             self.repository.publish(session, publication.targets(session, self.objects, set(), self.settings.domain))
 
     def issued_at(self) -> datetime | None:

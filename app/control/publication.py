@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -60,6 +60,13 @@ def targets(session: Session, objects: Objects, published: set[str], domain: str
     for target in _release_files(session):
         found[target.path] = target
     return found
+
+
+def differs(session: Session, told: Mapping[str, TargetFile], domain: str) -> bool:
+    """Whether a document follows from the database that is not among those which were published."""
+    return any(
+        told.get(path) != TargetFile.from_data(path, body, ["sha256"]) for path, body in documents(session, domain)
+    )
 
 
 def object_key(target: TargetFile) -> str:

@@ -1,7 +1,8 @@
 """The raw records of a filter's decisions, newest first, in bounded pages: what a replay of many asks for.
 
-A page is one line of JSON, `{"next": CURSOR, "items": [{"decision_id", "system", "missing"?}, …]}`, and then one line
-for each item: the record as OPA wrote it, or an empty line where it is `missing`, with the reason code or why.
+A page is one line of JSON, `{"next": CURSOR, "items": [{"decision_id", "system", "opa"?, "missing"?}, …]}`, and then
+one line for each item: the record as OPA wrote it, or an empty line where it is `missing`, with the reason code or why.
+`opa` is the digest of the OPA that a signed batch names.
 """
 
 from __future__ import annotations
@@ -61,13 +62,15 @@ def _page(plane: Plane, wanted: Filter, limit: int, cursor: str | None, *, gone:
     records = _read(plane.objects, found.items, batches, gone=gone)
     items = found.items[: len(records)]
     following = found.next if len(items) == len(found.items) else Place.of(items[-1]).cursor()
-    head = {"next": following, "items": [_item(*pair) for pair in zip(items, records, strict=True)]}
+    head = {"next": following, "items": [_item(*one, batches) for one in zip(items, records, strict=True)]}
     lines = [one if isinstance(one, bytes) else b"" for one in records]
     return Feed(json.dumps(head, separators=(",", ":")).encode(), lines)
 
 
-def _item(decision: Decision, record: bytes | str) -> dict[str, str]:
+def _item(decision: Decision, record: bytes | str, batches: dict[int, Batch]) -> dict[str, str]:
     known = {"decision_id": decision.decision_id, "system": decision.system}
+    if (opa := batches[decision.batch].opa) is not None:
+        known["opa"] = opa
     return known if isinstance(record, bytes) else known | {"missing": record}
 
 

@@ -203,11 +203,15 @@ def _codes(listed: Any) -> tuple[str, ...]:
     return tuple(clean(code, MAX_REASON) or "" for code in codes[:MAX_REASONS] if isinstance(code, str))
 
 
+#: How the ids of records begin that have none of their own.
+WITHOUT_ID = "record-"
+
+
 def identifier(given: Any, raw: bytes) -> str:
     """OPA's decision id, or one made from the bytes when there is none that fits an address."""
     if isinstance(given, str) and _ID.fullmatch(given):
         return given
-    return f"record-{sha256(raw).hexdigest()[:32]}"
+    return f"{WITHOUT_ID}{sha256(raw).hexdigest()[:32]}"
 
 
 def nanoseconds(value: Any) -> int | None:

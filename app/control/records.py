@@ -19,12 +19,13 @@ from sqlmodel import Session, col, select
 
 from app.control import batch_values, forwarding, raw_records, record_rows, systems, value_counts
 from app.control.plane import Plane
-from app.control.problems import Conflict, Invalid
+from app.control.problems import Conflict, Invalid, TooLarge
 from app.control.raw_records import Span
 from app.control.record_rows import COLUMNS, Counts
 from app.control.store import Batch, Decision, ErasedBatch, batch_words, decision_row, sealing
 from app.control.store.bulk import add_rows, next_numbers
 from app.control.value_counts import Tally
+from app.core.batch_form import MAX_ENTRIES
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
 
@@ -38,6 +39,12 @@ def ingest(plane: Plane, span: Span, body: bytes) -> int:
     if plane.verify_batch is not None:
         detail = (
             "this control plane takes records in signed batches only: start the sidecar with --lineage-trust-config"
+        )
+        raise Denied(Reason.RECORD_UNSIGNED, detail)
+    if not plane.unsigned_records:
+        detail = (
+            "this control plane has no lineage log to verify signed batches by, and takes no others: start it with "
+            "--lineage-trust-config, or with --unsigned-records"
         )
         raise Denied(Reason.RECORD_UNSIGNED, detail)
     _check_form(span, body)
@@ -73,6 +80,9 @@ def _check_form(span: Span, body: bytes) -> None:
         raise Invalid(f"the body has {len(body)} bytes, but first and last span {span.last - span.first}")
     if not body.endswith(b"\n"):
         raise Invalid("a batch ends with a whole line")
+    # As of a signed one: what is kept of a line is many times as large as the shortest lines are.
+    if (lines := body.count(b"\n")) > MAX_ENTRIES:
+        raise TooLarge(f"a batch has at most {MAX_ENTRIES} lines, not {lines}")
 
 
 def _is_known(session: Session, span: Span, digest: str) -> bool:

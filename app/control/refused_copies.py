@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from threading import Lock
 
 import msgspec
@@ -21,9 +22,10 @@ from app.control.batch_checks import Offer
 from app.control.batch_reading import decompress
 from app.control.erasure import Wanted
 from app.control.plane import Plane
-from app.control.problems import NotFound, Problem, TooMany
+from app.control.problems import Invalid, NotFound, Problem, TooMany
 from app.control.record_lines import Line, clean
 from app.control.store import LineageBreak
+from app.control.tokens import Access
 from app.core.errors import Denied
 
 log = logging.getLogger("placet.control")
@@ -33,6 +35,20 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:@-]{1,200}")
 #: The systems, None for all, through whose refused batches somebody is looking now.
 _looking: set[str | None] = set()
 _lock = Lock()
+
+
+def body(plane: Plane, by: Access, identifier: int) -> bytes:
+    """The batch that a break keeps, as it came. Raises `NotFound`, and `Invalid` when the store gives another."""
+    with plane.store.read() as session:
+        row = session.get(LineageBreak, identifier)
+    if row is None or by.system not in (None, row.system):
+        raise NotFound(f"there is no break {identifier}")
+    if row.object is None:
+        raise NotFound(f"break {identifier} keeps no batch: it was taken, or too large to be kept, or erased")
+    found = plane.objects.get(row.object)
+    if sha256(found).hexdigest() != row.body_sha256:
+        raise Invalid(f"the stored batch {row.object} was changed; see placet server fsck")
+    return found
 
 
 def find(plane: Plane, wanted: Wanted) -> list[int]:

@@ -13,6 +13,9 @@ from app.control.store import first_line
 
 log = logging.getLogger("placet.control")
 
+#: How the names of all threads of this kind begin, and of those that work for them.
+THREADS = "control: "
+
 
 class Rounds:
     """Whatever one round could not do, or stumbled over, the next one tries: a thread that ended would try nothing."""
@@ -31,7 +34,7 @@ class Rounds:
         self._interval = interval
         self._work, self._cannot, self._failed = work, cannot, failed
         self.stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{THREADS}{name}", daemon=True)
         self._more = False
 
     def start(self, *, at_once: bool = False) -> None:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from app.control.objects import Objects, is_private
 from app.control.problems import Invalid
+from app.core.complaint import many
 from app.core.errors import PlacetError
 from app.core.files import read_bounded
 
@@ -159,7 +160,7 @@ class _Kafka:
         if left or failures:
             self._producer.purge()
             said = failures[0] if failures else "no answer in time"
-            raise Failed(f"Kafka did not take {left or len(failures)} records: {said}")
+            raise Failed(f"Kafka did not take {many(left or len(failures), 'record')}: {said}")
 
     def _produce(self, record: Record, headers: dict[str, str | bytes | None], told: Any) -> None:
         from confluent_kafka import KafkaError, KafkaException

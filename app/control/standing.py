@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from sqlmodel import Session, col, select
 
-from app.control import issuers, quarantine
+from app.control import issuers, quarantine, token_parts
 from app.control.problems import Forbidden, Invalid
 from app.control.store import DomainLink, Issuer, Quarantine
 from app.core.reason_codes import Reason
@@ -19,7 +19,8 @@ from app.core.warrants import Principal
 _SPIFFE, _KUBERNETES = "spiffe:", "system:serviceaccount:"
 
 #: SPIFFE ID specification, section 2: a trust domain, and path segments that are neither empty nor dots alone.
-_SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*")
+_WORKLOAD = re.compile(r"spiffe://[a-z0-9._-]{1,255}(/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)+")
+_MAX_WORKLOAD = 2048
 
 
 def require(session: Session, home: str, principals: Iterable[Principal]) -> None:
@@ -34,7 +35,7 @@ def require(session: Session, home: str, principals: Iterable[Principal]) -> Non
         domain = issuer.domain or home
         if not vouches(issuer, one.id):
             raise Forbidden(f"{one.issuer} may not vouch for {one.id}", reason=str(Reason.IDENTITY_DOMAIN))
-        if domain != home and session.get(DomainLink, domain) is None:
+        if not is_linked(session, home, domain):
             raise Forbidden(f"the domain {domain} is not linked", reason=str(Reason.WARRANT_DOMAIN))
         if _denied(session, quarantine.SUBJECT, one.id, one.issuer):
             reason = Reason.QUARANTINE_ACTOR if number else Reason.QUARANTINE_SUBJECT
@@ -43,14 +44,21 @@ def require(session: Session, home: str, principals: Iterable[Principal]) -> Non
             raise Forbidden(f"the domain {domain} is in quarantine", reason=str(Reason.QUARANTINE_DOMAIN))
 
 
+def is_linked(session: Session, home: str, domain: str) -> bool:
+    """Whether subjects of this trust domain are taken at all."""
+    return domain == home or session.get(DomainLink, domain) is not None
+
+
 def vouches(issuer: Issuer, subject: str) -> bool:
     """Whether an issuer may vouch for a subject of that name."""
-    lowered = subject.lower()
-    if lowered.startswith(_SPIFFE) and not _SPIFFE_ID.fullmatch(subject):
+    if not subject.startswith(issuer.names):
         return False
-    if issuer.names:
-        return subject.startswith(issuer.names)
-    return not lowered.startswith((_SPIFFE, _KUBERNETES))
+    if issuer.names.startswith("spiffe://"):
+        return len(subject) <= _MAX_WORKLOAD and _WORKLOAD.fullmatch(subject) is not None
+    if issuer.names.startswith(_KUBERNETES):
+        return True
+    # An issuer of plain names cannot give names that look like workloads', however they are spelt.
+    return not token_parts.lowered(subject).startswith((_SPIFFE, _KUBERNETES))
 
 
 def _denied(session: Session, kind: quarantine.Kind, name: str, issuer: str = "") -> bool:

@@ -121,11 +121,12 @@ def addressed(request: WarrantRequest, home: str, system: str) -> WarrantRequest
     return request if request.audience else request.model_copy(update={"audience": audience_of(home, system)})
 
 
-def issue(row: Warrant, home: str) -> None:
-    """Fix the claims, as of now. From here on the warrant can be signed."""
+def issue(row: Warrant, home: str, approval: str | None = None) -> None:
+    """Fix the claims, as of now. From here on the warrant can be signed. `approval`: the digest of its statement."""
     at = int(now().timestamp())
+    audience = audience_of(home, row.system)
     claims = request_of(row).claims(
-        issuer=control_plane_id(home), jti=row.id, audience=audience_of(home, row.system), now=at
+        issuer=control_plane_id(home), jti=row.id, audience=audience, now=at, approval=approval
     )
     row.claims = claims.document()
     row.issued_at = datetime.fromtimestamp(at, UTC)

@@ -151,7 +151,7 @@ def build(
         "opa": {"version": opa.version, "digest": opa.digest},
         "started": started,
         "finished": _now(),
-        "inputs": [dict(one) for source in sources for one in (source.resource, *source.submodules) if one],
+        "inputs": _named(sources, git),
         **({"git": git.as_dict()} if git else {}),
     }
     left_out = tuple(sorted({path for one in sources for path in one.left_out}))
@@ -195,6 +195,17 @@ def release_statements(raw: bytes, notes: bytes | None, name: str, *, run: Run |
             byproducts={"opa-version": known["opa"]["version"], "opa-digest": known["opa"]["digest"]},
         )
     return ReleaseStatements(bundle.digest, provenance, resource, link)
+
+
+def _named(sources: Sequence[Source], git: GitFacts | None) -> list[statements.Resource]:
+    """The inputs that have a digest of their own, for the notes.
+
+    Where other files went in as well, the files that were built are not those of a commit, and it says so.
+    """
+    named = [dict(one) for source in sources for one in (source.resource, *source.submodules) if one]
+    if (git and not git.dirty) or all("gitCommit" in (one.resource or {}).get("digest", {}) for one in sources):
+        return named
+    return [{**one, "annotations": {"dirty": True}} if "gitCommit" in one["digest"] else one for one in named]
 
 
 def _inputs(known: Mapping[str, Any]) -> list[statements.Resource]:
@@ -249,7 +260,8 @@ def _input(document: Any) -> dict[str, Any]:
     digests = {str(kind): str(value) for kind, value in dict(document["digest"]).items()}
     if not named or not digests:
         raise KeyError("digest")
-    return {**named, "digest": digests}
+    noted = {"annotations": {"dirty": True}} if "annotations" in document else {}
+    return {**named, "digest": digests, **noted}
 
 
 def _git(document: Any) -> GitFacts | None:

@@ -11,15 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from app.core.rego_names import CLOCK, Names
 from app.core.syntax_tree import dotted
 
 #: A term of the syntax tree, `{"type": …, "value": …}`.
 Term = Mapping[str, Any]
 #: What each variable that a body declares is assigned, or None where that cannot be told.
 Scope = Mapping[str, Term | None]
-
-#: The one reading of the clock, which the governance library makes.
-CLOCK = "data.placet.clock.now"
 
 #: A shift by more bits than this makes numbers that no policy needs; one by very many stops OPA.
 MAX_SHIFT = 1024
@@ -43,8 +41,7 @@ class Operand:
 
     term: Term
     scopes: tuple[Scope, ...]
-    #: Paths by the names that the module's imports, and the rules of its package, give them.
-    imports: Mapping[str, str]
+    names: Names
 
     def resolved(self) -> Operand | None:
         """The term, or for a variable what it is assigned. None when that cannot be told."""
@@ -101,7 +98,7 @@ class Operand:
         if kind != "call":
             return bool(kind == "number")
         called = dotted(value[0])
-        if called is None or called.split(".", 1)[0] in self.imports:  # a function of that name hides the builtin
+        if called is None or called.split(".", 1)[0] in self.names.paths:  # a function of that name hides the builtin
             return False
         if called == "min":  # the least of several is no array if one of them is a number: numbers come before arrays
             items = replace(found, term=value[1]).items()
@@ -116,7 +113,7 @@ class Operand:
         head, _, rest = name.partition(".")
         if any(head in scope for scope in self.scopes):
             return None
-        return f"{self.imports[head]}.{rest}" if head in self.imports else name
+        return f"{self.names.paths[head]}.{rest}" if head in self.names.paths else name
 
 
 def _token(operands: Sequence[Operand]) -> str | None:
@@ -127,6 +124,9 @@ def _token(operands: Sequence[Operand]) -> str | None:
         return 'without "time" it reads a clock of its own; add "time": time.now_ns()'
     if "iss" in constraints:
         return 'with "iss" a token can stop OPA; compare the issuer afterwards'
+    # The library reads the header before it verifies.
+    if "alg" in constraints and not operands[1].names.ours:
+        return '"alg" is not looked at for a token that OPA verified before; compare alg of the header that it gives'
     return None
 
 
@@ -170,6 +170,16 @@ def _template(operands: Sequence[Operand]) -> str | None:
     return None
 
 
+def _glob(operands: Sequence[Operand]) -> str | None:
+    delimiters = operands[1].resolved()
+    texts = [item.text() for item in operands[1].items() or []]
+    if delimiters is None or delimiters.term["type"] not in ("array", "null") or None in texts:
+        return 'write the delimiters out, such as ["."], or null: OPA could take one pattern for another'
+    if "-" in texts:
+        return 'with the delimiter "-" OPA takes one pattern for another that it matched before; use regex.match'
+    return None
+
+
 def _shift(operands: Sequence[Operand]) -> str | None:
     bits = operands[1].literal("number")
     if bits is None or not 0 <= float(bits) <= MAX_SHIFT:
@@ -207,6 +217,7 @@ def _only_sets(patches: Operand | None) -> bool:
 JUDGES: dict[str, Callable[[Sequence[Operand]], str | None]] = {
     "bits.lsh": _shift,
     "crypto.x509.parse_and_verify_certificates_with_options": _certificates,
+    "glob.match": _glob,
     "io.jwt.decode_verify": _token,
     "json.patch": _patch,
     "sprintf": _format,

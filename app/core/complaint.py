@@ -36,6 +36,11 @@ def place(error: ValidationError) -> str:
     return printable(".".join(str(part) for part in first["loc"]))[:200]
 
 
+def many(count: int, one: str, others: str = "") -> str:
+    """So many of something: `1 entry`, `2 entries`. `others`: the word for them, where it is not one with an s."""
+    return f"{count} {one if count == 1 else others or one + 's'}"
+
+
 def printable(text: str) -> str:
     """The text on one line, with control characters and what reorders lines (bidirectional marks) escaped."""
     return "".join(

@@ -8,8 +8,10 @@ inside roots that the verifier has kept clear of ours.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.core import archive, strict_json
 from app.core.bundle import Bundle
@@ -17,6 +19,11 @@ from app.core.shipped import shipped
 
 #: Roots of the composed bundle besides the policy's own.
 OUR_ROOTS = ("placet", "placet_glue", "placet_log")
+
+#: Bytes of a library's file at most.
+MAX_LIBRARY = 4 * 1024 * 1024
+
+_MODULE = re.compile(r"[a-z0-9_]{1,100}\.rego")
 
 
 @dataclass(frozen=True)
@@ -29,16 +36,37 @@ class Library:
     @classmethod
     def shipped(cls) -> Library:
         """The library that came with this distribution."""
-        directory = shipped("rego") / "placet"
-        modules = {
-            path.name: path.read_bytes()
-            for path in sorted(directory.glob("*.rego"))
-            if not path.name.endswith("_test.rego")
-        }
+        return cls.of_directory(shipped("rego") / "placet")
+
+    @classmethod
+    def of_directory(cls, directory: Path) -> Library:
+        """The library whose modules lie in a directory."""
+        paths = (path for path in directory.glob("*.rego") if not path.name.endswith("_test.rego"))
+        return cls.of({path.name: path.read_bytes() for path in paths})
+
+    @classmethod
+    def of(cls, modules: Mapping[str, bytes]) -> Library:
+        """The library of these modules."""
+        ordered = dict(sorted(modules.items()))
         content = hashlib.sha256()
-        for name, source in modules.items():
+        for name, source in ordered.items():
             content.update(f"{name}\0{hashlib.sha256(source).hexdigest()}\n".encode())
-        return cls("sha256:" + content.hexdigest(), modules)
+        return cls("sha256:" + content.hexdigest(), ordered)
+
+    @classmethod
+    def read(cls, raw: bytes) -> Library:
+        """The library that `written` wrote: its digest is computed anew. Raises `ValueError` for all else."""
+        modules = strict_json.load_object(raw)
+        if not modules or not all(_MODULE.fullmatch(name) and isinstance(modules[name], str) for name in modules):
+            raise ValueError("it holds no modules of a library")
+        found = cls.of({name: source.encode() for name, source in modules.items()})
+        if found.written() != raw:
+            raise ValueError("it is not written as libraries are")
+        return found
+
+    def written(self) -> bytes:
+        """The one file that holds it: JSON of the modules' sources by their names."""
+        return strict_json.canonical({name: source.decode() for name, source in self.modules.items()})
 
 
 @dataclass(frozen=True)

@@ -156,4 +156,6 @@ def _located(finding: determinism.Finding, condition: str) -> ConditionFault:
     row = finding.line - _HEAD.count("\n")
     lines: list[Any] = condition.split("\n")
     line = lines[row - 1] if 0 < row <= len(lines) else ""
-    return ConditionFault(finding.what, remedy, row, line.find(finding.builtin or "with") + 1 or 1)
+    words = [finding.builtin] if finding.builtin else ["with", "data"]
+    column = next((at for word in words if (at := line.find(word)) >= 0), 0) + 1
+    return ConditionFault(finding.what, remedy, row, column)

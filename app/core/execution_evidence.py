@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from app.core.break_statement import ToldBreak
 from app.core.link import Link, TrustChange
 from app.core.link_names import ARTIFACT, END, ENFORCE, PARENT, START, execution_ref
 from app.core.verification_policy import SignerIdentity
@@ -124,6 +125,12 @@ class Source(Protocol):
     def events(self, key: Key, first: int, last: int | None, limit: int) -> Sequence[SignedLink]:
         """What the sidecar's journal says of itself between two numbers, the oldest first; to its end for None."""
 
+    def breaks(self, key: Key, first: datetime, last: datetime | None, limit: int) -> Sequence[ToldBreak]:
+        """Breaks of the instance, or of nobody knows which, that were opened between two times, and their clearing.
+
+        By their numbers, the opening first.
+        """
+
     def decisions(self, key: Key, named: dict[str, str], own: bool, limit: int) -> Sequence[Recorded]:
         """Signed records of the instance, as `chosen`: those that links name (leaf hashes by the decisions' ids), and
         with `own` others that name the execution."""
@@ -131,8 +138,8 @@ class Source(Protocol):
     def release(self, digest: str) -> Sequence[Piece]:
         """What was signed about a policy, the provenance first."""
 
-    def approval(self, system: str, warrant: str) -> Piece | None:
-        """Who approved a warrant."""
+    def approval(self, system: str, warrant: str, digest: str) -> Piece | None:
+        """Who approved a warrant, by the statement of this digest."""
 
     def has_state(self, system: str, digest: str) -> bool:
         """Whether a trust state is archived, and has this digest."""
@@ -147,11 +154,12 @@ class Found:
     links: dict[Key, list[SignedLink]] = field(default_factory=dict)
     #: Of the sidecar of the execution, while it ran; and the releases that its decisions rest on.
     events: list[SignedLink] = field(default_factory=list)
+    breaks: list[ToldBreak] = field(default_factory=list)
     enforced: list[SignedLink] = field(default_factory=list)
     decisions: list[Recorded] = field(default_factory=list)
     releases: dict[str, list[Piece]] = field(default_factory=dict)
-    #: By system and id of the warrant.
-    approvals: dict[tuple[str, str], Piece] = field(default_factory=dict)
+    #: By system, id of the warrant, and digest of the statement, as links name it.
+    approvals: dict[tuple[str, str, str], Piece] = field(default_factory=dict)
     #: Trust states that are archived.
     states: set[str] = field(default_factory=set)
     #: What there is more of than was asked for.
@@ -168,11 +176,12 @@ def gather(source: Source, key: Key, depth: int) -> Found:
     every = [one for links in found.links.values() for one in links]
     _enforced(source, found, every)
     _events(source, found)
+    _breaks(source, found)
     for execution, links in found.links.items():
         _decisions(source, found, execution, links)
     _releases(source, found, every)
     for one in every:
-        _warrants(source, found, one)
+        _approvals(source, found, one)
     _states(source, found, every)
     found.left_out += source.left_out
     return found
@@ -240,6 +249,15 @@ def _events(source: Source, found: Found) -> None:
     found.events = list(events[:MAX_EVENTS])
 
 
+def _breaks(source: Source, found: Found) -> None:
+    links = found.links[found.key]
+    last = links[-1].signed_at if links[-1].says.kind == END else None
+    breaks = source.breaks(found.key, links[0].says.at, last, MAX_EVENTS + 1)
+    if len(breaks) > MAX_EVENTS:
+        found.left_out.append("breaks")
+    found.breaks = list(breaks[:MAX_EVENTS])
+
+
 def _decisions(source: Source, found: Found, key: Key, links: list[SignedLink]) -> None:
     """Of others than the execution that was asked for, only those that its links name."""
     named = {name: leaf for one in links if isinstance(one.says, Link) for name, leaf in one.says.decisions.items()}
@@ -258,14 +276,14 @@ def _releases(source: Source, found: Found, every: list[SignedLink]) -> None:
         found.releases[digest] = list(source.release(digest))
 
 
-def _warrants(source: Source, found: Found, one: SignedLink) -> None:
+def _approvals(source: Source, found: Found, one: SignedLink) -> None:
     if one.says.kind != START:
         return
     system, _ = one.place
     for ref in one.says.materials:
         kind, _, name = ref.name.partition("/")
-        if kind == "warrant" and (approval := source.approval(system, name)) is not None:
-            found.approvals[system, name] = approval
+        if kind == "approval" and (approval := source.approval(system, name, ref.digest)) is not None:
+            found.approvals[system, name, ref.digest] = approval
 
 
 def _states(source: Source, found: Found, every: list[SignedLink]) -> None:

@@ -18,6 +18,7 @@ from app.core.execution_proof_form import ExecutionProof
 from app.core.link import Link
 from app.core.link_names import END, START, STEP, Ref, payload_digest
 from app.core.proof import LogEntry, Proven
+from app.core.proof_release import NOTHING, Demands
 from app.core.reason_codes import Reason
 from app.core.trust import TrustConfig
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
@@ -65,11 +66,12 @@ def verify(
     releases: VerificationPolicy,
     lineage: TrustConfig,
     trust: TrustConfig,
+    demands: Demands = NOTHING,
 ) -> ProvenExecution:
     """Verify a proof whose form is known to be right. Raises `Denied`.
 
     `sidecars` may sign links and batches, which `lineage` vouches for; `releases` may sign policies, which `trust`
-    vouches for.
+    vouches for and of which `demands` must be proved, too.
     """
     # (2) One sidecar of the policy signed each link, the log took it, and it speaks of that sidecar.
     links = tuple(_verified_link(raw, at, sidecars, lineage) for at, raw in enumerate(given.links))
@@ -80,7 +82,7 @@ def verify(
     # (4) Each decision is proved as one alone is, and is of the same instance of the sidecar.
     decisions = {}
     for one in given.decisions:
-        proven = proof.verify(one, sidecars=sidecars, releases=releases, lineage=lineage, trust=trust)
+        proven = proof.verify(one, sidecars=sidecars, releases=releases, lineage=lineage, trust=trust, demands=demands)
         _check_place(proven, links[0].says)
         decisions[f"sha256:{one.leaf.hex()}"] = proven
 

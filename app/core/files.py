@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO
 
+from app.core.complaint import printable
 from app.core.errors import PlacetError, UsageError
 
 
@@ -90,6 +94,24 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
     if len(content) > limit:
         raise UsageError(f"{path} is larger than {limit} bytes; it cannot be {what}")
     return content
+
+
+def read_secret(path: Path, limit: int, what: str) -> bytes:
+    """The same of a private key, a token or what opens one: who named it is told when others can read it, too."""
+    warn_if_open(path, what)
+    return read_bounded(path, limit, what)
+
+
+@cache
+def warn_if_open(path: Path, what: str) -> None:
+    """Say on stderr, once, that a file is not for its owner alone. It is taken all the same: it may be mounted so."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # whoever reads it says what is wrong
+    if stat.S_ISREG(mode) and mode & 0o077:
+        name = printable(str(path))
+        sys.stderr.write(f"warning: others can read {what} {name} (mode {mode & 0o777:04o}); run: chmod 600 {name}\n")
 
 
 @contextmanager

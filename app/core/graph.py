@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from app.core import statements, story, strict_json
+from app.core.break_statement import ToldBreak
 from app.core.execution_evidence import Found, Key, Piece, Recorded, SignedLink
 from app.core.link import Link
 from app.core.link_names import ARTIFACT, ENFORCE, PARENT, START
@@ -18,7 +19,7 @@ FORMAT = f"{statements.PLACET}/execution-lineage/v1"
 
 #: What a name's first part says of the thing; of several for one digest the first in this order counts.
 _TYPES = ("execution", "link", "decision", "warrant", "approval", "revision", "policy", "library", "state", "opa",
-          "evidence", "sidecar", "artifact")  # fmt: skip
+          "evidence", "sidecar", "break", "artifact")  # fmt: skip
 
 Document = dict[str, Any]
 
@@ -30,12 +31,14 @@ def build(found: Found) -> Document:
         _add_execution(graph, key, links)
     for one in (*found.enforced, *found.events):
         graph.add_link(one)
+    for told in found.breaks:
+        graph.add_break(told)
     for decision in found.decisions:
         graph.add_decision(decision)
     for digest, pieces in found.releases.items():
         for piece in pieces:
             graph.add_piece(piece, digest, "evidence")
-    for (_, warrant), approval in found.approvals.items():
+    for (_, warrant, _), approval in found.approvals.items():
         for digest in graph.named(f"warrant/{warrant}"):
             graph.add_piece(approval, digest, "approval")
     for digest in found.states:
@@ -120,6 +123,18 @@ class _Graph:
         if (step := says.byproducts.get("step")) is not None:
             more["step"] = step
         self.know(one.digest, **more)
+
+    def add_break(self, one: ToldBreak) -> None:
+        """What the control plane says of a break."""
+        says = one.says
+        self.name(one.digest, f"break/{says.change}")
+        self.name(says.subject.digest, says.subject.name)
+        self.join(one.digest, says.subject.digest, "about")
+        if says.opened is not None:
+            self.name(says.opened, "break/opened")
+            self.join(says.opened, one.digest, "material")
+        self.know(one.digest, kind=says.kind, number=str(says.number), at=story.moment(says.at),
+                  log_index=str(one.log_index))  # fmt: skip
 
     def add_decision(self, one: Recorded) -> None:
         """A record, and what it rests on."""

@@ -11,15 +11,18 @@ import json
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from app.core.bundle import digest_of
 from app.core.compose import Library
-from app.core.replay import Engine, Parts, Replay, Replayed, Verdict
+from app.core.replay import Engine, Parts, Replay
 from app.core.replay_compare import exact
 from app.core.replay_record import Recorded
+from app.core.replayed import Replayed, Verdict
 
 #: Groups of one report, and examples and characters of one text in a group. What is beyond shares a group.
 MAX_GROUPS, MAX_EXAMPLES, MAX_TEXT = 500, 5, 200
@@ -152,11 +155,13 @@ class Impact(Replay):
             yield raw, _effect(raw, replayed)
 
     def _read(self, raw: bytes) -> Recorded:
-        return replace(super()._read(raw), policy=self.policy)
+        return msgspec.structs.replace(super()._read(raw), policy=self.policy)
 
     def _judge(self, identifier: str | None, one: Recorded, answer: str | Exception | None, state: object) -> Replayed:
         recorded = one.result.decode()
         given = None if isinstance(answer, Exception) else answer
+        if one.twice:
+            return Replayed(identifier, Verdict.UNAVAILABLE, "a member stands twice in the record")
         try:
             if _alike(recorded, given) or _change(recorded, given) is None:
                 return Replayed(identifier, Verdict.SAME)
@@ -177,6 +182,9 @@ class _With:
 
     def bundle(self, digest: str) -> bytes | None:
         return self._bundle if digest == self._digest else self._parts.bundle(digest)
+
+    def library(self, digest: str) -> bytes | None:
+        return self._parts.library(digest)
 
     def state(self, digest: str) -> bytes | None:
         return self._parts.state(digest)

@@ -20,6 +20,8 @@ _MATERIALS: dict[str, dict[str, tuple[int, int]]] = {
     START: {
         r"decision/[A-Za-z0-9-]{1,64}": (0, 1),
         r"warrant/[A-Za-z0-9_-]{1,64}": (0, link_form.MAX_WARRANTS),
+        # By which one of them was issued.
+        r"approval/[A-Za-z0-9_-]{1,64}": (0, link_form.MAX_WARRANTS),
         "policy": (1, 1),
         "library": (1, 1),
         "state": (1, 1),
@@ -33,7 +35,8 @@ _MATERIALS: dict[str, dict[str, tuple[int, int]]] = {
         PARENT: (0, link_form.MAX_PARENTS),
         r"artifact/.+": (0, link_form.MAX_ARTIFACTS),
     },
-    END: {"link/execution/(start|step)": (1, 1)},
+    # The trust state by which it was stopped.
+    END: {"link/execution/(start|step)": (1, 1), "state": (0, 1)},
     ENFORCE: {"policy": (1, 1), "library": (1, 1), "opa": (1, 1), "evidence/.+": (1, link_form.MAX_EVIDENCE)},
     WITHDRAWN: {},
     RENEWED: {},
@@ -55,7 +58,7 @@ def check(
     _check_names(kind, subject, materials, about or Ref("revision", subject[0].digest))
     if command and kind != STEP:
         raise malformed("only steps have a command", "command")
-    _check_said(kind, [one.name.partition("/")[2] for one in materials if one.name.startswith("decision/")], said)
+    _check_said(kind, [one.name for one in materials], said)
 
 
 def _check_names(kind: str, subject: Sequence[Ref], materials: Sequence[Ref], about: Ref) -> None:
@@ -81,10 +84,13 @@ def _check_names(kind: str, subject: Sequence[Ref], materials: Sequence[Ref], ab
             raise malformed(f"{count} of {pattern} are among them; {least} to {most} may be", "materials")
     if known != len(names):
         raise malformed(f"{kind} has no such materials", "materials")
+    if any(f"warrant/{name.removeprefix('approval/')}" not in names for name in names if name.startswith("approval/")):
+        raise malformed("an approval is of a warrant that is not among them", "materials")
 
 
-def _check_said(kind: str, named: Sequence[str], said: link_form.Part) -> None:
+def _check_said(kind: str, names: Sequence[str], said: link_form.Part) -> None:
     """What the form of the members alone does not say."""
+    named = [one.partition("/")[2] for one in names if one.startswith("decision/")]
     if isinstance(said, (link_form.Start, link_form.Step)):
         lost = said.unresolved
         if lost != sorted(set(lost)) or set(lost) & set(named):
@@ -99,6 +105,8 @@ def _check_said(kind: str, named: Sequence[str], said: link_form.Part) -> None:
         wrong = {"completed": said.reason is not None, "failed": False, "stopped": said.reason is None}
         if wrong[said.outcome]:
             raise malformed("what is stopped has a reason, and what is completed has none", "byproducts.reason")
+        if said.outcome != "stopped" and "state" in names:
+            raise malformed("only what was stopped names the trust state by which it was", "materials")
     if isinstance(said, link_form.Lease) and (said.reason is None) != (kind == RENEWED):
         raise malformed("a lease is withdrawn for a reason, and renewed for none", "byproducts.reason")
 

@@ -53,6 +53,11 @@ def warrant_ref(jti: str, token: str) -> Ref:
     return Ref(f"warrant/{jti}", payload_digest(token.encode()))
 
 
+def approval_ref(jti: str, digest: str) -> Ref:
+    """The approval by which a warrant was issued, by the digest of its statement."""
+    return Ref(f"approval/{jti}", digest)
+
+
 def descriptors(refs: Iterable[Ref]) -> list[Resource]:
     """The in-toto descriptors of these."""
     return [statements.resource(one.name, one.digest) for one in refs]

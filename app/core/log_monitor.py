@@ -7,6 +7,7 @@ every entry that a sidecar of the domain signed must be claimed by the control p
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from app.core.log_audit import contradictions, entries_of, require_begins, requi
 from app.core.log_entry import EntryReader
 from app.core.log_expected import Expected
 from app.core.log_findings import Finding, Report
+from app.core.log_leftovers import Leftovers
 from app.core.log_matching import Matching
 from app.core.log_monitor_state import MonitorState
 from app.core.log_source import LogSource, LogUnavailable
@@ -30,6 +32,9 @@ DEFAULT_GRACE = 3600
 
 #: Entries that are read before the next expected ones are asked for: so neither side waits in memory for the other.
 STEP = 16_384
+
+#: Seconds for which tiles may lie there before the log signs a checkpoint that has them.
+SETTLED = 15.0
 
 
 @dataclass(frozen=True)
@@ -61,20 +66,23 @@ class Monitor:
     def look(self, state: MonitorState, *, full: bool = False) -> tuple[Report, MonitorState]:
         """Look once. Gives what was found, and the state to be saved if nothing was.
 
-        `full` reads the log from its first entry again. Raises `LogUnavailable` when the log cannot be read, and
-        `PlacetError` when the expected entries cannot.
+        `full` reads the log from its first entry again, and, where it can be listed, every tile that is there.
+        Raises `LogUnavailable` when the log cannot be read, and `PlacetError` when the expected entries cannot.
         """
         report = Report(self.source.name, before=state.checkpoint)
         # Before the log's own: what others saw by now it must show from now on.
         seen = self._seen(report)
         matching = Matching(self.expected, EntryReader(self.trust), state, report, own=self.own, forget=full)
-        now = self._newest()
+        left = Leftovers(self.source.tiles() if full else [])
+        now = self._newest_with(left)
         known = [] if state.checkpoint is None else [_Seen("it showed before", state.checkpoint)]
         tiles = self._read(matching, report, known, now, 0 if full or not known else known[0].checkpoint.size)
         if matching.ahead:
             # What was stored while we looked is of a later checkpoint. It must be there now, or the log went back.
             known, now = [_Seen("it showed a moment ago", now)], self._newest()
             tiles = self._read(matching, report, known, now, known[0].checkpoint.size, last=True)
+        for denied in left.check(self.source, tiles):
+            report.denied(denied)
         report.witnessed += len(seen)
         self._compare(report, tiles, seen, now)
         report.now = now
@@ -83,6 +91,13 @@ class Monitor:
 
     def _newest(self) -> Checkpoint:
         return newest(self.source, self.trust, at=self.now())
+
+    def _newest_with(self, left: Leftovers) -> Checkpoint:
+        """The newest one, and, within some time, one that has all tiles that lay there before."""
+        deadline = time.monotonic() + SETTLED
+        while left.beyond(LogTiles(self.source, (now := self._newest()).size)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return now
 
     def _read(
         self, matching: Matching, report: Report, known: list[_Seen], now: Checkpoint, first: int, *, last: bool = False

@@ -5,7 +5,9 @@ Nothing that comes from there is trusted: whoever reads it compares it with a si
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -38,6 +40,10 @@ class LogUnavailable(PlacetError):
         self.detail = detail
 
 
+class Unfit(LogUnavailable):
+    """What is there is no file of the size that it may have."""
+
+
 class LogSource(Protocol):
     """Reads the files of one log by their names below its prefix."""
 
@@ -47,8 +53,11 @@ class LogSource(Protocol):
     def read(self, path: str, limit: int) -> bytes | None:
         """The file at `path`, which has at most `limit` bytes; None where there is none.
 
-        Raises `LogUnavailable` when that cannot be told.
+        Raises `LogUnavailable` when that cannot be told, and `Unfit` for what is larger or no regular file.
         """
+
+    def tiles(self) -> list[str]:
+        """The names of all files below `tile/`; none where they cannot be listed. Raises `LogUnavailable`."""
 
 
 class DirectorySource:
@@ -62,15 +71,29 @@ class DirectorySource:
 
     def read(self, path: str, limit: int) -> bytes | None:
         """As `LogSource.read`."""
+        place = self._directory / path
         try:
-            with (self._directory / path).open("rb") as file:
+            if not stat.S_ISREG(place.stat().st_mode):  # a pipe would not end
+                raise Unfit(f"cannot read {path} of {self.name}: it is no regular file")
+            with place.open("rb") as file:
                 content = file.read(limit + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise LogUnavailable(f"cannot read {path} of {self.name}: {error.strerror}") from error
-        _require_bounded(len(content), limit, str(self._directory / path))
+        _require_bounded(len(content), limit, str(place))
         return content
+
+    def tiles(self) -> list[str]:
+        """As `LogSource.tiles`."""
+        found = []
+        for directory, _, files in os.walk(self._directory / "tile", onerror=self._unlisted):
+            found += [(Path(directory) / name).relative_to(self._directory).as_posix() for name in files]
+        return found
+
+    def _unlisted(self, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # an empty log; or removed meanwhile
+            raise LogUnavailable(f"cannot list {error.filename}: {error.strerror}") from error
 
 
 class HttpSource:
@@ -95,6 +118,10 @@ class HttpSource:
     def read(self, path: str, limit: int) -> bytes | None:
         """As `LogSource.read`."""
         return self.get(f"{self.name}/{path}", limit)
+
+    def tiles(self) -> list[str]:
+        """As `LogSource.tiles`: a prefix is not listed."""
+        return []
 
     def get(self, url: str, limit: int) -> bytes | None:
         """What is at `url`, as `read`."""
@@ -174,4 +201,4 @@ def opened(where: str) -> Iterator[LogSource]:
 
 def _require_bounded(length: int, limit: int, name: str) -> None:
     if length > limit:
-        raise LogUnavailable(f"{name} has more than the {limit} bytes that it may have")
+        raise Unfit(f"{name} has more than the {limit} bytes that it may have")

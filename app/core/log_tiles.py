@@ -8,6 +8,7 @@ checkpoint; whoever asks compares.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 
@@ -25,6 +26,9 @@ HEIGHT = 8
 #: Bytes of an entry, which is preceded by its length in two bytes, and of a full bundle.
 MAX_ENTRY = 0xFFFF
 _MAX_BUNDLE = WIDTH * (2 + MAX_ENTRY)
+
+#: In the place of a level, where bundles lie.
+ENTRIES = "entries"
 
 _STEP = "log"
 
@@ -127,7 +131,7 @@ class LogTiles:
     def _tile(self, level: int, number: int) -> list[bytes]:
         """The hashes of one tile, as many as it has in this tree. Raises `Denied`, `LogUnavailable`."""
         width = self.width(level, number)
-        raw, path = self._read(str(level), number, width, WIDTH * merkle.HASH)
+        raw, path = self._read(str(level), number, width)
         found = merkle.hashes(raw)
         if len(raw) % merkle.HASH or len(found) not in (width, WIDTH):
             raise invalid(f"{path} has {len(raw)} bytes, not {width} hashes", path)
@@ -136,7 +140,7 @@ class LogTiles:
     def _bundle(self, number: int) -> list[bytes]:
         """The entries of one bundle, as many as it has in this tree. Raises `Denied`, `LogUnavailable`."""
         width = self.width(0, number)
-        raw, path = self._read("entries", number, width, _MAX_BUNDLE)
+        raw, path = self._read(ENTRIES, number, width)
         entries, at = [], 0
         while at < len(raw):
             length = struct.unpack_from(">H", raw, at)[0] if at + 2 <= len(raw) else len(raw)
@@ -148,14 +152,14 @@ class LogTiles:
             raise invalid(f"{path} has {len(entries)} entries, not {width}", path)
         return entries[:width]
 
-    def _read(self, level: str, number: int, width: int, limit: int) -> tuple[bytes, str]:
+    def _read(self, level: str, number: int, width: int) -> tuple[bytes, str]:
         """A tile's bytes, and its name. Of a partial one, the full one may have taken the place."""
         if width == 0:
             raise ValueError(f"a tree of {self.size} entries has no tile {number} at {level}")
         full = tile_path(level, number)
         names = [full] if width == WIDTH else [f"{full}.p/{width}", full]
         for name in names:
-            raw = self._source.read(name, limit)
+            raw = self._source.read(name, max_bytes(level))
             if raw is not None:
                 return raw, name
         raise missing(f"{names[0]} is not there, although the log says that it has {self.size} entries")
@@ -177,6 +181,16 @@ def newest(source: LogSource, trust: TrustConfig, *, at: datetime) -> Checkpoint
     if raw is None:
         raise LogUnavailable(f"{source.name} has no checkpoint; is it the prefix of a log's tiles?")
     return Checkpoint.read(raw, trust, at=at)
+
+
+def max_bytes(level: str) -> int:
+    """Bytes of a tile at most."""
+    return _MAX_BUNDLE if level == ENTRIES else WIDTH * merkle.HASH
+
+
+def packed(level: str, items: Sequence[bytes]) -> bytes:
+    """The bytes of a tile of these hashes or entries."""
+    return b"".join(struct.pack(">H", len(one)) + one for one in items) if level == ENTRIES else b"".join(items)
 
 
 def tile_path(level: str, number: int) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from app.core import rego_parser, schema_annotations
 from app.core.errors import Denied, PlacetError, TooSlow
 from app.core.files import write_tree
+from app.core.forbidden_builtins import FORBIDDEN_BUILTINS, REPLAYED_BUILTINS
 from app.core.opa_errors import errors_in as errors_in
 from app.core.opa_errors import first_error
 from app.core.passed_checks import PassedChecks
@@ -47,31 +48,6 @@ _HEAP_A_BYTE = 300
 
 #: Commands that read or compile, and evaluate nothing.
 _COMPILERS = ("check", "fmt", "inspect", "parse")
-
-#: Builtins that a policy may not call. Their answer depends on something else than bundle, data, input and the
-#: one clock reading (http, net, opa.runtime, rand, uuid, signing), or they verify tokens and certificates at a
-#: time of their own, share a cache that answers wrongly, or can be made to stop OPA by what a caller sends.
-FORBIDDEN_BUILTINS = frozenset(
-    {
-        "crypto.x509.parse_and_verify_certificates",
-        "http.send",
-        "io.jwt.decode",
-        "io.jwt.encode_sign",
-        "io.jwt.encode_sign_raw",
-        "json.match_schema",
-        "json.verify_schema",
-        "net.lookup_ip_addr",
-        "opa.runtime",
-        "rand.intn",
-        "uuid.rfc4122",
-    }
-    | {f"io.jwt.verify_{family}{bits}" for family in ("hs", "rs", "ps", "es") for bits in (256, 384, 512)}
-    | {"io.jwt.verify_eddsa"}
-)
-
-#: What OPA itself calls non-deterministic and a policy may call all the same: records keep its answers for replay. An
-#: OPA that was given with `--opa` may have more of the kind; those are forbidden too.
-REPLAYED_BUILTINS = frozenset({"time.now_ns", "io.jwt.decode_verify"})
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from app.core.complaint import printable
 from app.core.errors import Denied, PlacetError
 from app.core.fault import Fault
 from app.core.files import read_bounded, write_tree
+from app.core.forbidden_builtins import FORBIDDEN_BUILTINS
 from app.core.json_place import place
-from app.core.opa import FORBIDDEN_BUILTINS, Opa, errors_in
+from app.core.opa import Opa, errors_in
 from app.core.policy_evaluation import first_fault
 from app.core.policy_project import SETTINGS, Project
 from app.core.policy_remedy import remedy

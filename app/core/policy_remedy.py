@@ -9,7 +9,7 @@ from typing import Any
 from app.core.complaint import printable
 from app.core.errors import Denied
 from app.core.fault import Fault
-from app.core.opa import FORBIDDEN_BUILTINS
+from app.core.forbidden_builtins import FORBIDDEN_BUILTINS, WHY
 from app.core.reason_codes import Reason
 
 #: The first pattern that is found in a message says what helps.
@@ -71,8 +71,8 @@ def remedy(code: str, message: str) -> str:
     if called := _UNDEFINED_FUNCTION.search(message):
         if called[1] in FORBIDDEN_BUILTINS:
             return (
-                "a policy may not call this builtin: docs/determinism.md says why, and what to write instead; where "
-                "the system allows it by name: --allow-builtin, or allowed_builtins in placet.yaml"
+                f"a policy may not call this builtin ({WHY[called[1]]}): docs/determinism.md says what to write "
+                "instead; where the system allows it by name: --allow-builtin, or allowed_builtins in placet.yaml"
             )
         return "no such function: correct its name, or import its package; a builtin may need another OPA"
     for pattern, help_ in _REMEDIES:

@@ -17,7 +17,8 @@ from app.core import data_conflicts, determinism, policy_remedy, roots, stray, s
 from app.core.bundle import MANIFEST, build_bundle, is_data, is_policy, modules_of, read_directory
 from app.core.errors import Denied, UsageError
 from app.core.fault import Fault
-from app.core.opa import FORBIDDEN_BUILTINS, Module, Opa
+from app.core.forbidden_builtins import FORBIDDEN_BUILTINS
+from app.core.opa import Module, Opa
 from app.core.reason_codes import Reason
 from app.core.syntax_tree import dotted, imported
 

@@ -7,23 +7,19 @@ returned `Proven` means that anything is proved. It needs no server and no netwo
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from app.core import evidence_form, merkle, statements, strict_json
+from app.core import evidence_form, merkle, strict_json
 from app.core.batch import BatchStatement
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement, verify_evidence
-from app.core.proof_form import Proof, ReleaseEvidence
+from app.core.proof_form import Proof
+from app.core.proof_release import NOTHING, Demands, ProvenRelease, verified_release
 from app.core.reason_codes import Reason
 from app.core.record_entry import Entry, read_entry
 from app.core.trust import TrustConfig
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
-
-#: Results of tests: https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md
-TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 
 _BATCH = "decision batch"
 
@@ -35,29 +31,6 @@ class LogEntry:
     origin: str
     index: int
     size: int
-
-
-@dataclass(frozen=True)
-class TestResult:
-    """What somebody who may sign releases says of tests, such as PASSED."""
-
-    result: str
-    signer: SignerIdentity
-
-
-@dataclass(frozen=True)
-class ProvenRelease:
-    """The policy that decided, and what those who may sign it say of it."""
-
-    digest: str
-    signer: SignerIdentity
-    signed_at: datetime
-    #: Places of source code with their commits, such as `git+https://…@4f1c…`; empty when the provenance names none.
-    commits: tuple[str, ...]
-    #: Source files by name and digest, as the provenance names them.
-    files: tuple[tuple[str, str], ...]
-    tests: tuple[TestResult, ...]
-    predicates: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -87,10 +60,12 @@ def verify(
     releases: VerificationPolicy,
     lineage: TrustConfig,
     trust: TrustConfig,
+    demands: Demands = NOTHING,
 ) -> Proven:
     """Verify a proof whose form is known to be right. Raises `Denied`.
 
-    `sidecars` may sign batches, which `lineage` vouches for; `releases` may sign policies, which `trust` vouches for.
+    `sidecars` may sign batches, which `lineage` vouches for; `releases` may sign policies, which `trust` vouches for
+    and of which `demands` must be proved, too.
     """
     # (2) The leaf commits to this record. An erased one has left its leaf alone.
     _check_leaf(proof)
@@ -106,8 +81,8 @@ def verify(
     if proof.record is not None:
         _check_named(decision, batch)
 
-    # (6) The release is that of the policy that the record names, and those who may sign it did.
-    release = _verified_release(decision, proof.release, releases, trust)
+    # (6) The release is that of the policy that the record names, those who may sign it did, and say what is demanded.
+    release = verified_release(proof, decision.policy if decision else None, releases, trust, demands)
     return Proven(
         batch=batch,
         sequence=batch.first_entry + proof.index,
@@ -195,65 +170,6 @@ def _check_named(decision: Entry | None, batch: BatchStatement) -> None:
                 raise Denied(Reason.PROOF_BATCH, f"the batch does not name {digest}", step="record")
     if counted < 1:
         raise Denied(Reason.PROOF_BATCH, "the batch counts no such record", step="record")
-
-
-def _verified_release(
-    decision: Entry | None, release: ReleaseEvidence | None, policy: VerificationPolicy, trust: TrustConfig
-) -> ProvenRelease | None:
-    named = decision.policy if decision else None
-    given = release.digest if release else None
-    if named != given:
-        detail = f"the record names {named or 'no policy'}, the proof holds {given or 'no release'}"
-        raise Denied(Reason.PROOF_POLICY, detail, step="release", field="release.digest")
-    if release is None:
-        return None
-    if not release.evidence:
-        raise Denied(Reason.EVIDENCE_MISSING, "the release is not signed", step="release")
-    found = [
-        verify_evidence(raw, subject=release.digest, policy=policy, trust=trust, step=f"release.evidence[{number}]")
-        for number, raw in enumerate(release.evidence)
-    ]
-    predicates = tuple(one.predicate_type for one in found)
-    if predicates[0] != statements.PROVENANCE:
-        raise Denied(
-            Reason.EVIDENCE_PREDICATE,
-            f"the first carries {predicates[0]}, not {statements.PROVENANCE}",
-            step="release.evidence[0]",
-            field="predicateType",
-        )
-    for required in policy.requirements:
-        if required.type not in predicates:
-            raise Denied(Reason.EVIDENCE_INCOMPLETE, f"no {required.type}", step="release", field=required.type)
-    commits, files = sources(found[0].statement["predicate"])
-    return ProvenRelease(
-        digest=release.digest,
-        signer=found[0].signer,
-        signed_at=found[0].signed_at,
-        commits=commits,
-        files=files,
-        tests=tuple(
-            TestResult(str(one.statement["predicate"].get("result", "")), one.signer)
-            for one in found
-            if one.predicate_type == TEST_RESULT
-        ),
-        predicates=predicates,
-    )
-
-
-def sources(provenance: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """The commits and the files that SLSA provenance names. Those who may sign it are believed what they say."""
-    definition = provenance.get("buildDefinition")
-    named = definition.get("resolvedDependencies") if isinstance(definition, dict) else None
-    commits, files = [], []
-    for one in named if isinstance(named, list) else []:
-        digests = one.get("digest") if isinstance(one, dict) else None
-        if not isinstance(digests, dict):
-            continue
-        if commit := digests.get("gitCommit"):
-            commits.append(f"{one.get('uri') or one.get('name') or ''}@{commit}")
-        elif digest := digests.get("sha256"):
-            files.append((str(one.get("name") or one.get("uri") or ""), f"sha256:{digest}"))
-    return tuple(commits), tuple(files)
 
 
 def log_entry(raw: bytes) -> LogEntry:

@@ -26,7 +26,10 @@ _CONSTANTS: dict[str, Any] = {"true": True, "false": False, "null": None, "{": d
 
 
 class Entry(NamedTuple):
-    """A decision record, as far as a batch counts it. Digests of another form than `sha256:…` count as none."""
+    """A decision record, as far as a batch counts it. Digests of another form than `sha256:…` count as none.
+
+    So do names that are empty.
+    """
 
     decision_id: str | None
     allow: bool
@@ -92,12 +95,12 @@ def read_entry(raw: bytes) -> Entry | None:
         decision = result.decision
     bundles = decision.bundles or _Bundles()
     return Entry(
-        line.decision_id,
+        line.decision_id or None,
         decision.allow is True,
         _digest(bundles.policy),
         _digest(bundles.library),
         _digest(decision.state),
-        decision.execution,
+        decision.execution or None,
     )
 
 
@@ -116,11 +119,11 @@ def read_entries(entries: Sequence[bytes], usual: Sequence[Usual | None]) -> Ite
             if "allow" not in decision and "decision" in decision:
                 decision = usual_record.members(decision["decision"])
             found = Entry(
-                members.decision_id,
+                members.decision_id or None,
                 _ALLOWS[decision.get("allow", _NULL)],
                 *bundles[decision.get("bundles", _NULL)],
                 digests[decision.get("state", _NULL)],
-                words[decision.get("execution", _NULL)],
+                words[decision.get("execution", _NULL)] or None,
             )
         except (msgspec.MsgspecError, LookupError):  # of other types: what they say is not to be told from here
             yield read_entry(raw)
@@ -165,7 +168,7 @@ def _scanned(raw: bytes) -> Entry | None:
 
 
 def _text(value: Any) -> str | None:
-    """`value` if it is text that has bytes: JSON can name half a character."""
+    """`value` if it is text that has bytes: JSON can name half a character, and none."""
     try:
         return value if isinstance(value, str) and value.encode() else None
     except UnicodeEncodeError:

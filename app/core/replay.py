@@ -2,8 +2,7 @@
 
 Policy, library and trust state are found by the digests in the record; input, clock, lease and the outcomes of
 signature checks stand in it. A result that is not the record's, byte for byte, is a finding. What is not known is never
-guessed: such a record is unavailable, with the reason. What is compared are values with the text of their numbers;
-JSON can write one text in several ways.
+guessed: such a record is unavailable, with the reason.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -23,13 +21,14 @@ from app.core import archive, strict_json
 from app.core.bundle import MANIFEST, digest_of, parse_bundle
 from app.core.compose import Library, compose
 from app.core.errors import Denied
-from app.core.reason_codes import Reason
 from app.core.replay_compare import Path, alike, hidden, hides_outcome
 from app.core.replay_record import Recorded, Unavailable, decision_id, read
+from app.core.replay_tokens import said
+from app.core.replayed import Replayed, Verdict
 from app.core.shipped import shipped
 
-#: Records that are read ahead, so that those of one policy and state can be decided together.
-WINDOW = 2048
+#: Records that are decided together where they are of one policy and state. Two windows are held at a time.
+WINDOW = 1024
 #: What one query of OPA holds at most: records, and bytes of them.
 _CHUNK, _CHUNK_BYTES = 128, 8 * 1024 * 1024
 
@@ -40,41 +39,8 @@ _ROOT = "placet_replay"
 
 #: Records with their positions in a window.
 _Chunk = list[tuple[int, Recorded]]
-
-
-class Verdict(StrEnum):
-    """What came of one record."""
-
-    SAME = "same"
-    DIFFERS = "differs"
-    UNAVAILABLE = "unavailable"
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """One record, decided again. The results are JSON as OPA wrote it; `None`: there is none."""
-
-    decision_id: str | None
-    verdict: Verdict
-    detail: str | None = None
-    recorded: str | None = None
-    replayed: str | None = None
-
-    @property
-    def reason(self) -> Reason | None:
-        """The reason code of what is not the same."""
-        reasons = {Verdict.DIFFERS: Reason.REPLAY_DIFFERS, Verdict.UNAVAILABLE: Reason.REPLAY_UNAVAILABLE}
-        return reasons.get(self.verdict)
-
-    def line(self) -> str:
-        """One line of JSON, in which results keep the text of their numbers."""
-        members = {"decision_id": self.decision_id, "verdict": str(self.verdict)}
-        if self.reason is not None:
-            members |= {"reason": str(self.reason), "detail": self.detail}
-        text = json.dumps(members, ensure_ascii=False)
-        if self.verdict is Verdict.DIFFERS:
-            text = f'{text[:-1]}, "recorded": {self.recorded or "null"}, "replayed": {self.replayed or "null"}}}'
-        return text
+#: The result of a record as JSON text; None where it is undefined; `Unheld` or `EvaluationError`.
+_Answer = str | Exception | None
 
 
 class Unheld(Exception):
@@ -88,8 +54,8 @@ class EvaluationError(Exception):
 class Engine(Protocol):
     """OPA with one composed bundle and the replay module."""
 
-    def evaluate(self, query: str, records: Sequence[bytes], states: bytes) -> list[str | Exception | None]:
-        """The result of each record as JSON text; None where it is undefined; `Unheld` or `EvaluationError`."""
+    def evaluate(self, query: str, records: Sequence[bytes], beside: bytes) -> list[_Answer]:
+        """What comes of each record. `beside`: the other members of the replay module's input."""
         ...
 
 
@@ -98,6 +64,10 @@ class Parts(Protocol):
 
     def bundle(self, digest: str) -> bytes | None:
         """The raw policy bundle, a .tar.gz."""
+        ...
+
+    def library(self, digest: str) -> bytes | None:
+        """The file of a governance library (`app.core.compose.Library.written`)."""
         ...
 
     def state(self, digest: str) -> bytes | None:
@@ -116,82 +86,113 @@ class _State:
 
 @dataclass
 class _Group:
-    """Records of one window that one query can decide: of the same policy, rule and state."""
+    """Records of one window that one query can decide: of the same bundle, rule and state."""
 
     state: _State | None
     items: _Chunk = field(default_factory=list)
+
+
+@dataclass
+class _Window:
+    """Records that are decided together: what came of them by their positions, and what OPA is asked meanwhile."""
+
+    raws: list[bytes]
+    #: The revision that OPA has loaded in the end.
+    revision: str | None = None
+    found: dict[int, Replayed] = field(default_factory=dict)
+    asked: list[tuple[_State | None, _Chunk, Future[list[_Answer]]]] = field(default_factory=list)
 
 
 class Replay:
     """Decides records again, each by the bundle and the state that it names."""
 
     def __init__(self, parts: Parts, engine: Callable[[str, bytes], Engine], library: Library | None = None) -> None:
-        """`engine` gives the OPA for a policy's digest and its composed bundle, until it is asked for another policy's.
+        """`engine` gives the OPA for a revision and its composed bundle, until it is asked for another one's.
 
-        `library`: the only one by which records can be replayed; as a rule the one that this distribution has.
+        `library`: the one that `parts` need not give; as a rule that of this distribution.
         """
         self._parts, self._engine = parts, engine
-        self._library = library or Library.shipped()
+        own = library or Library.shipped()
+        self._libraries: dict[str, Library | Unavailable] = {own.digest: own}
+        self._own = own.digest
+        #: Records that were decided by each library that `parts` gave.
+        self.others: Counter[str] = Counter()
         self._bundles: dict[str, bytes | Unavailable] = {}
         self._states: dict[str, _State | Unavailable] = {}
 
     def replay(self, records: Iterable[bytes]) -> Iterator[Replayed]:
-        """What comes of each record, in their order. Raises `PlacetError` when OPA cannot be run."""
-        rest = iter(records)
-        while window := list(islice(rest, WINDOW)):
-            yield from self._window(window)
+        """What comes of each record, in their order. Raises `PlacetError` when OPA cannot be run.
 
-    def _window(self, raws: Sequence[bytes]) -> list[Replayed]:
-        found: list[Replayed | None] = [None] * len(raws)
+        OPA decides one window while the next is read, and while what came of the one before is judged.
+        """
+        rest = iter(records)
+        threads = ThreadPoolExecutor(os.cpu_count() or 1)
+        try:
+            window = _Window([])
+            while raws := list(islice(rest, WINDOW)):
+                before, window = window, self._asked(raws, threads, window)
+                yield from self._results(before)
+            yield from self._results(window)
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+    def _asked(self, raws: list[bytes], threads: Executor, before: _Window) -> _Window:
+        """A window of records, of which OPA is asked."""
+        window = _Window(raws, revision=before.revision)
         groups: dict[tuple[str, str | None, str | None], _Group] = {}
         for position, raw in enumerate(raws):
             try:
                 one = self._read(raw)
                 state = self._checked(one)
             except Unavailable as why:
-                found[position] = Replayed(decision_id(raw), Verdict.UNAVAILABLE, str(why))
+                window.found[position] = Replayed(decision_id(raw), Verdict.UNAVAILABLE, str(why))
                 continue
-            group = groups.setdefault((one.policy, one.query, one.state), _Group(state))
+            if one.library != self._own:
+                self.others[one.library] += 1
+            group = groups.setdefault((one.revision, one.query, one.state), _Group(state))
             group.items.append((position, one))
-        # Policies one by one, since OPA takes a moment to load another; what one of them decides, on all cores.
-        with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-            for policy in sorted({key[0] for key in groups}):
-                bundle = self._bundles[policy]
-                assert isinstance(bundle, bytes)
-                ask = partial(_ask, self._engine(policy, bundle))
-                questions = [
-                    (groups[key].state, chunk)
-                    for key in groups
-                    if key[0] == policy
-                    for chunk in _chunks(groups[key].items)
-                ]
-                for (state, chunk), answers in zip(questions, threads.map(ask, questions), strict=True):
-                    for (position, one), answer in zip(chunk, answers, strict=True):
-                        found[position] = self._result(raws[position], one, answer, state)
-        return [one for one in found if one is not None]
+        # Bundles one by one, since OPA takes a moment to load another; what one of them decides, on all cores.
+        for revision in sorted({key[0] for key in groups}):
+            if revision != window.revision:
+                wait([future for one in (before, window) for _, _, future in one.asked])
+            window.revision = revision
+            bundle = self._bundles[revision]
+            assert isinstance(bundle, bytes)
+            engine = self._engine(revision, bundle)
+            for group in (groups[key] for key in groups if key[0] == revision):
+                for chunk in _chunks(group.items):
+                    window.asked.append((group.state, chunk, threads.submit(_ask, engine, group.state, chunk)))
+        return window
+
+    def _results(self, window: _Window) -> Iterator[Replayed]:
+        for state, chunk, future in window.asked:
+            for (position, one), answer in zip(chunk, future.result(), strict=True):
+                window.found[position] = self._result(window.raws[position], one, answer, state)
+        yield from (window.found[position] for position in range(len(window.raws)))
 
     def _read(self, raw: bytes) -> Recorded:
         return read(raw)
 
-    def _result(self, raw: bytes, one: Recorded, answer: str | Exception | None, state: _State | None) -> Replayed:
+    def _result(self, raw: bytes, one: Recorded, answer: _Answer, state: _State | None) -> Replayed:
         identifier = decision_id(raw)
         if isinstance(answer, Unheld):
             why = "the outcome of verifying a token is not in it, and the decision asks for that"
             return Replayed(identifier, Verdict.UNAVAILABLE, why)
         return self._judge(identifier, one, answer, state)
 
-    def _judge(
-        self, identifier: str | None, one: Recorded, answer: str | Exception | None, state: _State | None
-    ) -> Replayed:
+    def _judge(self, identifier: str | None, one: Recorded, answer: _Answer, state: _State | None) -> Replayed:
         return _judged(identifier, one, answer, state)
 
     def _checked(self, one: Recorded) -> _State | None:
         """The state of a record of which everything can be had. Raises `Unavailable`."""
-        if one.library != self._library.digest:
-            raise Unavailable(f"the library {one.library} decided; this version of placet has {self._library.digest}")
-        bundle = self._bundles.get(one.policy)
+        library = self._libraries.get(one.library)
+        if library is None:
+            library = self._libraries[one.library] = self._kept(one.library)
+        if isinstance(library, Unavailable):
+            raise library
+        bundle = self._bundles.get(one.revision)
         if bundle is None:
-            bundle = self._bundles[one.policy] = self._composed(one.policy)
+            bundle = self._bundles[one.revision] = self._composed(one.policy, library)
         if isinstance(bundle, Unavailable):
             raise bundle
         if one.state is None:
@@ -207,7 +208,19 @@ class Replay:
             raise Unavailable("a token was verified that the record could not keep")
         return state
 
-    def _composed(self, digest: str) -> bytes | Unavailable:
+    def _kept(self, digest: str) -> Library | Unavailable:
+        raw = self._parts.library(digest)
+        if raw is None:
+            return Unavailable(f"the library {digest} is not to be had; this version of placet has {self._own}")
+        try:
+            found = Library.read(raw)
+        except ValueError as error:
+            return Unavailable(f"what is stored as the library {digest} is none: {error}")
+        if found.digest != digest:
+            return Unavailable(f"what is stored as the library {digest} is {found.digest}")
+        return found
+
+    def _composed(self, digest: str, library: Library) -> bytes | Unavailable:
         """The bundle that the sidecar composed, with the module for replay beside it, which no sidecar has."""
         raw = self._parts.bundle(digest)
         if raw is None:
@@ -215,7 +228,7 @@ class Replay:
         if digest_of(raw) != digest:
             return Unavailable(f"what is stored as the policy {digest} is {digest_of(raw)}")
         try:
-            files = archive.read_archive(compose(parse_bundle(raw), self._library).raw)
+            files = archive.read_archive(compose(parse_bundle(raw), library).raw)
         except Denied as denied:
             return Unavailable(f"the policy {digest} is no bundle: {denied}")
         manifest = json.loads(files[MANIFEST])
@@ -240,11 +253,11 @@ class Replay:
         return _State(raw, tokens, masked)
 
 
-def _ask(engine: Engine, question: tuple[_State | None, _Chunk]) -> list[str | Exception | None]:
-    state, chunk = question
+def _ask(engine: Engine, state: _State | None, chunk: _Chunk) -> list[_Answer]:
     first = chunk[0][1]
-    states = b"{}" if state is None else b'{"%s":%s}' % ((first.state or "").encode(), state.raw)
-    return engine.evaluate(first.query or "", [one.question() for _, one in chunk], states)
+    states = b"" if state is None else b'"%s":%s' % ((first.state or "").encode(), state.raw)
+    beside = b'"states":{%s},"said":{%s}' % (states, said(one.input for _, one in chunk))
+    return engine.evaluate(first.query or "", [one.question() for _, one in chunk], beside)
 
 
 def _chunks(items: _Chunk) -> Iterator[_Chunk]:
@@ -261,9 +274,12 @@ def _chunks(items: _Chunk) -> Iterator[_Chunk]:
         yield chunk
 
 
-def _judged(identifier: str | None, one: Recorded, answer: str | Exception | None, state: _State | None) -> Replayed:
+def _judged(identifier: str | None, one: Recorded, answer: _Answer, state: _State | None) -> Replayed:
     recorded = one.result.decode()
-    if isinstance(answer, str) and (answer == recorded or alike(answer, recorded)):
+    if one.twice:
+        detail = "a member stands twice in the record, and OPA writes each once"
+        return Replayed(identifier, Verdict.DIFFERS, detail, recorded, answer if isinstance(answer, str) else None)
+    if answer == recorded:
         return Replayed(identifier, Verdict.SAME)
     masked = state.masked if state is not None and one.masked else ()
     if isinstance(answer, str) and masked and alike(answer, recorded, masked):

@@ -1,5 +1,8 @@
 """Whether two results are the same, but for what a system's rules keep out of its records.
 
+OPA writes one text for one value: members sorted, each once, the same escapes, numbers as they came. So texts are
+compared; of a masked result the text that OPA would have written with the marks in their places.
+
 A mark in a record stands for any value only where a rule of the record's own trust state may have put it, and never
 for the outcome: else whoever writes records could have a mark stand for whatever the policy did not say.
 """
@@ -10,6 +13,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from app.core.masking import MARK, may_hide
 
 #: The steps to a value that may be masked; None is every member or element.
@@ -17,6 +22,9 @@ Path = tuple[str | None, ...]
 
 #: Where the result of an execution's start has its decision.
 _DECISION = "decision"
+
+#: Characters that OPA escapes besides those that JSON must.
+_ESCAPED = "<>&\u2028\u2029"
 
 
 def hidden(trust: Any) -> tuple[Path, ...]:
@@ -35,11 +43,10 @@ def _hidden(rules: Sequence[Any]) -> Iterator[Path]:
             yield from [path[:1]] if len(below) == len(path) else []
 
 
-def alike(one: str, recorded: str, masked: Sequence[Path] | None = None) -> bool:
-    """Whether two JSON texts have the same value, numbers with the same text; but for what is `masked` in the other."""
+def alike(one: str, recorded: str, masked: Sequence[Path]) -> bool:
+    """Whether the recorded text is what OPA wrote, but for what is `masked` in it."""
     try:
-        found, kept = exact(one), exact(recorded)
-        return _fits(found, kept, masked) if masked is not None else bool(found == kept)
+        return _written(_filled(exact(one), exact(recorded), masked)) == recorded
     except (ValueError, RecursionError):
         return False
 
@@ -54,23 +61,16 @@ def hides_outcome(recorded: str, masked: Sequence[Path]) -> bool:
     return _is_mark(decision) and any(path[0] == _DECISION for path in masked)
 
 
-def _fits(found: Any, kept: Any, masked: Sequence[Path]) -> bool:
+def _filled(found: Any, kept: Any, masked: Sequence[Path]) -> Any:
+    """What OPA gives now, with the marks of the record where rules may have put them."""
     if not all(masked) and _is_mark(kept):  # a path ends here
-        return True
-    if isinstance(kept, dict):
-        return (
-            isinstance(found, dict)
-            and found.keys() == kept.keys()
-            and all(_fits(found[name], kept[name], _below(masked, name)) for name in kept)
-        )
-    if isinstance(kept, list):
+        return kept
+    if isinstance(found, dict) and isinstance(kept, dict):
+        return {name: _filled(value, kept.get(name), _below(masked, name)) for name, value in found.items()}
+    if isinstance(found, list) and isinstance(kept, list) and len(found) == len(kept):
         below = _below(masked, None)
-        return (
-            isinstance(found, list)
-            and len(found) == len(kept)
-            and all(_fits(one, other, below) for one, other in zip(found, kept, strict=True))
-        )
-    return bool(found == kept)
+        return [_filled(one, other, below) for one, other in zip(found, kept, strict=True)]
+    return found
 
 
 def _below(masked: Sequence[Path], name: str | None) -> list[Path]:
@@ -87,5 +87,13 @@ def exact(text: str) -> Any:
     return json.loads(text, parse_int=_number, parse_float=_number)
 
 
-def _number(text: str) -> tuple[str]:
-    return (text,)
+def _number(text: str) -> msgspec.Raw:
+    return msgspec.Raw(text.encode())
+
+
+def _written(value: Any) -> str:
+    """JSON as OPA writes it; what is read from its answer is sorted already."""
+    text = msgspec.json.encode(value).decode()
+    for one in _ESCAPED:  # which stand in strings alone
+        text = text.replace(one, f"\\u{ord(one):04x}")
+    return text

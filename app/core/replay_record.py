@@ -5,13 +5,15 @@ Nothing is parsed and written again, so that every number stays as it is.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from app.core.compose import revision
 from app.core.masking import MARK
 
 #: What OPA is asked again: a decision, or the start of an execution.
@@ -42,8 +44,7 @@ class Absent(bytes):
         return absent
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """A decision record. Members in bytes are JSON, as OPA wrote them."""
 
     path: str
@@ -60,6 +61,8 @@ class Recorded:
     #: The SHA-256 of each token that was verified.
     verified: frozenset[str]
     result: bytes
+    #: A member stands twice in the record. OPA writes each once; of two, readers take one or the other.
+    twice: bool = False
 
     @property
     def cut(self) -> bool:
@@ -71,6 +74,11 @@ class Recorded:
     def masked(self) -> bool:
         """Whether a rule of the system kept a part of the result out."""
         return _MASKED in self.result
+
+    @property
+    def revision(self) -> str:
+        """Of the composed bundle that decided."""
+        return revision(self.policy, self.library)
 
     @property
     def query(self) -> str | None:
@@ -189,10 +197,35 @@ def _read(raw: bytes) -> Recorded:
         calls=bytes(calls.verify),
         verified=frozenset(name[:64] for name in _outcomes(calls.verify)),
         result=bytes(line.result),
+        twice=_is_twice(raw),
     )
     if recorded.query is None:
         raise Unavailable(f"it names no {'trust state' if named.state is None else 'clock reading'}")
     return recorded
+
+
+class _TwiceError(ValueError):
+    pass
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise _TwiceError
+
+
+_members = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str).decode
+
+
+def _is_twice(raw: bytes) -> bool:
+    """Whether an object in it has two members of one name."""
+    with suppress(msgspec.MsgspecError):  # a number beyond what it takes
+        if msgspec.json.encode(msgspec.json.decode(raw)) == raw:
+            return False  # as of most records; the rest has numbers or escapes that can be written otherwise
+    try:
+        _members(raw.decode())
+    except _TwiceError:
+        return True
+    return False
 
 
 def _places(asked: bytes) -> Iterator[Any]:

@@ -24,7 +24,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ex
 
 from app.core.certificate_name import certified
 from app.core.errors import PlacetError, UsageError
-from app.core.files import read_bounded
+from app.core.files import read_secret
 from app.core.trust import TrustConfig
 
 #: Seconds: to connect, and to wait for bytes. Rekor v2 answers after its next checkpoint, about a second.
@@ -115,7 +115,7 @@ def identity_token(trust: TrustConfig, file: Path | None, environment: str | Non
     A token in the arguments would be visible to every process of the machine, so none is taken there.
     """
     if file:
-        return read_bounded(file, _MAX_TOKEN, "the identity token").decode(errors="replace").strip()
+        return read_secret(file, _MAX_TOKEN, "the identity token").decode(errors="replace").strip()
     if environment:
         return environment.strip()
     ambient = _ambient()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from app.core.break_statement import ToldBreak
 from app.core.execution_evidence import Found, Key, Piece, Recorded, SignedLink
 from app.core.link import Link
 from app.core.link_names import END, START
@@ -46,10 +47,10 @@ def tell(found: Found) -> list[Entry]:
     """What happened, in order."""
     own = found.links[found.key]
     before = [_release(digest, piece) for digest, pieces in sorted(found.releases.items()) for piece in pieces]
-    before += [_approval(warrant, piece) for (_, warrant), piece in sorted(found.approvals.items())
-               if any(ref.name == f"warrant/{warrant}" for one in own for ref in one.says.materials)]  # fmt: skip
-    before.sort(key=lambda one: str(one["at"] or _NO_TIME))
     named = {ref.digest for one in own for ref in one.says.materials}
+    before += [_approval(warrant, piece) for (_, warrant, digest), piece in sorted(found.approvals.items())
+               if digest in named]  # fmt: skip
+    before.sort(key=lambda one: str(one["at"] or _NO_TIME))
     before += [_link(one) for one in found.enforced if one.digest in named]
 
     journal = sorted({one.digest: one for one in (*own, *found.events)}.values(), key=lambda one: one.says.number)
@@ -58,8 +59,11 @@ def tell(found: Found) -> list[Entry]:
     others = sorted((one for one in records if one.leaf not in named and one.execution == found.key.id), key=_when)
     # Where some were left out nothing can be said of what is not there.
     there = None if "decisions" in found.left_out else {(one.id, one.leaf) for one in found.decisions}
+    breaks = sorted(found.breaks, key=lambda each: each.says.at)
     told: list[Entry] = []
     for one in journal:
+        while breaks and one is not own[0] and breaks[0].says.at < one.says.at:
+            told.append(_break(breaks.pop(0)))
         here: list[tuple[Recorded, SignedLink | None]] = [
             (by_leaf.pop(ref.digest), one) for ref in one.says.materials if ref.digest in by_leaf
         ]
@@ -68,7 +72,7 @@ def tell(found: Found) -> list[Entry]:
             here.append((others.pop(0), None))
         told += [_decision(*each) for each in sorted(here, key=lambda each: each[0].sequence)]
         told.append(_link(one) | {"missing": _missing(one, there)})
-    return before + told + [_decision(one, None) for one in others]
+    return before + told + [_decision(one, None) for one in others] + [_break(one) for one in breaks]
 
 
 def signature(piece: Piece) -> Entry:
@@ -115,6 +119,7 @@ def _link(one: SignedLink) -> Entry:
     }
     if isinstance(says, Link) and says.execution is not None:
         entry["warrants"] = _names(says, "warrant")
+        entry["approvals"] = _names(says, "approval")
         entry["decisions"] = _names(says, "decision")
         entry["took"] = _names(says, "artifact")
         entry["made"] = sorted(ref.name.removeprefix("artifact/") for ref in says.products)
@@ -122,6 +127,22 @@ def _link(one: SignedLink) -> Entry:
         if ref.name in ("policy", "library", "state"):
             entry[ref.name] = ref.digest
     return entry
+
+
+def _break(one: ToldBreak) -> Entry:
+    says = one.says
+    return {
+        "what": f"lineage/{says.change}",
+        "at": moment(says.at),
+        "digest": one.digest,
+        "log_index": str(one.log_index),
+        "break": str(says.number),
+        "kind": says.kind,
+        "detail": says.detail,
+        "stops": says.stops,
+        "by": says.by,
+        "reason": says.reason,
+    }
 
 
 def _names(says: Link, kind: str) -> list[str]:

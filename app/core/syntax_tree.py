@@ -23,7 +23,9 @@ def imported(module: Mapping[str, Any]) -> dict[str, str]:
     for one in module.get("imports", []):
         path = dotted(one["path"])
         if path:
-            found[str(one.get("alias") or path.rsplit(".", 1)[-1])] = path
+            # The last name as it is, also one with a dot in it, by which nothing can be called. (OPA lets no name stand
+            # for two things.)
+            found[str(one.get("alias") or one["path"]["value"][-1]["value"])] = path
     return found
 
 

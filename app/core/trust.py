@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from cryptography.x509 import Certificate, load_der_x509_certificate
 from pydantic import ValidationError
 from sigstore._internal.trust import Key
 from sigstore.errors import Error as SigstoreError
-from sigstore.models import ClientTrustConfig
+from sigstore.models import ClientTrustConfig, SigningConfig
 from sigstore.verify import Verifier
 
 from app.core import strict_json
@@ -24,6 +25,11 @@ from app.core.errors import PlacetError, UsageError
 from app.core.files import read_bounded
 
 _MAX_CONFIG = 1024 * 1024
+#: A ClientTrustConfig that names nobody to ask for signatures.
+_NO_SIGNING = {
+    "mediaType": ClientTrustConfig.ClientTrustConfigType.CONFIG_0_1.value,
+    "signingConfig": {"mediaType": SigningConfig.SigningConfigType.SIGNING_CONFIG_0_2.value},
+}
 
 
 @dataclass(frozen=True)
@@ -64,16 +70,22 @@ class TrustConfig:
         self.config = config
 
     @classmethod
-    def from_file(cls, path: Path) -> TrustConfig:
-        """Read a ClientTrustConfig (`application/vnd.dev.sigstore.clienttrustconfig.v0.1+json`)."""
+    def from_file(cls, path: Path, *, root_alone: bool = False) -> TrustConfig:
+        """Read a ClientTrustConfig (`application/vnd.dev.sigstore.clienttrustconfig.v0.1+json`).
+
+        With `root_alone` the file may be the trusted root in it: all that verifying needs; nothing can be signed.
+        """
         raw = read_bounded(path, _MAX_CONFIG, "the trust config")
         try:
-            strict_json.load_object(raw)
+            document = strict_json.load_object(raw)
+            if root_alone and "trustedRoot" not in document:
+                raw = json.dumps({**_NO_SIGNING, "trustedRoot": document}).encode()
             trust = cls(ClientTrustConfig.from_json(raw.decode()))
             trust.verifier  # noqa: B018 - built now, so that a bad file is refused here and not at the first release
         except (SigstoreError, ValueError) as error:
             said = complaint(error) if isinstance(error, ValidationError) else printable(str(error))[:300]
-            raise UsageError(f"{path} is not a Sigstore ClientTrustConfig: {said}") from error
+            form = "ClientTrustConfig" + (" or trusted root" if root_alone else "")
+            raise UsageError(f"{path} is not a Sigstore {form}: {said}") from error
         return trust
 
     def document(self) -> bytes:

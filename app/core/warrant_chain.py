@@ -155,6 +155,8 @@ def _wider(parent: WarrantClaims, child: WarrantClaims) -> Iterator[tuple[str, s
         yield "aud", f"{foreign[0]!r} is another system"
     if child.exp > parent.exp:
         yield "exp", f"it ends {child.exp - parent.exp} s later"
+    if child.approval is not None:
+        yield "approval", "what is delegated was approved by nobody: only a root says so"
     if parent.nbf is not None and (child.nbf is None or child.nbf < parent.nbf):
         yield "nbf", "it begins earlier"
 

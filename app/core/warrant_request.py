@@ -54,8 +54,9 @@ class WarrantRequest(Part):
         whole = {"system": system, "id": jti, "request": self.document()}
         return "sha256:" + hashlib.sha256(strict_json.canonical(whole)).hexdigest()
 
-    def claims(self, *, issuer: str, jti: str, audience: str, now: int) -> WarrantClaims:
-        """The warrant's claims when it is issued at `now` (seconds). `audience` is the system's, unless it names one.
+    def claims(self, *, issuer: str, jti: str, audience: str, now: int, approval: str | None = None) -> WarrantClaims:
+        """The warrant's claims when it is issued at `now` (seconds). `audience` is the system's, unless it names one;
+        `approval`: the digest of the statement by which it was approved.
 
         Raises `pydantic.ValidationError` when `issuer`, `jti` or `audience` is not of the expected form.
         """
@@ -75,6 +76,7 @@ class WarrantRequest(Part):
             uses=self.uses,
             depth=self.depth,
             cnf=self.cnf,
+            approval=approval,
         )
 
 

@@ -31,7 +31,7 @@ from app.core.errors import Denied, PlacetError, UsageError
 from app.core.governance import Pattern
 from app.core.holder_keys import Jwk, public_jwk
 from app.core.reason_codes import Reason
-from app.core.targets import Line
+from app.core.targets import Digest, Line
 from app.core.warrant_scope import Constraints
 
 #: `typ` of the header of a warrant.
@@ -122,6 +122,8 @@ class WarrantClaims(Part):
     uses: Uses | None = None
     depth: Annotated[Whole, Field(ge=0, le=MAX_DEPTH)] | None = None
     cnf: Confirmation | None = None
+    #: Of a root alone: the signed statement of the approval by which it was issued.
+    approval: Digest | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -7,8 +7,11 @@ Expiry is not looked at: OPA compares it with its one clock reading, and a root 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -56,6 +59,40 @@ def vet(pem: str) -> str:
     elif not isinstance(key, ed25519.Ed25519PublicKey):
         raise RootRefused("the root's key is of a kind that is not accepted: use ECDSA, Ed25519 or RSA")
     return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def issued(root: str, chain: Sequence[str]) -> bool:
+    """Whether a root, as `vet` wrote it, issued a chain's leaf, which is the first in PEM, or an authority above it.
+
+    Whoever presents a chain may put anything beside it: what did not issue the leaf says nothing of its root.
+    """
+    authority = x509.load_pem_x509_certificate(root.encode())
+    leaf, *others = (x509.load_pem_x509_certificate(one.encode()) for one in chain)
+    now = datetime.now(UTC)
+    others = [
+        one for one in others if _is_authority(one) and one.not_valid_before_utc <= now <= one.not_valid_after_utc
+    ]
+    path = [leaf]
+    for one in path:  # which grows meanwhile
+        path += [other for other in others if other not in path and _is_issued_by(one, other)]
+    return any(_is_issued_by(one, authority) for one in path)
+
+
+def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        extensions = certificate.extensions
+        is_ca = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (ValueError, x509.ExtensionNotFound):
+        return False
+    return is_ca and _may_sign_certificates(extensions)
 
 
 def _may_sign_certificates(extensions: x509.Extensions) -> bool:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+import msgspec
 
 from app.core.errors import PlacetError
 from app.core.opa import Opa
@@ -60,20 +61,20 @@ class ReplayOpa:
         self._children.stop(grace=2.0)
         self._scratch.cleanup()
 
-    def evaluate(self, query: str, records: Sequence[bytes], states: bytes) -> list[str | Exception | None]:
+    def evaluate(self, query: str, records: Sequence[bytes], beside: bytes) -> list[str | Exception | None]:
         """As `Engine` says. A query that fails is halved until the record is found that makes it fail."""
-        body = b'{"input":{"batch":[%s],"states":%s}}' % (b",".join(records), states)
+        body = b'{"input":{"batch":[%s],%s}}' % (b",".join(records), beside)
         try:
             answer = self.client.post(f"/v1/data/placet_replay/{query}", content=body)
         except httpx.HTTPError as error:
             raise PlacetError(f"OPA did not answer: {error or type(error).__name__}") from error
         if answer.status_code == httpx.codes.OK:
-            found = dict(answer.json()["result"])
+            found = _results(answer.content)
             return [found.get(position) for position in range(len(records))]
         if len(records) == 1:
             return [_failure(answer)]
         half = len(records) // 2
-        return [*self.evaluate(query, records[:half], states), *self.evaluate(query, records[half:], states)]
+        return [*self.evaluate(query, records[:half], beside), *self.evaluate(query, records[half:], beside)]
 
     def _start(self, opa: Opa, directory: Path) -> None:
         arguments: list[str | Path] = [
@@ -94,7 +95,7 @@ class ReplayOpa:
 
 
 class Opas:
-    """The OPA of the policy that is replayed now: records of one policy come together, so one at a time is enough."""
+    """The OPA of the bundle that is replayed now: records of one bundle come together, so one at a time is enough."""
 
     def __init__(self, opa: Opa) -> None:
         self._opa = opa
@@ -108,11 +109,11 @@ class Opas:
     ) -> None:
         self.close()
 
-    def engine(self, policy: str, bundle: bytes) -> Engine:
-        """The OPA for a policy's composed bundle. Raises `PlacetError`."""
-        if self._running is None or self._running[0] != policy:
+    def engine(self, revision: str, bundle: bytes) -> Engine:
+        """The OPA for the composed bundle of a revision. Raises `PlacetError`."""
+        if self._running is None or self._running[0] != revision:
             self.close()
-            self._running = (policy, ReplayOpa(self._opa, bundle))
+            self._running = (revision, ReplayOpa(self._opa, bundle))
         return self._running[1]
 
     def close(self) -> None:
@@ -120,6 +121,21 @@ class Opas:
         if self._running is not None:
             self._running[1].close()
             self._running = None
+
+
+class _Answer(msgspec.Struct):
+    result: list[tuple[int, str]]
+
+
+_answer = msgspec.json.Decoder(_Answer).decode
+
+
+def _results(raw: bytes) -> dict[int, str]:
+    """The JSON text of each result, by the position of its record."""
+    try:
+        return dict(_answer(raw).result)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise PlacetError(f"OPA's answer cannot be read: {error}") from error
 
 
 def _failure(answer: httpx.Response) -> Exception:

@@ -45,6 +45,7 @@ from app.sidecar.config import SidecarConfig
 from app.sidecar.control_plane import ControlPlane, NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.edge import Edge
+from app.sidecar.ended_executions import EndedExecutions
 from app.sidecar.environment import Environment, Expected
 from app.sidecar.evidence import Evidence
 from app.sidecar.execution_keys import ExecutionKeys
@@ -63,6 +64,7 @@ from app.sidecar.pki import SidecarCA
 from app.sidecar.record_keeper import RecordKeeper
 from app.sidecar.releases import Releases
 from app.sidecar.rollout import Rollout
+from app.sidecar.running import Running
 from app.sidecar.shipping import shipping
 from app.sidecar.steps import Steps
 from app.sidecar.trust_keeper import TrustKeeper
@@ -122,7 +124,8 @@ class Agent:
         releases = Releases(config, trust, opa, library)
         self._records = RecordKeeper(config, self._keeper, self._doubts)
         self._plane = ControlPlane(config, token, files.instance())
-        self._lineage = lineage = self._journalled(config.lineage, library, opa) if config.lineage else None
+        ended = EndedExecutions(lambda: self._trust.room)
+        self._lineage = lineage = self._journalled(config.lineage, library, opa, ended) if config.lineage else None
         enforced = files.private / "enforced.json"
         told = [lineage.own.enforced] if lineage else []
         self._rollout = Rollout(releases, repository, self._server, self._keeper, enforced, *told)
@@ -139,15 +142,17 @@ class Agent:
         if evidence:
             environment = Environment(evidence.read, self._plane.attest, self._expected, self._on_doubt)
         self._keys = keys = ExecutionKeys(files.execution_keys)
-        ended = (lineage.executions.ended, lineage.executions.blocked) if lineage else (dict, dict)
-        self._trust = TrustKeeper(files.states, config.name, keys, modes, environment, *ended)
+        journal = lineage.executions if lineage else None
+        self._running = running = Running(files.running, ended, keys.renew, journal)
+        self._trust = TrustKeeper(
+            files.states, config.name, keys, modes, environment, ended.named, ended.blocked, running
+        )
         self._lease = LeaseKeeper(
             config, self._clock, self._doubts, self._api, lambda: self._metadata.known, self._trust,
             lineage.own if lineage else None,
         )  # fmt: skip
         self._lease_loop = Loop("lease", self._lease.step, self._on_part_failed("lease"), retry=0.2)
-        journal = lineage.executions if lineage else None
-        executions = Executions(keys, self._api, self._trust_held, self._plane.redeem, journal)
+        executions = Executions(keys, self._api, self._trust_held, self._plane.redeem, running, journal)
         decisions, holds = Decisions(self._api), lambda: self._trust_held() is not None
         steps = Steps(executions, journal)
         self._edge = Edge(config, ca, executions, decisions, holds, steps) if config.edge_port else None
@@ -187,6 +192,7 @@ class Agent:
         for path in self._config.files.records.glob("*.log"):
             reserve.release(path)  # now that nobody writes them any more
         self._keys.open()
+        self._running.open()
         if self._edge:
             self._edge.start()
         self._metadata.start_from_cache()
@@ -243,18 +249,18 @@ class Agent:
         policy, trust = self._config.policy, self._trust_config
         return verify_mode(evidence, policy=policy, trust=trust, audience=audience, now=now)
 
-    def _journalled(self, trust: TrustConfig, library: Library, opa: Opa) -> Lineage:
+    def _journalled(self, trust: TrustConfig, library: Library, opa: Opa, ended: EndedExecutions) -> Lineage:
         return Lineage(
             self._config, trust, library, opa, self._id, self._plane, self._doubts, self._failures,
-            room=lambda: self._trust.room, stopped=lambda: self._lease_loop.wake(),
+            ended=ended, deny=lambda: self._lease_loop.wake(),
+            state=lambda: state.digest if (state := self._lease.held()) else None,
             wake=lambda: self._journal_loop.wake(),
             declared=lambda: known.snapshot.governance.workflows if (known := self._metadata.known) else None,
         )  # fmt: skip
 
     def _id(self) -> str | None:
         """The sidecar's SPIFFE ID, once metadata has said in which domain it is."""
-        known = self._metadata.known
-        if known is None:
+        if (known := self._metadata.known) is None:
             return None
         snapshot = known.snapshot
         return sidecar_id(snapshot.state.domain, snapshot.governance.system, self._config.name)

@@ -83,7 +83,7 @@ class Start:
 
 
 #: Claims that the agent alone sets.
-OWN_CLAIMS = frozenset({"iss", "aud", "iat", "exp", "exe", "until", "kids", "workflow"})
+OWN_CLAIMS = frozenset({"iss", "aud", "iat", "exp", "exe", "until", "rests", "workflow"})
 
 
 def read_decision(answer: Answer) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import jwt
 
+from app.core.reason_codes import Reason
+
 #: Evaluations in one request.
 MAX_EVALUATIONS = 100
 
@@ -39,6 +41,11 @@ _UNAUTHENTICATED = frozenset(
 
 class Malformed(ValueError):
     """A required attribute is missing or of another type. The text says which."""
+
+    @property
+    def said(self) -> str:
+        """The text behind its reason code, as clients get it."""
+        return f"{Reason.REQUEST_MALFORMED}: {self}"
 
 
 @dataclass(frozen=True)

@@ -65,12 +65,12 @@ class Decisions:
 
     def _one(self, evaluation: Evaluation | Malformed, token: str, deadline: float) -> dict[str, Any]:
         if isinstance(evaluation, Malformed):
-            return authzen.error(400, str(evaluation))
+            return authzen.error(400, evaluation.said)
         if time.monotonic() > deadline:
             return authzen.error(503, "there was no time left for this one")
         try:
             return self.answer(evaluation, token)
         except Malformed as error:
-            return authzen.error(400, str(error))
+            return authzen.error(400, error.said)
         except Failed as error:
             return authzen.error(500, str(error))

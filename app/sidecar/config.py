@@ -87,6 +87,11 @@ class SidecarFiles:
         return self.private / "execution-keys.json"
 
     @property
+    def running(self) -> Path:
+        """The executions that run, and what they rest on."""
+        return self.private / "executions.db"
+
+    @property
     def masking_key(self) -> Path:
         """The key of digests in records, under which values are hashed that rules keep out."""
         return self.private / "masking-key"

@@ -162,7 +162,7 @@ def _guarded(handler: Handler) -> Handler:
 
 
 def _in_authzen(handler: Handler) -> Handler:
-    """The same, in AuthZEN's way: an error is a status and a line of text."""
+    """The same, in AuthZEN's way: an error is a status and a line of text, which begins with the reason code."""
 
     async def guarded(request: Request) -> Response:
         try:
@@ -171,16 +171,16 @@ def _in_authzen(handler: Handler) -> Handler:
             headers = {"WWW-Authenticate": 'Bearer realm="placet", error="invalid_token"'}
             answer = PlainTextResponse(str(error), 401, headers)
         except authzen.Malformed as error:
-            answer = PlainTextResponse(str(error), 400)
+            answer = PlainTextResponse(error.said, 400)
         except Refused as refusal:
-            answer = PlainTextResponse(refusal.detail, refusal.status, refusal.headers())
+            answer = PlainTextResponse(f"{refusal.reason}: {refusal.detail}", refusal.status, refusal.headers())
         except Failed as error:
             answer = PlainTextResponse(str(error), 500)
         except TimeoutError:
-            answer = PlainTextResponse("there was no answer in time", 503)
+            answer = PlainTextResponse(f"{Reason.SIDECAR_UNREACHABLE}: there was no answer in time", 503)
         except Exception:
             log.exception("an evaluation failed")
-            answer = PlainTextResponse("the sidecar failed", 500)
+            answer = PlainTextResponse(f"{Reason.AGENT_FAILED}: the sidecar failed", 500)
         return _identified(request, answer)
 
     return guarded

@@ -7,42 +7,32 @@ until the last token that may still be about has expired.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from app.core.errors import Denied
 from app.core.link_form import MAX_STEPS
-from app.core.link_names import END, STEP
+from app.core.link_names import END, STEP, Ref
 from app.core.reason_codes import Reason
 from app.sidecar import journal_leaves
 from app.sidecar.answers import Start
 from app.sidecar.ended_executions import NAMED, EndedExecutions, Owner
 from app.sidecar.execution_notes import Asked, Done, Key, Noted, NotOfIt, Workflows
-from app.sidecar.journal import Journal
+from app.sidecar.execution_rows import Row, require_running, require_same, row_of
+from app.sidecar.journal import OWN_ROOM, Journal
 from app.sidecar.journal_draft import Draft, Position
+from app.sidecar.running import Stopped
 
 #: Bytes of what one execution's steps name, as they are kept.
 MAX_BYTES = 8 * 1024 * 1024
+#: Ends that are noted in one transaction.
+_AT_ONCE = 200
 _MOST = f"at most {MAX_STEPS} steps besides its start, or repeated starts in their place, of {MAX_BYTES} bytes"
-
-
-@dataclass(frozen=True)
-class _Row:
-    issuer: str
-    subject: str
-    workflow: str | None
-    steps: int
-    outcome: str | None
-
-    @property
-    def owner(self) -> Owner:
-        """The subject, with its issuer."""
-        return self.issuer, self.subject
 
 
 class ExecutionJournal:
@@ -52,21 +42,23 @@ class ExecutionJournal:
         self,
         journal: Journal,
         seen: Callable[[], Position | None],
-        room: Callable[[], int],
-        stopped: Callable[[], None],
+        ended: EndedExecutions,
+        deny: Callable[[], None],
         workflows: Workflows | None = None,
+        state: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`seen`: where the records end now. `room`: bytes of the trust state for executions that have ended.
+        """`seen`: where the records end now. `ended`: of the trust state. `state`: the digest of the one of now.
 
-        `stopped`: an execution was stopped, so that it must be denied now.
+        `deny`: an execution was stopped, so that it must be denied now.
         """
         self._journal = journal
         self._seen = seen
-        self._stopped = stopped
+        self._deny = deny
         self._workflows = workflows
-        self._ended = EndedExecutions(room)
-        #: Who was stopped and is not noted yet, and who notes it.
-        self._left: deque[tuple[str, str, Reason]] = deque()
+        self._state = state
+        self._ended = ended
+        #: Who was stopped and is not noted yet.
+        self._left: deque[Stopped] = deque()
         self._writing = threading.Lock()
 
     def open(self) -> None:
@@ -79,21 +71,13 @@ class ExecutionJournal:
         for execution, outcome, issuer, subject, ended_at in rows:
             self._ended.add(execution, outcome, (issuer, subject), ended_at + NAMED)
 
-    def ended(self) -> dict[str, str]:
-        """Executions that ended lately, and how, for the trust state."""
-        return self._ended.named()
-
-    def blocked(self) -> dict[str, dict[str, dict[str, str]]]:
-        """Subjects that the trust state names instead of their executions."""
-        return self._ended.blocked()
-
     def require_open(self, execution: str) -> None:
         """Raise `Denied` with `execution.ended` for an execution that is over."""
         self._require_not_ended(execution)
         with self._journal.transaction() as database:
-            row = _row(database, execution)
+            row = row_of(database, execution)
         if row is not None:
-            _require_running(row.outcome)
+            require_running(row.outcome)
 
     def begin(self, execution: str, body: Mapping[str, Any], claims: Mapping[str, Any]) -> str | None:
         """The workflow of an execution that may start; nothing is kept. Raises `Denied`."""
@@ -184,7 +168,7 @@ class ExecutionJournal:
                 if outcome == "completed" and self._workflows and row.workflow is not None:
                     self._workflows.end(row.workflow, self._done(database, execution))
                 self._ended.require_room(row.owner)
-                self._end(database, execution, sidecar, row.steps, outcome, None)
+                self._end(database, execution, sidecar, row.steps, outcome)
         except Denied as denied:
             self._stop_for(execution, sidecar, denied, row)
             raise
@@ -193,21 +177,30 @@ class ExecutionJournal:
     def stop(self, execution: str, sidecar: str, reason: Reason, owner: Owner) -> None:
         """Have an execution denied from now on, and note why; later, while the journal cannot be written."""
         self._ended.add(execution, "stopped", owner)
-        self._stopped()
-        self._left.append((execution, sidecar, reason))
+        self._deny()
+        self.stopped([Stopped(execution, sidecar, reason, owner, self._state())])
         with contextlib.suppress(Denied):
             self.write_left()
 
+    def stopped(self, stopped: Iterable[Stopped]) -> None:
+        """Note these with the next ones: they are denied already."""
+        self._left.extend(stopped)
+
+    def left(self) -> set[str]:
+        """Executions of which it is to be noted still that they were stopped."""
+        return {one.execution for one in self._left.copy()}
+
     def write_left(self) -> None:
-        """Note who was stopped while the journal could not be written. Raises `Denied` when it still cannot."""
+        """Note who was stopped, of the oldest. Raises `Denied` when the journal cannot be written."""
         with self._writing:
-            while self._left:
-                execution, sidecar, reason = self._left[0]
+            while now := list(itertools.islice(self._left.copy(), _AT_ONCE)):
                 with self._journal.transaction() as database:
-                    row = _row(database, execution)
-                    if row is not None and row.outcome is None:
-                        self._end(database, execution, sidecar, row.steps, "stopped", reason)
-                self._left.popleft()
+                    for one in now:
+                        row = row_of(database, one.execution)
+                        if row is not None and row.outcome is None:
+                            self._end(database, one.execution, one.sidecar, row.steps, "stopped", one)
+                for _ in now:
+                    self._left.popleft()
 
     def find(self, execution: str, number: int) -> Noted | None:
         """A step of an execution."""
@@ -238,16 +231,16 @@ class ExecutionJournal:
         sidecar: str,
         steps: int,
         outcome: str,
-        reason: Reason | None,
+        stopped: Stopped | None = None,
     ) -> None:
-        now = int(time.time())
-        said = {
-            "execution": execution, "outcome": outcome, "reason": str(reason) if reason else None, "steps": str(steps),
-        }  # fmt: skip
-        self._journal.add(database, Draft(kind=END, sidecar=sidecar, at=now, byproducts=said))
+        now, reason = int(time.time()), str(stopped.reason) if stopped else None
+        said = {"execution": execution, "outcome": outcome, "reason": reason, "steps": str(steps)}
+        by = (Ref("state", stopped.state),) if stopped and stopped.state else ()
+        draft = Draft(kind=END, sidecar=sidecar, at=now, byproducts=said, materials=by)
+        self._journal.add(database, draft, room=OWN_ROOM if stopped else 0)
         database.execute("UPDATE execution SET outcome = ?, ended_at = ? WHERE id = ?", (outcome, now, execution))
 
-    def _is_full(self, database: sqlite3.Connection, execution: str, row: _Row) -> bool:
+    def _is_full(self, database: sqlite3.Connection, execution: str, row: Row) -> bool:
         """Whether it has all that a proof can hold: starts, also such as are repeated, steps, and an end."""
         said = row.steps + self._journal.starts(database, execution)
         return said > MAX_STEPS or self._journal.size(database, execution) > MAX_BYTES
@@ -255,44 +248,27 @@ class ExecutionJournal:
     def _require_startable(
         self, database: sqlite3.Connection, execution: str, claims: Mapping[str, Any], workflow: str | None
     ) -> None:
-        row = _row(database, execution)
-        _require_same(row, claims, workflow)
+        row = row_of(database, execution)
+        require_same(row, claims, workflow)
         if row is not None and self._is_full(database, execution, row):
             raise Denied(Reason.EXECUTION_CONFLICT, f"an execution has {_MOST}")
 
-    def _open(self, database: sqlite3.Connection, execution: str) -> _Row:
+    def _open(self, database: sqlite3.Connection, execution: str) -> Row:
         self._require_not_ended(execution)
-        row = _row(database, execution)
+        row = row_of(database, execution)
         if row is None:
             raise Denied(Reason.LINEAGE_UNAVAILABLE, "the journal does not know that it started")
-        _require_running(row.outcome)
+        require_running(row.outcome)
         return row
 
     def _require_not_ended(self, execution: str) -> None:
         """What was stopped while the journal could not be written is stopped all the same."""
-        _require_running(self._ended.outcome(execution))
+        require_running(self._ended.outcome(execution))
 
-    def _stop_for(self, execution: str, sidecar: str, denied: Denied, row: _Row | None) -> None:
+    def _stop_for(self, execution: str, sidecar: str, denied: Denied, row: Row | None) -> None:
         if row is not None and denied.reason in {Reason.WORKFLOW_VIOLATED, Reason.WORKFLOW_REQUIRED}:
             self.stop(execution, sidecar, denied.reason, row.owner)
 
     def _done(self, database: sqlite3.Connection, execution: str) -> list[Done]:
         drafts = self._journal.drafts(database, execution, STEP)
         return [Done(one.byproducts["step"], one.materials, one.products) for one in drafts]
-
-
-def _row(database: sqlite3.Connection, execution: str) -> _Row | None:
-    query = "SELECT issuer, subject, workflow, steps, outcome FROM execution WHERE id = ?"
-    row = database.execute(query, (execution,)).fetchone()
-    return _Row(*row) if row else None
-
-
-def _require_running(outcome: str | None) -> None:
-    if outcome is not None:
-        raise Denied(Reason.EXECUTION_ENDED, f"it was {outcome}")
-
-
-def _require_same(row: _Row | None, claims: Mapping[str, Any], workflow: str | None) -> None:
-    _require_running(row.outcome if row else None)
-    if row and (row.issuer, row.subject, row.workflow) != (claims["sub_iss"], claims["sub"], workflow):
-        raise Denied(Reason.EXECUTION_CONFLICT, "another subject or workflow has this id")

@@ -10,9 +10,10 @@ import base64
 import hashlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jwt
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from app.core import jwk, strict_json
 from app.core.errors import Denied, PlacetError
-from app.core.files import write_atomically
+from app.core.files import warn_if_open, write_atomically
 from app.core.reason_codes import Reason
 
 TYP = "execution+jwt"
@@ -73,11 +74,17 @@ class ExecutionKeys:
         """Make a new key once a day, and forget those whose tokens have all expired."""
         now = int(time.time())
         with self._lock:
-            current = self._kept[-1]
-            if not 0 <= now - current.made < ROTATION:
+            # None is left where `renew` could not write: then it is tried again.
+            if not self._kept or not 0 <= now - self._kept[-1].made < ROTATION:
                 self._rotate(now)
             elif any(_is_over(key, now) for key in self._kept):
                 self._keep([key for key in self._kept if not _is_over(key, now)])
+
+    def renew(self) -> None:
+        """Make a new key, and forget all others: no token that they signed is good any more."""
+        with self._lock:
+            self._kept, self._private = [], {}  # whether or not the new one can be written
+            self._rotate(int(time.time()))
 
     def public(self) -> dict[str, Any]:
         """The public keys by id, `{alg, jwks}`, as the trust state holds them."""
@@ -134,15 +141,14 @@ class ExecutionKeys:
         )
         # A clock that was set back could keep a retired key for ever: no key was retired later than now.
         earlier = [_Kept(one.kid, one.pem, one.made, min(one.retired or now, now)) for one in self._kept]
-        self._private[kid] = key
         known = [one for one in earlier if not _is_over(one, now)]
-        self._keep([*known[1 - _MAX_KEYS :], _Kept(kid, pem.decode(), now)])
+        self._keep([*known[1 - _MAX_KEYS :], _Kept(kid, pem.decode(), now)], {kid: key})
 
-    def _keep(self, keys: list[_Kept]) -> None:
+    def _keep(self, keys: list[_Kept], made: Mapping[str, Ed25519PrivateKey] = MappingProxyType({})) -> None:
         write_atomically(self._path, strict_json.canonical({"keys": [asdict(key) for key in keys]}), mode=0o600)
         self._kept = keys
         kept = {key.kid for key in keys}
-        self._private = {kid: key for kid, key in self._private.items() if kid in kept}
+        self._private = {kid: key for kid, key in {**self._private, **made}.items() if kid in kept}
 
 
 def _header(kid: str) -> dict[str, str]:
@@ -154,6 +160,7 @@ def _is_over(key: _Kept, now: int) -> bool:
 
 
 def _load(path: Path) -> list[_Kept]:
+    warn_if_open(path, "the keys of executions")
     try:
         keys = [_Kept(**one) for one in strict_json.load_object(path.read_bytes())["keys"]]
         for key in keys:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from app.core.errors import Denied
-from app.core.link_names import START, Ref, warrant_ref
+from app.core.link_names import START, Ref, approval_ref, warrant_ref
 from app.core.reason_codes import Reason
 from app.sidecar.answers import Start
 from app.sidecar.journal_draft import Draft, Position
-from app.sidecar.seen import jti_of
+from app.sidecar.seen import claims_of, jti_of
 
 
 class NotOfIt(ValueError):
@@ -100,9 +100,11 @@ class Noted:
 
 
 def _warrants(chain: Any, granted: Sequence[str]) -> list[Ref]:
-    """The warrants that OPA verified and took, by the digests of their tokens."""
-    found = {}
+    """The warrants that OPA verified and took, by the digests of their tokens; and the approval that the root names."""
+    found: dict[str, Ref] = {}
     for token in chain if isinstance(chain, list) else []:
         if (jti := jti_of(token)) in granted:
-            found[jti] = warrant_ref(str(jti), token)
+            found[f"warrant/{jti}"] = warrant_ref(str(jti), token)
+            if (approval := claims_of(token).get("approval")) is not None:  # OPA takes it from roots alone
+                found[f"approval/{jti}"] = approval_ref(str(jti), approval)
     return list(found.values())

@@ -16,13 +16,15 @@ from typing import Any
 
 from app.core.errors import Denied, PlacetError
 from app.core.reason_codes import Reason
-from app.sidecar import revocation
+from app.sidecar import footing
 from app.sidecar.answers import Redeemed, Start, decision_id, read_start, refused
 from app.sidecar.control_plane import NotAccepted
 from app.sidecar.execution_journal import ExecutionJournal
 from app.sidecar.execution_keys import LIFETIME, ExecutionKeys
 from app.sidecar.execution_notes import Asked
+from app.sidecar.footing import Footing
 from app.sidecar.opa_api import OpaApi, OpaUnavailable
+from app.sidecar.running import Running
 from app.sidecar.seen import Executing, Nonces, jti_of
 
 log = logging.getLogger("placet.sidecar")
@@ -61,9 +63,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Admitted:
-    """An execution that goes on: its token's claims, the trust state, and what a refusal would say it is about."""
+    """An execution that goes on: its token's claims, what it rests on, the trust state, and what a refusal is about."""
 
     claims: dict[str, Any]
+    rests: Footing
     trust: dict[str, Any]
     about: dict[str, Any]
 
@@ -85,16 +88,18 @@ class Executions:
         api: Callable[[], OpaApi | None],
         trust: Callable[[], dict[str, Any] | None],
         redeem: Redeem,
+        running: Running,
         journal: ExecutionJournal | None = None,
     ) -> None:
         """`trust`: the trust state under a lease that holds now; None without one. `redeem`: at the control plane.
 
-        `journal`: where starts are noted before they are answered; None: nowhere.
+        `running` keeps what they rest on. `journal`: where starts are noted before they are answered; None: nowhere.
         """
         self._keys = keys
         self._api = api
         self._trust = trust
         self._redeem = redeem
+        self._running = running
         self._journal = journal
         self._nonces = Nonces()
         self._executing = Executing()
@@ -102,8 +107,8 @@ class Executions:
     def start(self, request: Mapping[str, Any], workflow: str | None = None) -> Outcome:
         """Start an execution for a request as of a decision, within a workflow or none. Raises `BadRequest`."""
         identifier = _identifier(request.get("execution"))
-        api = self._api()
-        if self._trust() is None or api is None:
+        api, trust = self._api(), self._trust()
+        if trust is None or api is None:
             return Outcome(refused(Reason.LEASE_MISSING))
         named = {} if workflow is None else {"workflow": workflow}
         try:
@@ -114,7 +119,7 @@ class Executions:
             answer = api.ask(PATH, {**request, "execution": {"id": identifier, **named}})
             asked = Asked(identifier, request, workflow, decision_id(answer))
             start = read_start(answer)
-            outcome = self._decided(asked, start)
+            outcome = self._decided(asked, start, trust)
             if start.decision["allow"] and not outcome.execution and outcome.decision:
                 return replace(outcome, decision_id=_recorded(api, asked, outcome.decision["reasons"][0]))
             return replace(outcome, decision_id=asked.decision)
@@ -133,7 +138,7 @@ class Executions:
         until = claims.get("until", claims["exp"])
         inherited = {name: value for name, value in claims.items() if name not in {"iss", "aud", "iat", "exp", "exe"}}
         try:
-            execution = self._signed(identifier, inherited, until, admitted.trust)
+            execution = self._signed(identifier, inherited, until, admitted.rests, admitted.trust)
         except PlacetError as error:
             return Outcome(refused(getattr(error, "reason", Reason.AGENT_FAILED), about))
         return Outcome(None, execution)
@@ -154,32 +159,36 @@ class Executions:
         about = {"execution": identifier, "subject": subject}
         if claims["exe"] != identifier:
             raise NotAdmitted(Reason.EXECUTION_MISMATCH, about)
-        if self._journal is not None and not ended:
-            try:
+        try:
+            rests = self._running.footing(identifier, claims.get("rests"))
+            if self._journal is not None and not ended:
                 self._journal.require_open(identifier)
-            except Denied as denied:
-                raise NotAdmitted(denied.reason, about) from denied
-        reason = revocation.ended(claims, trust)
-        if reason and not (ended and reason == Reason.QUARANTINE_EXECUTION):
+        except Denied as denied:
+            raise NotAdmitted(denied.reason, about) from denied
+        if not ended and identifier in trust["quarantine"]["executions"]:
+            raise NotAdmitted(Reason.QUARANTINE_EXECUTION, about)
+        if reason := footing.lost(rests, trust, time.time()):
             raise NotAdmitted(reason, about)
         if not self._claim(identifier, claims):
             raise NotAdmitted(Reason.EXECUTION_CONFLICT, about)
-        return Admitted(claims, trust, about)
+        return Admitted(claims, rests, trust, about)
 
-    def _decided(self, asked: Asked, start: Start) -> Outcome:
+    def _decided(self, asked: Asked, start: Start, before: Mapping[str, Any]) -> Outcome:
+        """`before`: the trust state before OPA was asked."""
         if not start.decision["allow"]:
             return Outcome(start.decision)
         identifier = asked.execution
         try:
             workflow = self._journal.begin(identifier, asked.body(), start.claims) if self._journal else None
+            rests = footing.of(start.claims, asked.request, before)
             if reason := self._settle(identifier, start, asked.request.get("proof")):
                 raise Denied(reason, "what must be so once is not")
             trust = self._trust()
             if trust is None:  # lost while the control plane was asked
                 raise Denied(Reason.LEASE_MISSING, "the lease was lost")
             named = {} if workflow is None else {"workflow": workflow}
-            claims = {**_narrowed(start, trust), **named, "kids": revocation.keys_of(asked.request)}
-            execution = self._signed(identifier, claims, start.until, trust)
+            claims = {**_narrowed(start, trust), **named}
+            execution = self._signed(identifier, claims, start.until, rests, trust)
             if self._journal is not None:  # before anybody has the token
                 self._journal.start(asked, start, workflow, trust["execution"]["issuer"])
             return Outcome(start.decision, execution)
@@ -209,15 +218,17 @@ class Executions:
         return None
 
     def _signed(
-        self, identifier: str, claims: Mapping[str, Any], until: int, trust: Mapping[str, Any]
+        self, identifier: str, claims: Mapping[str, Any], until: int, rests: Footing, trust: Mapping[str, Any]
     ) -> dict[str, str]:
         now = int(time.time())
         expires = min(now + LIFETIME, until)
         if expires <= now:
             raise Denied(Reason.EXECUTION_EXPIRED, "what it rests on has expired")
+        name = self._running.hold(identifier, rests, expires, trust)
         token = self._keys.sign(
             {
                 **claims,
+                "rests": name,
                 "iss": trust["execution"]["issuer"],
                 "aud": trust["audience"],
                 "iat": now,

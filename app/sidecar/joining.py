@@ -1,4 +1,7 @@
-"""How a sidecar comes to its own API token: it joins once with a join token, and keeps what it got in its directory."""
+"""How a sidecar comes to its own API token, which it keeps in its directory.
+
+It joins once with a join token; or enrols with its workload's identity token, once and again when that was lost.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,20 @@ from typing import Any
 import httpx
 
 from app.core import strict_json
-from app.core.errors import PlacetError
+from app.core.errors import Denied, PlacetError
 from app.core.files import read_bounded, write_atomically
+from app.core.reason_codes import Reason
 from app.sidecar.config import SidecarFiles
 
 #: Seconds for the one call.
 _TIMEOUT = 15.0
 _MAX_FILE = 4096
 _MAX_ANSWER = 64 * 1024
+_MAX_IDENTITY = 8192
 _MEMBERS = {"token", "system", "sidecar", "joined_with"}
+#: In place of the id of a join token.
+_BY_IDENTITY = "identity token"
+_KNOWN = set(Reason)
 
 
 def kept(files: SidecarFiles) -> Path:
@@ -35,19 +43,45 @@ def own_token(
     with the same arguments each time. None when there is neither. Raises `PlacetError`, also when the control plane
     refuses to exchange it.
     """
+    held = _of(files, system, name)
+    if join_token is None:
+        return held["token"] if held else None
+    identifier = _identifier(join_token)
+    if held is not None and held["joined_with"] == identifier:
+        return held["token"]
+    token = _exchange(server, server_ca, "/api/v1/join", {"join_token": join_token}, system, name)
+    return _keep(files, token, system, name, identifier)
+
+
+def enrolled_token(
+    files: SidecarFiles, server: str, server_ca: Path | None, system: str, name: str, identity_token: Path
+) -> str:
+    """The sidecar's own API token: the one in its directory, else one for the identity token in that file.
+
+    It enrols anew when the control plane does not know the directory's token any more. Raises `PlacetError`, and
+    `Denied` with the reason why the control plane refuses to.
+    """
+    held = _of(files, system, name)
+    if held is not None and not _is_revoked(server, server_ca, system, held["token"]):
+        return held["token"]
+    text = read_bounded(identity_token, _MAX_IDENTITY, "the identity token").decode("utf-8", "replace").strip()
+    token = _exchange(server, server_ca, "/api/v1/enrol", {"identity_token": text}, system, name)
+    return _keep(files, token, system, name, _BY_IDENTITY)
+
+
+def _of(files: SidecarFiles, system: str, name: str) -> dict[str, str] | None:
+    """What the directory holds, which must be this sidecar's."""
     held = _held(files)
     if held is not None and (held["system"], held["sidecar"]) != (system, name):
         raise PlacetError(
             f"{files.root} is the directory of the sidecar {held['sidecar']} of {held['system']}; "
             "give this one a directory of its own"
         )
-    if join_token is None:
-        return held["token"] if held else None
-    identifier = _identifier(join_token)
-    if held is not None and held["joined_with"] == identifier:
-        return held["token"]
-    token = _exchange(server, server_ca, system, name, join_token)
-    mine = {"token": token, "system": system, "sidecar": name, "joined_with": identifier}
+    return held
+
+
+def _keep(files: SidecarFiles, token: str, system: str, name: str, joined_with: str) -> str:
+    mine = {"token": token, "system": system, "sidecar": name, "joined_with": joined_with}
     write_atomically(kept(files), strict_json.canonical(mine) + b"\n", mode=0o600)
     return token
 
@@ -75,15 +109,27 @@ def _identifier(join_token: str) -> str:
     return parts[1]
 
 
-def _exchange(server: str, server_ca: Path | None, system: str, name: str, join_token: str) -> str:
+def _is_revoked(server: str, server_ca: Path | None, system: str, token: str) -> bool:
+    """Whether the control plane says that it does not know a token. One that is silent says nothing: it may be down."""
+    try:
+        with _client(server, server_ca) as http:
+            answer = http.get(f"/api/v1/systems/{system}", headers={"Authorization": f"Bearer {token}"})
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == httpx.codes.UNAUTHORIZED
+
+
+def _client(server: str, server_ca: Path | None) -> httpx.Client:
     tls = ssl.create_default_context(cafile=str(server_ca)) if server_ca else httpx.create_ssl_context(trust_env=False)
-    wanted = {"join_token": join_token, "system": system, "sidecar": name}
+    return httpx.Client(base_url=server, timeout=_TIMEOUT, trust_env=False, verify=tls)
+
+
+def _exchange(server: str, server_ca: Path | None, path: str, shown: dict[str, str], system: str, name: str) -> str:
+    """The API token that the control plane gives for what is shown to it."""
+    wanted = shown | {"system": system, "sidecar": name}
     body = b""
     try:
-        with (
-            httpx.Client(base_url=server, timeout=_TIMEOUT, trust_env=False, verify=tls) as http,
-            http.stream("POST", "/api/v1/join", json=wanted) as answer,
-        ):
+        with _client(server, server_ca) as http, http.stream("POST", path, json=wanted) as answer:
             for chunk in answer.iter_bytes():
                 body += chunk
                 if len(body) > _MAX_ANSWER:
@@ -93,6 +139,8 @@ def _exchange(server: str, server_ca: Path | None, system: str, name: str, join_
         raise PlacetError(f"cannot join: the control plane does not answer: {error or type(error).__name__}") from error
     if not isinstance(document, dict):
         document = {}
+    if document.get("reason") in _KNOWN:
+        raise Denied(Reason(document["reason"]), f"cannot join: {document.get('detail')}")
     if not answer.is_success:
         raise PlacetError(f"cannot join: {document.get('detail') or f'status {answer.status_code}'}")
     token = document.get("token")

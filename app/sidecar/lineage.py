@@ -16,6 +16,7 @@ from app.sidecar.batch_notes import Batch
 from app.sidecar.config import SidecarConfig
 from app.sidecar.control_plane import ControlPlane
 from app.sidecar.doubts import Doubts
+from app.sidecar.ended_executions import EndedExecutions
 from app.sidecar.execution_journal import ExecutionJournal
 from app.sidecar.failures import Failures
 from app.sidecar.journal import Journal
@@ -41,12 +42,13 @@ class Lineage:
         doubts: Doubts,
         failures: Failures,
         *,
-        room: Callable[[], int],
-        stopped: Callable[[], None],
+        ended: EndedExecutions,
+        deny: Callable[[], None],
+        state: Callable[[], str | None],
         wake: Callable[[], None],
         declared: Callable[[], Mapping[str, Workflow] | None],
     ) -> None:
-        """`trust`: of the lineage log. `sidecar`: the SPIFFE ID. `room`, `stopped`: see `ExecutionJournal`.
+        """`trust`: of the lineage log. `sidecar`: the SPIFFE ID. `ended`, `deny`, `state`: of `ExecutionJournal`.
 
         `wake`: the shipping can do something now. `declared`: the workflows of the system; None: not known yet.
         """
@@ -59,7 +61,7 @@ class Lineage:
         self.shipping = JournalShipping(self.journal, signer, plane, doubts, failures, files.states, broken)
         self.own = OwnLinks(self.journal, self.shipping, sidecar, files.states, library.digest, opa.digest)
         self.executions = ExecutionJournal(
-            self.journal, lambda: records_end(files.records), room, stopped, Workflows(declared)
+            self.journal, lambda: records_end(files.records), ended, deny, Workflows(declared), state
         )
 
     def open(self) -> None:

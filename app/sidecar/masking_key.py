@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.errors import PlacetError
-from app.core.files import write_atomically
+from app.core.files import warn_if_open, write_atomically
 
 
 class MaskingKey:
@@ -35,6 +35,7 @@ class MaskingKey:
         if self._key is None:
             if not self._path.exists():
                 write_atomically(self._path, secrets.token_hex(32).encode(), mode=0o600)
+            warn_if_open(self._path, "the key of masked values")
             found = self._path.read_text(errors="replace").strip()
             if not re.fullmatch("[0-9a-f]{64}", found):
                 raise PlacetError(f"{self._path} is damaged; delete it to hash with a new key")

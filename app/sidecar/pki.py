@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from app.core.errors import PlacetError
-from app.core.files import write_atomically
+from app.core.files import warn_if_open, write_atomically
 
 _CA_DAYS = 3650
 _LEAF_DAYS = 365
@@ -34,6 +34,7 @@ class SidecarCA:
     def open(cls, key_file: Path, certificate_file: Path) -> SidecarCA:
         """The CA in these files; made on the first start."""
         if key_file.exists() and certificate_file.exists():
+            warn_if_open(key_file, "the key of the sidecar's CA")
             try:
                 key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
                 certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())

@@ -93,10 +93,16 @@ class Executing:
             return True
 
 
-def jti_of(proof: Any) -> str | None:
-    """The nonce in a proof that OPA has verified; None where there is none."""
-    try:
-        nonce = jwt.decode(proof, options={"verify_signature": False}).get("jti")
-    except (jwt.PyJWTError, TypeError):
-        return None
+def jti_of(token: Any) -> str | None:
+    """The id of a token that OPA has verified; None where there is none."""
+    nonce = claims_of(token).get("jti")
     return nonce if isinstance(nonce, str) and nonce else None
+
+
+def claims_of(token: Any) -> dict[str, Any]:
+    """What a token says that OPA has verified; nothing where it is no token."""
+    try:
+        claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    except (jwt.PyJWTError, TypeError):
+        return {}
+    return claims

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from app.core.complaint import many
 from app.core.errors import Denied, PlacetError
 from app.core.reason_codes import Reason
 from app.sidecar import archived_states
@@ -125,9 +126,8 @@ class SignedShipping:
                 time.sleep(min(wait, 0.05))
                 wait = self._step(ended=True)
         if self._notes.pending:
-            raise PlacetError(
-                f"{len(self._notes.pending)} batches are not shipped: {self._standing.trouble or 'no time is left'}"
-            )
+            left = many(len(self._notes.pending), "batch", "batches")
+            raise PlacetError(f"{left} not shipped: {self._standing.trouble or 'no time is left'}")
 
     def acknowledged(self, path: Path) -> int:
         """Up to which offset the control plane holds this file."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from app.core.errors import Denied
 from app.core.governance import sidecar_id
@@ -16,6 +17,7 @@ from app.sidecar.execution_keys import ExecutionKeys
 from app.sidecar.metadata_watcher import Known
 from app.sidecar.modes import Modes, as_trusted
 from app.sidecar.opa_api import encoded
+from app.sidecar.running import Running
 from app.sidecar.trust_state import LOCAL_ROOM, Local, TrustState, compose, room
 
 
@@ -31,10 +33,11 @@ class TrustKeeper:
         environment: Environment | None,
         ended: Callable[[], Mapping[str, str]] = dict,
         blocked: Callable[[], Mapping[str, Mapping[str, Mapping[str, str]]]] = dict,
+        running: Running | None = None,
     ) -> None:
         """`states`: the directory of the archive. `name`: the sidecar's. `ended`: executions, and how they did.
 
-        `blocked`: subjects that stand for them, by issuer.
+        `blocked`: subjects that stand for them, by issuer. `running`: executions that a new state may stop.
         """
         self._states = states
         self._name = name
@@ -42,6 +45,7 @@ class TrustKeeper:
         self._modes = modes
         self._environment = environment
         self._ended, self._blocked = ended, blocked
+        self._running = running
         self._lock = threading.Lock()
         self._made: tuple[object, Local, TrustState] | None = None
         #: Bytes that executions which have ended may take of what OPA takes in one request.
@@ -53,19 +57,26 @@ class TrustKeeper:
         """The trust state of now. Its digest is the same as long as nothing has changed."""
         self._keys.rotate_when_due()
         with self._lock:
+            if self._running:
+                self._running.judge(known.published)
             local = self._fitting(self._local(known))
-            made = self._made
-            if made and made[0] is known.published and made[1] == local:
-                return made[2]
-            state = compose(known.published, local)
-            state.archive(self._states)
-            self.room = room(state, local)
-            self._made = (known.published, local, state)
+            state = self._composed(known.published, local)
+            if self._running:
+                self._running.noted(state.digest, local.sidecar)
             return state
 
     def written(self, state: TrustState) -> None:
         """OPA holds this state now."""
         self._keys.written(state.trust["execution"]["keys"])
+
+    def _composed(self, published: dict[str, Any], local: Local) -> TrustState:
+        if self._made and self._made[0] is published and self._made[1] == local:
+            return self._made[2]
+        state = compose(published, local)
+        state.archive(self._states)
+        self.room = room(state, local)
+        self._made = (published, local, state)
+        return state
 
     def _local(self, known: Known) -> Local:
         return Local(

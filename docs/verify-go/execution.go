@@ -19,7 +19,7 @@ func links() (forms map[string]*regexp.Regexp, file, decision *regexp.Regexp) {
 	kinds["code"], kinds["jti"], kinds["steps"] = `[a-z]+\.[a-z_]+`, `[A-Za-z0-9_-]{1,64}`, `0|[1-9][0-9]{0,2}|1000`
 	thing := func(name string) string { return `{"digest":{"sha256":"<hash>"},"name":"` + name + `"}` }
 	for kind, name := range map[string]string{"product": "<artifact>", "judged": "decision/<decided>", "warrant": "warrant/<jti>",
-		"parent": "link/parent"} {
+		"approval": "approval/<jti>", "parent": "link/parent"} {
 		form(kind, thing(name))
 		kinds[kind+"s"] = "(?:" + kinds[kind] + ",)*"     // before others
 		kinds["then_"+kind] = "(?:," + kinds[kind] + ")*" // after others
@@ -39,13 +39,13 @@ func links() (forms map[string]*regexp.Regexp, file, decision *regexp.Regexp) {
 	forms = map[string]*regexp.Regexp{
 		"start": link("start", `"action":"<text>","execution":"<run=run>","resource":{"id":"<text>","type":"<text>"},
 			"subject":{"id":"<text>","issuer":"<text>"},"unresolved":[<unresolved=unresolved*>]«,"workflow":"«<label>»"»`, ``,
-			`«<decisions=judged>,»{"digest":{"sha256":"<library=hash>"},"name":"library"},«`+before+`,»«`+thing("link/release/enforce")+`,»
+			`<approvals=approvals>«<decisions=judged>,»{"digest":{"sha256":"<library=hash>"},"name":"library"},«`+before+`,»«`+thing("link/release/enforce")+`,»
 			{"digest":{"sha256":"<policy=hash>"},"name":"policy"},{"digest":{"sha256":"<state=hash>"},"name":"state"}<warrants=then_warrant>`, ``),
 		"step": link("step", `"execution":"<run=run>","facts":{<facts=fact*>},"step":"<label>","steps":"<steps=steps>",
 			"unresolved":[<unresolved=unresolved*>]`, `<argument*>`,
 			`<took=products><decisions=judgeds>`+before+`<parents=then_parent>`, `<made=then_product>`),
 		"end": link("end", `"execution":"<run=run>","outcome":"‹<completed=completed>¦<failed=failed>¦<stopped=stopped>›",
-			"reason":‹"<reason=code>"¦null›,"steps":"<steps=steps>"`, ``, before, ``),
+			"reason":‹"<reason=code>"¦null›,"steps":"<steps=steps>"`, ``, before+`«,{"digest":{"sha256":"<by=hash>"},"name":"state"}»`, ``),
 	}
 	decision = form("decision", `{"batch":<batch=bundle>,<rest=rest>,"release":‹"<digest=digest>"¦null›,"salt":<salt=salt>}`)
 	form("release", `"<digest>":[<bundle*>]`)
@@ -72,7 +72,8 @@ func proveExecution(raw []byte, sidecar string, sidecars, releases signer) map[s
 	pieces := regexp.MustCompile(kinds["bundle"]).FindAll(file("links"), -1)
 	demand(1 <= len(pieces) && len(pieces) <= 1002, "an execution has a start, at most 1000 steps and an end")
 	for at, piece := range pieces {
-		payload, kind := unbase64(match(bundleForm, piece, "a link")("payload")), "start"
+		entry := match(bundleForm, piece, "a link")
+		payload, kind := unbase64(entry("payload")), "start"
 		if at > 0 && !forms["start"].Match(payload) { // a start may have been tried again
 			kind = "step"
 			if at == len(pieces)-1 && forms["end"].Match(payload) {
@@ -101,8 +102,8 @@ func proveExecution(raw []byte, sidecar string, sidecars, releases signer) map[s
 		decisions(says, kind, named)
 		hash := sha256.Sum256(payload)
 		previous = hash[:]
-		result = map[string]any{"sidecar": sidecar, "instance": string(says("instance")), "execution": string(says("run")),
-			"steps": steps, "not_after": signed.VerifiedTimestamps[0].Timestamp.UTC(), "outcome": outcome(says, kind)}
+		result = map[string]any{"sidecar": sidecar, "sidecar_issuer": signed.Signature.Certificate.Extensions.Issuer, "instance": string(says("instance")), "execution": string(says("run")),
+			"steps": steps, "not_after": signed.VerifiedTimestamps[0].Timestamp.UTC(), "outcome": outcome(says, kind), "log": logged(entry)}
 	}
 
 	// The decisions: those that the links name, each as a proof of its own.
@@ -112,7 +113,7 @@ func proveExecution(raw []byte, sidecar string, sidecars, releases signer) map[s
 		digests = append(digests, string(found[1]))
 		evidence[string(found[1])] = found[2]
 	}
-	used, leaves := map[string]bool{}, []string{}
+	used, leaves, shown := map[string]bool{}, []string{}, map[string]any{}
 	for _, one := range regexp.MustCompile(kinds["decision"]).FindAll(file("decisions"), -1) {
 		part := match(decisionForm, one, "a decision's proof")
 		signed, digest := []byte("null"), string(part("digest"))
@@ -143,11 +144,14 @@ func proveExecution(raw []byte, sidecar string, sidecars, releases signer) map[s
 				demand(!quoted.Match(digest) || string(digest) == `"sha256:`+string(start(place))+`"`, "the start names another %s", place)
 			}
 		}
+		if digest != "" {
+			shown[digest] = proven["release"]
+		}
 		leaves = append(leaves, leaf)
 	}
 	demand(ascending(leaves) && len(leaves) == len(named), "a decision that a link names is not proved, or one stands twice")
 	demand(len(used) == len(digests) && len(digests) <= 64 && ascending(digests), "the releases are not those of the decisions")
-	result["decisions"] = len(leaves)
+	result["decisions"], result["releases"] = len(leaves), shown
 	return result
 }
 
@@ -165,6 +169,9 @@ func decisions(says func(string) []byte, kind string, named map[string]string) {
 	}
 	if kind == "start" { // which has no artifacts
 		inOrder(says, "warrants", `"name":"(warrant/[^"]+)"`, 16)
+		for _, one := range inOrder(says, "approvals", `"name":"approval/([^"]+)"`, 16) {
+			demand(bytes.Contains(says("warrants"), []byte(`"warrant/`+one+`"`)), "an approval is of a warrant that is not among them")
+		}
 		lost := len(regexp.MustCompile(`"[^"]+"`).FindAll(says("unresolved"), -1))
 		demand((lost == 0) != (says("decisions") == nil) && lost <= 1, "an execution starts by one decision")
 		return
@@ -186,12 +193,13 @@ func decisions(says func(string) []byte, kind string, named map[string]string) {
 }
 
 // inOrder demands that what stands at a place is sorted, each once, and not too many.
-func inOrder(says func(string) []byte, place, of string, most int) {
+func inOrder(says func(string) []byte, place, of string, most int) []string {
 	var found []string
 	for _, one := range regexp.MustCompile(of).FindAllSubmatch(says(place), -1) {
 		found = append(found, string(one[1]))
 	}
 	demand(ascending(found) && len(found) <= most, "%s are not sorted, or too many", place)
+	return found
 }
 
 func outcome(says func(string) []byte, kind string) any {
@@ -200,7 +208,8 @@ func outcome(says func(string) []byte, kind string) any {
 	}
 	for _, one := range []string{"completed", "failed", "stopped"} {
 		if says(one) != nil {
-			demand((one != "completed" || says("reason") == nil) && (one != "stopped" || says("reason") != nil), "the end contradicts itself")
+			demand((one != "completed" || says("reason") == nil) && (one != "stopped" || says("reason") != nil) &&
+				(one == "stopped" || says("by") == nil), "the end contradicts itself")
 			return one
 		}
 	}

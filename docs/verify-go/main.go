@@ -44,6 +44,7 @@ var (
 		"spiffe":     `spiffe://[a-z0-9._-]{1,255}/sidecar(?:/[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?){2}`,
 		"time":       `[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}Z`,
 		"parts":      `[0-9a-f:() ]*?`,
+		"line":       `[^"\\\x00-\x1f]+`,
 		"lines":      `(?:[^"\\\x00-\x1f]+\\n)*`,
 		"signatures": `(?:— [^"\\\x00-\x20]+ ` + base64Kind + `\\n)+`,
 	}
@@ -54,9 +55,9 @@ var (
 		"signatures":[{«"keyid":"",»"sig":"<base64>"}]},"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json",
 		"verificationMaterial":{"certificate":{"rawBytes":"<base64>"},
 		"timestampVerificationData":{"rfc3161Timestamps":[{"signedTimestamp":"<base64>"}]},"tlogEntries":[{
-		"canonicalizedBody":"<base64>","inclusionProof":{"checkpoint":{"envelope":"<lines>\n<signatures>"},
-		«"hashes":[<base64s*>],»«"logIndex":"<number>",»"rootHash":"<base64>","treeSize":"<number>"},«"integratedTime":"0",»
-		"kindVersion":{"kind":"hashedrekord","version":"0.0.2"},"logId":{"keyId":"<base64>"},"logIndex":"<number>"}]}}`)
+		"canonicalizedBody":"<base64>","inclusionProof":{"checkpoint":{"envelope":"<origin=line>\n<lines>\n<signatures>"},
+		«"hashes":[<base64s*>],»«"logIndex":"<number>",»"rootHash":"<base64>","treeSize":"<size=number>"},«"integratedTime":"0",»
+		"kindVersion":{"kind":"hashedrekord","version":"0.0.2"},"logId":{"keyId":"<base64>"},"logIndex":"<place=number>"}]}}`)
 	proofForm = form("proof", `{"batch":<batch=bundle>,"format":"https://placet.dev/proof/v1","index":"<index=number>",
 		"leaf":"<leaf=hash>","path":[<path=hashes*>],"record":‹"<record=base64>"¦null›,"release":‹{"digest":"<digest=digest>",
 		"evidence":[<evidence=bundle*>]}¦null›,"salt":‹"<salt=base64>"¦null›}`)
@@ -148,7 +149,8 @@ func newSigner(identity, issuer, trustedRoot string) signer {
 // prove demands that a proof holds, and says what it proves.
 func prove(raw []byte, sidecar string, sidecars, releases signer) map[string]any {
 	proof := match(proofForm, raw, "the proof")
-	says := match(batchForm, unbase64(match(bundleForm, proof("batch"), "the batch")("payload")), "the batch's statement")
+	batch := match(bundleForm, proof("batch"), "the batch")
+	says := match(batchForm, unbase64(batch("payload")), "the batch's statement")
 	signed := sidecars(proof("batch"), string(says("root")))
 	count, first, begin, end := number(says("count")), number(says("first")), number(says("begin")), number(says("end"))
 	demand(string(says("sidecar")) == sidecar && bytes.Equal(says("root"), says("subject")) && 1 <= count && count <= 1000 &&
@@ -184,17 +186,17 @@ func prove(raw []byte, sidecar string, sidecars, releases signer) map[string]any
 	demand(erased || number(says(counted)) > 0, "the batch counts no such record")
 	demand(string(proof("digest")) == policy && (policy != "" || counted != "allows"), "the release is not that of the record's policy")
 
-	var types []string
+	demand(!erased || !testsPassed && sources == nil, "release: the record was erased, so that nothing can be demanded of it")
+	var statements []*verify.VerificationResult
 	for _, piece := range regexp.MustCompile(kinds["bundle"]).FindAll(proof("evidence"), -1) {
-		statement := releases(piece, policy).Statement
-		demand(statement.Type == "https://in-toto.io/Statement/v1" && statement.Predicate != nil, "not an in-toto statement")
-		types = append(types, statement.PredicateType)
+		statements = append(statements, releases(piece, policy))
 	}
-	demand(policy == "" || 0 < len(types) && len(types) <= 65 && types[0] == "https://slsa.dev/provenance/v1",
-		"the release is not signed with its provenance")
-	return map[string]any{"sidecar": sidecar, "instance": string(says("instance")), "sequence": first + index,
-		"not_after": signed.VerifiedTimestamps[0].Timestamp.UTC(), "erased": erased, "policy": policy, "statements": types,
-		"decision_id": at(record, "decision_id"), "allow": at(decision, "allow"), "library": at(decision, "bundles", "library"),
+	release := judge(policy, statements)
+	by := signed.Signature.Certificate
+	return map[string]any{"sidecar": by.SubjectAlternativeName, "sidecar_issuer": by.Extensions.Issuer,
+		"instance": string(says("instance")), "sequence": first + index,
+		"not_after": signed.VerifiedTimestamps[0].Timestamp.UTC(), "erased": erased, "policy": policy, "release": release,
+		"log": logged(batch), "decision_id": at(record, "decision_id"), "allow": at(decision, "allow"), "library": at(decision, "bundles", "library"),
 		"state": at(decision, "state"), "execution": at(decision, "execution")}
 }
 
@@ -245,6 +247,8 @@ func main() {
 	flag.StringVar(&sidecarIssuer, "sidecar-issuer", "", "`URL` of who vouched for the sidecar")
 	flag.StringVar(&release, "release-identity", "", "`who` signed the release of the policy")
 	flag.StringVar(&releaseIssuer, "release-issuer", "", "`URL` of who vouched for that")
+	flag.BoolVar(&testsPassed, "tests-passed", false, "demand that the tests of the release passed")
+	flag.Func("source", "demand that the release was built from `git+URL`, or that with @COMMIT; repeat it for several", addSource)
 	flag.Parse()
 	code := 2
 	defer func() {

@@ -52,7 +52,7 @@ inside := {
 		"principals": [[by, id]], "domains": [domain],
 		"warrants": warrants, "warrant_issuer": warrant_issuer,
 		"actions": actions, "resources": resources, "constraints": constraints,
-	} = object.remove(token, ["until", "kids", "workflow"])
+	} = object.remove(token, ["until", "rests", "workflow"])
 	trust.issuers[by].domain == domain
 	is_object(claims)
 

@@ -31,7 +31,7 @@ test_usual_requests if {
 	every request in usuals.usuals {
 		passes(request)
 	}
-	passes(usuals.carrying({"until": 1800000900, "kids": ["k1"], "workflow": "release"}))
+	passes(usuals.carrying({"until": 1800000900, "rests": "f1", "workflow": "release"}))
 	passes(usuals.carrying({"warrants": ["w-1"], "warrant_issuer": "i", "actions": ["re*"], "resources": ["payment/p-1"]}))
 	bounded := {"warrants": ["w"], "constraints": {"amount": {"at_most": 5}}}
 	passes(object.union(usuals.carrying(bounded), {"context": {"amount": 4}}))
@@ -167,4 +167,29 @@ test_a_start_is_left if {
 		}
 		started == set()
 	}
+}
+
+test_what_is_too_long_is_left if {
+	left(usuals.carrying({"claims": {"pad": sprintf("%013000d", [0])}}))
+	left(object.union(usuals.alone, {"identity": {"token": fixtures.token_with({"pad": sprintf("%09000d", [0])})}}))
+}
+
+test_who_says_more_of_itself_is_left if {
+	every request in [usuals.alone, usuals.warranted] {
+		left(json.patch(request, [{"op": "add", "path": "/identity/asserted", "value": {"id": "bob"}}]))
+		left(json.patch(request, [{"op": "add", "path": "/identity/other", "value": 1}]))
+	}
+}
+
+# The warrant of the one whom a caller asserts is not the caller's own.
+test_a_warrant_of_somebody_else_is_left if {
+	granting := usuals.changed(["trust", "grants"], {fixtures.issuer: {"alice": {"assert-subject": true}}})
+	of_bob := warrants.root_with({"sub": "bob", "sub_id": {"format": "iss_sub", "iss": fixtures.issuer, "sub": "bob"}})
+	request := json.patch(usuals.warranted, [
+		{"op": "add", "path": "/identity/asserted", "value": {"id": "bob"}},
+		{"op": "replace", "path": "/warrant", "value": [of_bob]},
+	])
+	[stands] := [one | some one in checked(request, granting)]
+	stands.subject.id == "bob"
+	found(request, granting) == set()
 }

@@ -210,6 +210,8 @@ member_well_formed("depth", number) if {
 
 member_well_formed("constraints", constraints) if scope.constraints_well_formed(constraints)
 
+member_well_formed("approval", digest) if regex.match(`^sha256:[0-9a-f]{64}$`, digest)
+
 member_well_formed("act", actor) if {
 	object.keys(actor) == {"iss", "sub"}
 	concat("", [actor.iss, actor.sub])

@@ -22,6 +22,7 @@ bad(fault) := {"verified": [false], "faults": {fault}}
 
 test_verified if {
 	of_root(fixtures.root) == good
+	of_root(fixtures.root_with({"approval": fixtures.approval})) == good
 	judged(fixtures.chain) == {"verified": [true, true, true], "faults": set()}
 	judged(fixtures.nine) == {"verified": [true | some _ in numbers.range(1, 9)], "faults": set()}
 }
@@ -223,6 +224,7 @@ test_numbers_of_another_type if {
 
 test_names_of_another_type if {
 	long := concat("", [c | some _ in numbers.range(1, 65); c := "x"])
+	refused("approval", [null, true, 7, "", "sha256:", upper(fixtures.approval), concat("", [fixtures.approval, "0"]), {}, [fixtures.approval]])
 	refused("jti", [null, true, 0, "", "a b", "a/b", "ä", "a\n", long, ["a"]])
 	refused("iss", [null, true, 0, "", ["a"]])
 	refused("sub", [null, true, 0, "", "bob", ["alice"]])

@@ -89,7 +89,16 @@ failures := ["execution.malformed"] if {
 	token
 }
 
-order := ["execution.mismatch", "execution.scope", "warrant.missing", "warrant.revoked"]
+order := [
+	"execution.mismatch",
+	"execution.scope",
+	"warrant.missing",
+	"warrant.issuer_unknown",
+	"warrant.key_unknown",
+	"warrant.invalid",
+	"warrant.domain",
+	"warrant.revoked",
+]
 
 startable if {
 	input.execution.id
@@ -103,6 +112,35 @@ found contains "execution.scope" if not covered
 found contains "warrant.missing" if not warranted
 
 found contains "warrant.revoked" if not unrevoked
+
+found contains stopped
+
+# Why the agent stopped the execution: what it rests on is trusted no longer. Others that have ended are listed with another
+# word, or as quarantine is, and `quarantine.execution` says so.
+stopped := code if {
+	code := data.placet_state.trust.quarantine.executions[token.exe]
+	code in stopping
+}
+
+# Each of these is among the failures of its package, or else a stop would deny nothing.
+stopping := {
+	"identity.issuer_unknown",
+	"identity.key_unknown",
+	"identity.invalid",
+	"identity.audience",
+	"identity.stale",
+	"identity.domain",
+	"identity.certificate",
+	"identity.grant",
+	"quarantine.subject",
+	"quarantine.actor",
+	"quarantine.domain",
+	"warrant.issuer_unknown",
+	"warrant.key_unknown",
+	"warrant.invalid",
+	"warrant.domain",
+	"warrant.revoked",
+}
 
 # Without warrants, an execution may do what its subject may, unless its scope says less.
 covered if {

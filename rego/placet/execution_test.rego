@@ -213,3 +213,28 @@ test_what_can_be_started if {
 	starting(fixtures.request) == ["execution.malformed"]
 	starting(fixtures.inside) == ["execution.malformed"]
 }
+
+test_what_the_agent_stopped_is_denied_with_its_reason if {
+	every code in execution.stopping {
+		said := decided({"e-1": code})
+		said.allow == false
+		[one.code | some one in said.reasons] == [code]
+	}
+	every other in ["completed", "stopped", "workflow.violated", "quarantine.execution", {"reason": "odd"}, null, 7] {
+		said := decided({"e-1": other})
+		said.allow == false
+		[one.code | some one in said.reasons] == ["quarantine.execution"]
+	}
+	decided({"e-2": "identity.grant"}).allow == true
+}
+
+decided(executions) := said if {
+	said := data.placet.decision with input as fixtures.inside
+		with data.placet_state as json.patch(fixtures.state, [{
+			"op": "replace",
+			"path": "/trust/quarantine/executions",
+			"value": executions,
+		}])
+		with data.placet.clock.now as fixtures.now
+		with data.placet_glue as fixtures.glue
+}

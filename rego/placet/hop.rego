@@ -78,6 +78,7 @@ passed_on(parent, child) if chain.holder(parent).id == child.iss
 shallower(parent, child) if object.get(child, "depth", 0) <= object.get(parent, "depth", 0) - 1
 
 narrower(parent, child) if {
+	object.get(child, "approval", null) == null # which roots alone name: nobody approved what is delegated
 	child.exp <= parent.exp
 	object.get(child, "nbf", 0) >= object.get(parent, "nbf", 0)
 	every audience in chain.audiences(child) {

@@ -92,6 +92,7 @@ test_widened if {
 		{"constraints": {"currency": {"in": ["EUR", "GBP"]}}},
 		{"constraints": {"weight": {"at_least": 0.4}}},
 		{"exp": fixtures.first_claims.exp + 1},
+		{"approval": fixtures.approval},
 	] {
 		"warrant.widened" in judge.of_hops(fixtures.hop1_with(changes), fixtures.hop2)
 	}
@@ -114,6 +115,8 @@ test_domains if {
 	every issuer in ["https://stranger.example", "https://nobody.example"] {
 		judge.of_hops(fixtures.hop1_with({"sub_id": {"iss": issuer}}), fixtures.hop2) == ["warrant.domain"]
 		judge.of_hops(fixtures.hop1_with({"act": {"iss": issuer, "sub": "helper"}}), fixtures.hop2) == ["warrant.domain"]
+		acting := {"sub_id": {"iss": issuer}, "act": {"iss": fixtures.partner, "sub": "helper"}}
+		judge.of_hops(fixtures.hop1_with(acting), fixtures.hop2) == ["warrant.domain"]
 	}
 	every value in [null, [], {}, true, {"partner.example": false}, {"partner.example": {}}, ["partner.example"]] {
 		state := fixtures.state_with("replace", ["links"], value)

@@ -36,10 +36,11 @@ expires_at_ns := execution.token.exp * 1000000000 if {
 # The trust domain of an issuer's subjects. Undefined when the issuer is not known.
 domain_of(name) := data.placet_state.trust.issuers[name].domain
 
-# The reason codes of what failed, in the order of the table; none inside an execution, whose own codes tell.
+# The reason codes of what failed, in the order of the table. Inside an execution its own codes tell, but for what the agent
+# stopped it for.
 default failures := ["identity.invalid"]
 
-failures := [] if {
+failures := [code | code := execution.stopped; startswith(code, "identity.")] if {
 	execution.inside
 } else := [] if {
 	subject

@@ -4,6 +4,11 @@
 #
 # OPA treats an error here badly: after a conflict or an ill-formed operation it answers and records nothing, and
 # when `mask` is undefined it records the tokens. So what `mask` is made of has defaults, and no two rules give one value.
+
+# METADATA
+# scope: package
+# schemas:
+# - data.placet_state: schema.state
 package placet_log
 
 # Every decision is recorded.
@@ -24,7 +29,7 @@ default cut := [
 
 # The usual requests: one token, of an identity or of an execution, verified in one call, and no other token anywhere.
 # Only two members change.
-# (`sprintf` gives the text of a value in half the time of `json.marshal`, and leaves `eyJ` in it as it is.)
+# (`sprintf` gives the text of a value in half the time of `json.marshal`, and leaves a token in it as it is.)
 cut := [
 	{"op": "upsert", "path": "/input/identity", "value": {"token": unsigned(token)}},
 	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(token): outcome}},
@@ -34,7 +39,7 @@ cut := [
 	count(input.input.identity) == 1
 	outcome := only_call(token)
 	object.filter(input.input, ["warrant", "proof", "environment", "execution"]) == {}
-	not contains(sprintf("%v", [[object.remove(input.input, ["identity"]), input.result]]), "eyJ")
+	not holds_token(sprintf("%v", [[object.remove(input.input, ["identity"]), input.result]]))
 } else := [
 	{"op": "upsert", "path": "/input/execution", "value": {"id": execution.id, "token": unsigned(execution.token)}},
 	{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": {crypto.sha256(execution.token): outcome}},
@@ -44,7 +49,7 @@ cut := [
 	count(execution) == 2
 	outcome := only_call(execution.token)
 	object.filter(input.input, ["warrant", "proof", "environment", "identity"]) == {}
-	not contains(sprintf("%v", [[object.remove(input.input, ["execution"]), execution.id, input.result]]), "eyJ")
+	not holds_token(sprintf("%v", [[object.remove(input.input, ["execution"]), execution.id, input.result]]))
 } else := array.concat(
 	# Several tokens, each in its place, or none that was verified.
 	[{"op": "upsert", "path": "/nd_builtin_cache/io.jwt.decode_verify", "value": outcomes} |
@@ -62,7 +67,7 @@ cut := [
 		object.remove(input.nd_builtin_cache, ["io.jwt.decode_verify"]),
 		object.get(input, "result", null),
 	]
-	not contains(sprintf("%v", [elsewhere]), "eyJ")
+	not holds_token(sprintf("%v", [elsewhere]))
 } else := [
 	# Everything else: the parts are replaced whole, which OPA can do whatever their type is.
 	{"op": "upsert", "path": "/input", "value": cut_input},
@@ -160,12 +165,23 @@ unsigned(token) := concat(".", [header, payload, crypto.sha256(token)]) if {
 	not hides_token(said)
 } else := digest(token)
 
-# Whether a JSON text may hold another token, be it with escapes.
+# Whether the claims of a token may hold another one, be it with escapes.
 hides_token(text) if {
-	contains(text, "eyJ")
+	holds_token(text)
 } else if {
 	contains(text, `\u00`)
-	regex.match(`\\u00(65|79|4[aA])`, text)
+	regex.match(`\\u00(2[dDeE]|3\d|[46][1-9a-fA-F]|[57][\daA]|5[fF])`, text)
+}
+
+# Whether there is a token in a text. Nearly every JWT begins with the base64url of `{"` and a letter. A header may begin
+# with blanks, though, so claims with a signature are another sign: the base64url of a JSON object, blanks before it or
+# not, and of the 32 bytes that a signature has at least. The last are those of Placet's own API.
+holds_token(text) if {
+	contains(text, "eyJ")
+} else if {
+	regex.match(`\.(e[yw3]|[CDI])[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{43}`, text)
+} else if {
+	regex.match(`placet(-join)?_[0-9a-f]{12}_`, text)
 }
 
 # What is no JWT, by its SHA-256. Its type stays, since a check may refuse what is of another; and so do null, booleans
@@ -194,13 +210,19 @@ cut_beside(member, value) := object.union(
 	is_object(value)
 } else := value
 
-# A token elsewhere, such as in the context, is cut out of the text of the whole. Every JWT begins with the
-# base64url of `{"`.
-without_tokens(value) := json.unmarshal(regex.replace(
-	escaped(json.marshal(value)),
+# A token elsewhere, such as in the context, is cut out of the text of the whole; of one whose header begins with blanks,
+# the claims and the signature, since OPA finds a dot sooner than where a header may begin.
+without_tokens(value) := json.unmarshal(cut_each(escaped(json.marshal(value)), [
 	`eyJ[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]*){2,4}`,
+	`\.(e[yw3]|[CDI])[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{43,}`,
+	`placet(-join)?_[0-9a-f]{12}_[A-Za-z0-9_-]*`,
+]))
+
+cut_each(text, [first, second, third]) := regex.replace(
+	regex.replace(regex.replace(text, first, "(token cut)"), second, "(token cut)"),
+	third,
 	"(token cut)",
-))
+)
 
 # The same JSON, in which no escape ends with the `e` that a token begins with: to cut that off would leave no JSON.
 # Backslashes first, so that what follows one is an escape.

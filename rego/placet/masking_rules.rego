@@ -4,6 +4,11 @@
 #
 # Every value is replaced at its place, so that replay sees that something was there. What cannot be done as the rules
 # say is done more widely, never less.
+
+# METADATA
+# scope: package
+# schemas:
+# - data.placet_state: schema.state
 package placet_log.rules
 
 import data.placet_log

@@ -43,7 +43,11 @@ found contains "quarantine.domain" if {
 
 found contains "quarantine.execution" if {
 	object.get(lists.executions, input.execution.id, set()) != set()
+	not execution.stopped
 }
+
+# In quarantine when the execution was stopped, and not any more.
+found contains execution.stopped
 
 found contains "quarantine.segment" if {
 	some name in segment.names

@@ -42,6 +42,7 @@ found := {"codes": codes, "subject": null, "warrant": null, "execution": null} i
 	object.remove(input.execution, ["id", "token"]) == {}
 	is_string(input.execution.id)
 	input.execution.id != ""
+	count(input.execution.id) <= 64
 	input.execution.token
 	nothing_demanded
 	at_home

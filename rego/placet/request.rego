@@ -36,7 +36,25 @@ rare_well_formed(rare) if {
 	object.remove(execution, ["id", "token", "step", "parent"]) == told(execution)
 	is_string(execution.id)
 	execution.id != ""
+	count(execution.id) <= 64
+	every member, value in object.filter(execution, ["step", "parent"]) {
+		place(member, value)
+	}
 }
+
+# Where in its execution the request stands: at a step of this name or number, after the link with this digest.
+place("step", name) if regex.match(`^[A-Za-z0-9._-]{1,64}$`, name)
+
+place("step", number) if {
+	is_number(number)
+	number >= 1
+
+	# `floor` of a number with a huge exponent would fill the memory.
+	number <= 9007199254740991
+	floor(number) == number
+}
+
+place("parent", digest) if regex.match(`^sha256:[0-9a-f]{64}$`, digest)
 
 # What the agent alone can say of an execution that is about to start: the workflow that it names, and why it does not
 # start after all.

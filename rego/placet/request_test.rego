@@ -19,6 +19,33 @@ test_good_requests if {
 	}
 }
 
+digest := concat("", ["sha256:", concat("", [digit | some _ in numbers.range(1, 64); digit := "a"])])
+
+test_where_in_its_execution_a_request_may_stand if {
+	long := concat("", [letter | some _ in numbers.range(1, 64); letter := "e"])
+	every execution in [
+		{"id": long},
+		{"id": "e-1", "step": 1},
+		{"id": "e-1", "step": "Load-2.a_b"},
+		{"id": "e-1", "step": long},
+		{"id": "e-1", "step": 9007199254740991, "parent": digest},
+		{"id": "e-1", "parent": digest},
+	] {
+		failures(fixtures.request_with({"execution": execution})) == []
+	}
+	every changes in [
+		{"id": concat("", [long, "e"])}, {"id": 7}, {"id": ["e-1"]}, {"id": null},
+		{"step": 0}, {"step": -1}, {"step": 1.5}, {"step": 9007199254740992}, {"step": ""}, {"step": null},
+		{"step": concat("", [long, "e"])}, {"step": "a b"}, {"step": "load\n"}, {"step": "ä"},
+		{"step": []}, {"step": [1]}, {"step": {}}, {"step": true}, {"step": false},
+		{"parent": ""}, {"parent": "e-1"}, {"parent": concat("", [digest, "a"])}, {"parent": upper(digest)},
+		{"parent": concat("", [digest, "\n"])}, {"parent": 7}, {"parent": null}, {"parent": [digest]}, {"parent": false},
+	] {
+		execution := object.union({"id": "e-1"}, changes)
+		failures(fixtures.request_with({"execution": execution})) == ["request.malformed"]
+	}
+}
+
 test_of_a_start_more_may_be_said if {
 	refusal := {"code": "warrant.spent", "message": "No uses."}
 	every execution in [

@@ -52,9 +52,55 @@ test_the_short_way_is_for_those_at_home if {
 	not short([fixtures.root_with({"aud": [fixtures.audience]})], fixtures.alice)
 }
 
-short(chain, subject) if {
+short(chain, subject) := short_in(fixtures.state, chain, subject)
+
+short_in(state, chain, subject) if {
 	single.warrant with input as fixtures.request_with(chain)
-		with data.placet_state as fixtures.state
+		with data.placet_state as state
 		with data.placet.identity.subject as subject
 		with data.placet.clock.now as fixtures.now
+}
+
+# Signed by the key that the home domain's issuer has, too.
+test_the_short_way_is_for_issuers_at_home if {
+	token := fixtures.root_with({"iss": "spiffe://stranger.example/control-plane"})
+	not short([token], fixtures.alice)
+	judge.of_root(token) == ["warrant.issuer_unknown"]
+}
+
+test_the_short_way_is_for_warrants_alone if {
+	every changes in [{"typ": "JWT"}, {"typ": "execution+jwt"}, {"kid": "w2"}, {"kid": "w9"}] {
+		token := fixtures.sign(object.union(fixtures.root_header, changes), fixtures.root_claims, fixtures.root_key)
+		not short([token], fixtures.alice)
+		judge.of_root(token) != []
+	}
+}
+
+# The key of an algorithm that no warrant is signed with, should it ever come into trust state.
+test_the_short_way_knows_two_algorithms if {
+	key := {
+		"kty": "EC",
+		"crv": "P-384",
+		"x": "3x9xj88IfsCYzdoDq7zJDR8HenKEAAF7UKZtr4oJ1ZGFwTr8ikDhP_zblylpoyzG",
+		"y": "WbcLIHQG_JEUZzBfZNImZz9vLBLWgSm1zuJcMrb3DvPqEguA4SAY-9EMHqD4l8Hu",
+		"d": "DvMgRkPS5OapbLlP9QhSRxfztjNM9a3vorLPGSNmDd5HTmo7Nda5wMW6Rw_WjhRK",
+	}
+	path := ["warrant", "issuers", fixtures.control_plane, "keys", "w3"]
+	state := fixtures.state_with("add", path, fixtures.vetted(key, "ES384"))
+	token := fixtures.sign({"alg": "ES384", "kid": "w3", "typ": "warrant+jwt"}, fixtures.root_claims, key)
+	not short_in(state, [token], fixtures.alice)
+	judge.failures_in(state, fixtures.request_with([token]), fixtures.alice) == ["warrant.malformed"]
+}
+
+test_the_short_way_takes_no_warrant_that_is_too_long if {
+	token := fixtures.root_with({"resources": ["payment/*", sprintf("payment/%07000d", [1])]})
+	count(token) > 8192
+	not short([token], fixtures.alice)
+	judge.of_root(token) == ["warrant.malformed"]
+}
+
+test_the_short_way_takes_no_warrant_without_a_life if {
+	token := fixtures.root_with({"iat": fixtures.second + 1, "exp": fixtures.second + 1})
+	not short([token], fixtures.alice)
+	judge.of_root(token) != []
 }

@@ -67,7 +67,8 @@ test_headers_that_are_not_let_through if {
 		{"b64": false},
 		{"jwk": fixtures.public_key},
 		{"jku": "https://evil.example"},
-		{"x5c": []},
+		{"x5c": []}, {"x5u": "https://evil.example"}, {"enc": "A256GCM"}, {"zip": "DEF"}, {"X5T": "dGh1bWI"},
+		{"x5t": 7}, {"x5t": null}, {"x5t": ["dGh1bWI"]}, {"x5t#S256": {}}, {"crit": ["x5t"], "x5t": "dGh1bWI"},
 		{"kid": 7},
 		{"alg": 7},
 		{"alg": null},
@@ -80,6 +81,12 @@ test_headers_that_are_not_let_through if {
 	every member in ["alg", "kid"] {
 		token := concat(".", [encoded(object.remove(fixtures.header, [member])), encoded(fixtures.claims), "c2ln"])
 		failures(token) == ["identity.malformed"]
+	}
+}
+
+test_thumbprints_are_passed_over if {
+	every thumbprints in [{"x5t": "dGh1bWI"}, {"x5t#S256": "dGh1bWI"}, {"x5t": "", "x5t#S256": "dGh1bWI"}] {
+		failures(fixtures.sign(object.union(fixtures.header, thumbprints), fixtures.claims)) == []
 	}
 }
 

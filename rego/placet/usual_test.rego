@@ -209,3 +209,49 @@ test_the_usual_subject if {
 		short == long
 	}
 }
+
+# With somebody else in quarantine, so that the times are not calm.
+test_what_is_demanded_is_asked_in_other_times_too if {
+	demanding := json.patch(state, [
+		{"op": "replace", "path": "/trust/quarantine/subjects", "value": {fixtures.issuer: {"bob": {}}}},
+		{"op": "replace", "path": "/trust/warrant/required", "value": true},
+	])
+	every request in [alone, fixtures.inside] {
+		grounds(request, demanding) == []
+		checked(request, demanding) == []
+	}
+	every request in [warranted, scoped] {
+		[found] := grounds(request, demanding)
+		checked(request, demanding) == [found]
+	}
+}
+
+# An execution that rests on no warrant has no bounds; one that says so and has some is not what a sidecar signs.
+test_no_bounds_without_a_warrant if {
+	elsewhere := changed("/trust/quarantine/subjects", {fixtures.issuer: {"bob": {}}})
+	every claims in [{"actions": ["read"]}, {"resources": ["payment/*"]}, {"constraints": {"amount": {"at_most": 1}}}] {
+		every standing in [state, elsewhere] {
+			grounds(carrying(claims), standing) == []
+		}
+	}
+}
+
+subjects(claims, standing) := [found |
+	found := identity.usual with input as {"identity": {"token": fixtures.token_with(claims)}}
+		with data.placet_state as standing
+		with data.placet.clock.now as fixtures.now
+]
+
+test_what_is_no_usual_subject if {
+	count(subjects({}, state)) == 1
+	every claims in [
+		{"pad": sprintf("%09000d", [0])}, {"exp": 253402300800}, {"exp": 253402300790, "iat": -10}, {"exp": 1e300},
+		{"exp": "1900000000"}, {"sub": ["alice"]}, {"iss": "https://other.example"}, {"act": {}},
+	] {
+		subjects(claims, state) == []
+	}
+	subjects({}, changed(["trust", "max_identity_age_seconds"], 3600)) == []
+	subjects({}, changed(["trust", "issuers", fixtures.issuer, "domain"], "partner.example")) == []
+	subjects({"aud": ""}, changed(["trust", "issuers", fixtures.issuer, "audiences"], [""])) == []
+	subjects({}, changed(["trust", "issuers", fixtures.issuer, "audiences"], ["payments", "other"])) == []
+}

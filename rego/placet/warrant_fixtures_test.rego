@@ -90,6 +90,8 @@ header(key) := {"alg": alg(key), "typ": "warrant+jwt"}
 
 root_header := {"alg": "EdDSA", "kid": "w1", "typ": "warrant+jwt"}
 
+approval := sprintf("sha256:%s", [crypto.sha256("the approval")])
+
 root_claims := {
 	"iss": control_plane,
 	"sub": "alice",

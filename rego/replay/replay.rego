@@ -1,8 +1,9 @@
 # Replay: recorded decisions, made again by the very bundle that made them. OPA loads this beside the composed bundle;
 # no sidecar has it.
 #
-# The input is `{batch, states}`: records as `{input, now, lease, state, calls}`, and trust states by digest. A result
-# is the JSON text of what the path gave then, beside the position of its record; a decision that is undefined has none.
+# The input is `{batch, states, said}`: records as `{input, now, lease, state, calls}`, trust states by digest, and what
+# most parts of the records' tokens say, by their base64url. A result is the JSON text of what the path gave then, beside
+# the position of its record; a decision that is undefined has none.
 package placet_replay
 
 # (`with` takes a reference into the record for undefined, so every value is bound first.)
@@ -10,11 +11,11 @@ decision := [[position, json.marshal(answer)] |
 	some position, one in input.batch
 	asked := one.input
 	now := one.now
-	calls := one.calls
+	record := {"calls": one.calls, "said": input.said}
 	state := {"lease": one.lease, "trust": input.states[one.state], "digest": one.state}
 	answer := data.placet.decision with input as asked
 		with data.placet_state as state
-		with data.placet_replay.calls as calls
+		with data.placet_record as record
 		with time.now_ns as now
 		with io.jwt.decode_verify as data.placet_replay.verify
 ]
@@ -23,11 +24,11 @@ start := [[position, json.marshal(answer)] |
 	some position, one in input.batch
 	asked := one.input
 	now := one.now
-	calls := one.calls
+	record := {"calls": one.calls, "said": input.said}
 	state := {"lease": one.lease, "trust": input.states[one.state], "digest": one.state}
 	answer := data.placet.start with input as asked
 		with data.placet_state as state
-		with data.placet_replay.calls as calls
+		with data.placet_record as record
 		with time.now_ns as now
 		with io.jwt.decode_verify as data.placet_replay.verify
 ]
@@ -37,9 +38,9 @@ stateless := [[position, json.marshal(answer)] |
 	some position, one in input.batch
 	asked := one.input
 	now := one.now
-	calls := one.calls
+	record := {"calls": one.calls, "said": input.said}
 	answer := data.placet.decision with input as asked
-		with data.placet_replay.calls as calls
+		with data.placet_record as record
 		with time.now_ns as now
 		with io.jwt.decode_verify as data.placet_replay.verify
 ]
@@ -48,13 +49,13 @@ stateless := [[position, json.marshal(answer)] |
 unclocked := [[position, json.marshal(answer)] |
 	some position, one in input.batch
 	asked := one.input
-	calls := one.calls
+	record := {"calls": one.calls, "said": input.said}
 	state := {"lease": one.lease, "trust": input.states[one.state], "digest": one.state}
 	answers := {answer |
 		some now in [0, 9223372036854775807]
 		answer := data.placet.decision with input as asked
 			with data.placet_state as state
-			with data.placet_replay.calls as calls
+			with data.placet_record as record
 			with time.now_ns as now
 			with io.jwt.decode_verify as data.placet_replay.verify
 	}
@@ -62,17 +63,14 @@ unclocked := [[position, json.marshal(answer)] |
 	some answer in answers
 ]
 
-# The outcomes that the record keeps, filed under their tokens.
-default calls := {}
-
-# `io.jwt.decode_verify` with the outcome from the record. What the token says is read anew, and an outcome that it
-# contradicts is none.
+# `io.jwt.decode_verify` with the outcome from the record that is decided. What the token says is read anew, and an
+# outcome that it contradicts is none.
 verify(token, constraints) := [true, header, claims] if {
 	# What most are, in few steps.
 	[first, second, third] := split(token, ".")
-	calls[third] == true
-	header := json.unmarshal(base64url.decode(first))
-	claims := json.unmarshal(base64url.decode(second))
+	data.placet_record.calls[third] == true
+	header := data.placet_record.said[first]
+	claims := data.placet_record.said[second]
 	header.alg == constraints.alg
 	claims.aud == constraints.aud
 	claims.exp * 1000000000 > constraints.time
@@ -102,14 +100,14 @@ meant_for(audience, wanted) if {
 # A token stands in the record with its SHA-256 in the place of the signature; one of the trust state is whole.
 outcome(token, constraints) := held if {
 	[_, _, third] := split(token, ".")
-	held := calls[third]
+	held := data.placet_record.calls[third]
 } else := held if {
 	[_, _, third] := split(token, ".")
-	held := calls[concat(":", [third, crypto.sha256(json.marshal(constraints))])]
+	held := data.placet_record.calls[concat(":", [third, crypto.sha256(json.marshal(constraints))])]
 } else := held if {
-	held := calls[crypto.sha256(token)]
+	held := data.placet_record.calls[crypto.sha256(token)]
 } else := held if {
-	held := calls[concat(":", [crypto.sha256(token), crypto.sha256(json.marshal(constraints))])]
+	held := data.placet_record.calls[concat(":", [crypto.sha256(token), crypto.sha256(json.marshal(constraints))])]
 } else := null if {
 	unreadable(token)
 } else := unheld

@@ -40,6 +40,8 @@ class ControlPlane:
         placet("server", "init", "--dir", directory, "--domain", "example.org")
         port = port or free_port()
         usual = ["--dir", directory, "--port", port, "--trust-config", sigstore.trust_config, "--opa", opa]
+        if "--lineage-trust-config" not in options:
+            usual.append("--unsigned-records")
         command = [PLACET, "server", "run", *map(str, [*usual, "--freshness-interval", "0.5", *options])]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
         self.url = f"http://127.0.0.1:{port}"
@@ -69,10 +71,10 @@ class ControlPlane:
         headers = {"Authorization": f"Bearer {self.token_file.read_text().strip()}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=30)
 
-    def take(self, system, records, states):
+    def take(self, system, records, states, file="f-1"):
         """Store records and archived trust states, as a sidecar named `one` sends them."""
         body = b"".join(raw + b"\n" for raw in records)
-        place = {"instance": "i-1", "file": "f-1", "first": 0, "last": len(body)}
+        place = {"instance": "i-1", "file": file, "first": 0, "last": len(body)}
         with self.api() as api:
             api.post(f"/api/v1/systems/{system}/sidecars/one/records", params=place, content=body).raise_for_status()
             for digest, raw in states.items():

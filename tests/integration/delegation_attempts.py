@@ -116,6 +116,7 @@ ATTEMPTS: dict[str, Callable[[random.Random, Case], None]] = {
     "sub": _replace("sub", "s0", "s1", "", None),
     "actor": _replace("act", {"iss": HOME, "sub": "agent0"}, {"iss": STRANGER, "sub": "agent0"}, {"sub": "x"}, None),
     "uses": _replace("uses", 1, 5, 0, -1, 1.5, None),
+    "approval": _replace("approval", "sha256:" + "0" * 64, "sha256:", "approved", None),
     "jti": _replace("jti", "hop-0", "hop-1", REVOKED, "", "a b", None),
     "unknown claim": _replace("scope", "all", None),
     "drop": _drop("nbf", "act", "depth", "cnf", "constraints", "aud", "exp", "iat", "jti", "sub_id", "actions"),

@@ -25,7 +25,7 @@ from tests.integration.delegation_kit import (
 )
 
 MANDATORY = {"iss", "sub", "sub_id", "aud", "iat", "exp", "jti", "actions", "resources"}
-OPTIONAL = {"act", "nbf", "constraints", "uses", "depth", "cnf"}
+OPTIONAL = {"act", "nbf", "constraints", "uses", "depth", "cnf", "approval"}
 LAST_SECOND = 253402300799
 
 
@@ -109,6 +109,7 @@ def _follows(child: Claims, parent: Claims) -> bool:
         child["iss"] == holder(parent)[1]
         and parent.get("depth", 0) >= 1
         and child.get("depth", 0) <= parent.get("depth", 0) - 1
+        and "approval" not in child
         and child["exp"] <= parent["exp"]
         and child.get("nbf", 0) >= parent.get("nbf", 0)
         and set(_audiences(child)) <= set(_audiences(parent))
@@ -171,6 +172,8 @@ def _optional(name: str, value: Any) -> bool:
             return _whole(value, 1, LAST_SECOND)
         case "depth":
             return _whole(value, 0, 8)
+        case "approval":
+            return isinstance(value, str) and re.fullmatch(r"sha256:[0-9a-f]{64}", value) is not None
         case "constraints":
             return isinstance(value, dict) and all(_bound(bound) for bound in value.values())
         case _:

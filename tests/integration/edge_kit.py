@@ -15,9 +15,11 @@ import httpx
 from app.core.verification_policy import VerificationPolicy
 from app.local.ports import free_port
 from app.local.tools import installed
+from app.sidecar import running as executions_that_run
 from app.sidecar.authzen_decisions import Decisions
 from app.sidecar.config import SidecarConfig, SidecarFiles
 from app.sidecar.edge import Edge
+from app.sidecar.ended_executions import EndedExecutions
 from app.sidecar.execution_keys import ExecutionKeys
 from app.sidecar.executions import Executions
 from app.sidecar.opa_api import OpaApi
@@ -60,7 +62,9 @@ def running(directory: Path, policy: Mapping[str, str], entrypoint: str, roots: 
     with stand.running(installed("opa"), composed, directory) as server, contextlib.ExitStack() as stack:
         api = OpaApi(directory / "opa.sock", stand.AGENT_TOKEN, timeout=10)
         stack.callback(api.close)
-        executions = Executions(ExecutionKeys(files.execution_keys), lambda: api, lambda: None, lambda *_: None)
+        keys = ExecutionKeys(files.execution_keys)
+        held = executions_that_run.Running(files.running, EndedExecutions(lambda: 0), keys.renew)
+        executions = Executions(keys, lambda: api, lambda: None, lambda *_: None, held)
         edge = Edge(config, ca, executions, Decisions(lambda: api), lambda: True)
         edge.start()
         stack.callback(edge.stop)

@@ -66,7 +66,8 @@ def start(
         "resource": {"type": "payment", "id": "p-1"},
         "unresolved": [] if decided else ["lost"],
     }
-    materials = [Ref("policy", policy), Ref("library", LIBRARY), Ref("state", STATE), Ref("warrant/w-1", digest("w"))]
+    materials = [Ref("policy", policy), Ref("library", LIBRARY), Ref("state", STATE), Ref("warrant/w-1", digest("w")),
+                 Ref("approval/w-1", digest("approval"))]  # fmt: skip
     materials += [decided] if decided else []
     materials += [Ref("link/execution/start", payload_digest(before.statement()))] if before else []
     return Link.make(place(number, **changed), START, said, materials=materials)
@@ -88,11 +89,10 @@ def step(before: Link, number: int, steps: int = 1, decisions: tuple[Ref, ...] =
     )
 
 
-def end(before: Link, number: int, steps: int, outcome: str = "completed", reason: str | None = None) -> Link:
+def end(before: Link, number: int, steps: int, outcome: str = "completed", reason: str | None = None, *by: Ref) -> Link:
     said = {"execution": EXECUTION, "outcome": outcome, "reason": reason, "steps": str(steps)}
-    return Link.make(
-        place(number), END, said, materials=[Ref(f"link/{before.kind}", payload_digest(before.statement()))]
-    )
+    named = Ref(f"link/{before.kind}", payload_digest(before.statement()))
+    return Link.make(place(number), END, said, materials=[named, *by])
 
 
 def unsorted(first: Link, one: Link) -> Iterator[tuple[str, bytes]]:
@@ -108,6 +108,9 @@ def unsorted(first: Link, one: Link) -> Iterator[tuple[str, bytes]]:
     named = FIRST.name.removeprefix("decision/")
     yield "parents unsorted", changed(one, lambda says: says["materials"].extend(parents))
     yield "a parent twice", changed(one, lambda says: says["materials"].append(says["materials"][-1]))
+    approvals = [{"digest": {"sha256": "0" * 64}, "name": f"approval/w-{number}"} for number in "01"]
+    yield "approvals unsorted", changed(first, lambda says: says["materials"].insert(1, approvals[1]))
+    yield "an approval of no warrant", changed(first, lambda says: says["materials"].insert(0, approvals[0]))
     yield "warrants unsorted", changed(first, lambda says: says["materials"].extend(warrants))
     for name, lost in (("unsorted", ["b", "a"]), ("twice", ["a", "a"]), ("named", [named])):
         yield f"unresolved {name}", changed(one, lambda says, lost=lost: says["byproducts"].update(unresolved=lost))
@@ -121,6 +124,7 @@ def signed(stand: Stand) -> dict[str, bytes]:
     one = step(first, 5, 1, (FIRST,))
     two = step(one, 6, 2, (SECOND,))
     alone = start(None)
+    stopped_by = end(two, 9, 2, "stopped", "identity.grant", Ref("state", digest("newer state"))).statement()
     wanted = {
         "batch": batch().statement(),
         "start": first.statement(),
@@ -128,10 +132,12 @@ def signed(stand: Stand) -> dict[str, bytes]:
         "two": two.statement(),
         "end": end(two, 9, 2).statement(),
         "stopped": end(two, 9, 2, "stopped", "workflow.violated").statement(),
+        "stopped by a state": stopped_by,
         "again": start(number=4, before=first).statement(),
         "alone": alone.statement(),
         "alone ended": end(alone, 4, 0, "failed").statement(),
         # What a sidecar could sign, and must not.
+        "failed by a state": stopped_by.replace(b'"stopped"', b'"failed"'),
         "earlier number": step(first, 2, 1, (FIRST,)).statement(),
         "outsider": step(first, 5, 1, (OUTSIDE,)).statement(),
         "uncounted": step(first, 5, 2, (FIRST,)).statement(),
@@ -173,6 +179,7 @@ def good_proofs(stand: Stand) -> dict[str, bytes]:
     return {
         "whole": proof(stand),
         "stopped": proof(stand, "start, one, two, stopped"),
+        "stopped by a state": proof(stand, "start, one, two, stopped by a state"),
         "no end": proof(stand, "start, one, two"),
         "started alone": proof(stand, "start", (STARTS,)),
         "tried again": proof(stand, "start, again", (STARTS,)),
@@ -190,6 +197,7 @@ def tampered(stand: Stand) -> dict[str, tuple[bytes, str]]:
         "two starts": (proof(stand, "start, start, one, two, end"), "link.gap"),
         "again alone": (proof(stand, "again", (STARTS,)), "link.gap"),
         "a step twice": (proof(stand, "start, one, one, two, end"), "link.gap"),
+        "an end that a state made fail": (proof(stand, "start, one, two, failed by a state"), "link.malformed"),
         "two ends": (proof(stand, "start, one, two, end, end"), "link.fork"),
         "another sidecar's start": (proof(stand, "of another, one, two, end"), "evidence.identity"),
         "a batch as a link": (proof(stand, "start, one, batch, end"), "link.malformed"),

@@ -8,7 +8,7 @@ import importlib.util
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +17,8 @@ from app.core.archive import read_archive
 from app.core.bundle import build_bundle, parse_bundle
 from app.core.compose import Library, compose
 from app.core.opa import Opa
-from app.core.replay import Replay, Replayed
+from app.core.replay import Replay
+from app.core.replayed import Replayed
 from app.local.replay_opa import Opas
 from app.local.tools import installed
 from bench import stand
@@ -44,9 +45,9 @@ def bundle(source: str, entrypoint: str = "app/authz/decision") -> bytes:
     return build_bundle({".manifest": json.dumps(manifest).encode(), "app/authz.rego": source.encode()})
 
 
-def composed(raw: bytes) -> dict[str, str]:
+def composed(raw: bytes, library: Library | None = None) -> dict[str, str]:
     """The files of the bundle that a sidecar composes of a policy."""
-    files = read_archive(compose(parse_bundle(raw), Library.shipped()).raw)
+    files = read_archive(compose(parse_bundle(raw), library or Library.shipped()).raw)
     return {name: content.decode() for name, content in files.items()}
 
 
@@ -62,6 +63,10 @@ class Kept:
 
     bundles: dict[str, bytes]
     states: dict[str, bytes]
+    libraries: dict[str, bytes] = field(default_factory=dict)
+
+    def library(self, digest: str) -> bytes | None:
+        return self.libraries.get(digest)
 
     def bundle(self, digest: str) -> bytes | None:
         return self.bundles.get(digest)

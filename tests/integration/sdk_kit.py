@@ -15,6 +15,7 @@ from app.sidecar.authzen_decisions import Decisions
 from app.sidecar.config import SidecarConfig, SidecarFiles
 from app.sidecar.control_plane import NotAccepted
 from app.sidecar.edge import Edge
+from app.sidecar.ended_executions import EndedExecutions
 from app.sidecar.execution_journal import ExecutionJournal
 from app.sidecar.execution_keys import ExecutionKeys
 from app.sidecar.executions import Executions
@@ -22,6 +23,7 @@ from app.sidecar.journal import Journal
 from app.sidecar.journal_file import JournalFile
 from app.sidecar.opa_api import Answer
 from app.sidecar.pki import SidecarCA
+from app.sidecar.running import Running as RunningExecutions
 from app.sidecar.steps import Steps
 from bench import stand
 
@@ -138,8 +140,11 @@ def edge(sidecar: Sidecar, directory: Path) -> Iterator[None]:
     opa = _Opa(sidecar.server)
     journal = Journal(JournalFile(directory / "journal.db", directory / "instance"), "0f" * 16)
     journal.open()
-    noted = ExecutionJournal(journal, lambda: None, lambda: 100_000, lambda: None)
-    executions = Executions(sidecar.keys, lambda: opa, lambda: trust, redeem, noted)
+    ended = EndedExecutions(lambda: 100_000)
+    noted = ExecutionJournal(journal, lambda: None, ended, lambda: None)
+    running = RunningExecutions(files.running, ended, lambda: None, noted)
+    running.open()
+    executions = Executions(sidecar.keys, lambda: opa, lambda: trust, redeem, running, noted)
     ca = SidecarCA.open(sidecar.ca.parent / "ca.key", sidecar.ca)
     served = Edge(config, ca, executions, Decisions(lambda: opa), lambda: True, Steps(executions, noted))
     served.start()

@@ -231,3 +231,13 @@ def test_names_that_opa_does_not_take_are_a_denial(sidecar, granted):
     answer = sidecar.evaluate(request, granted)
     assert answer.status_code in {200, 400}
     assert answer.status_code == 400 or answer.json()["decision"] is False
+
+
+def test_what_is_no_question_has_its_code(sidecar, granted):
+    request = asked("rick", "can_read_todos", {"type": "todo", "id": "todo-1"})
+    for bad in ({**request, "action": {}}, {**request, "resource": 7}, {**request, "context": [1]}):
+        answer = sidecar.evaluate(bad, granted)
+        assert answer.status_code == 400
+        assert answer.text.startswith("request.malformed: ")
+    several = sidecar.evaluate({**request, "evaluations": [{}, {"action": {"name": 7}}]}, granted, "evaluations").json()
+    assert several["evaluations"][1]["context"]["error"]["message"].startswith("request.malformed: ")

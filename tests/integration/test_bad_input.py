@@ -170,7 +170,9 @@ BASES: dict[str, Callable[[World], dict[str, Any]]] = {
     "proven": lambda world: made.proven(world, iat=int(time.time())),
     "inside": lambda world: made.inside(world),
     "certain": lambda world: made.by(world.identity()) | {"environment": [about(world)]},
+    "naming": lambda world: made.by(world.identity(), execution={"id": "run-1", "step": 1, "parent": PARENT}),
 }
+PARENT = "sha256:" + "a" * 64
 #: What the oracle can read.
 READABLE = [name for name in BASES if name not in ("forwarded", "asserted")]
 
@@ -221,7 +223,7 @@ def test_case(decider: Decider, folder: Path) -> None:
     status, codes, allowed = decider.send(body)
     assert not allowed
     assert status == expected.get("status", 200)
-    assert codes == expected.get("reasons", codes)
+    assert codes == expected.get("reasons", ["request.malformed"])
 
 
 def maker(folder: Path) -> Any:
@@ -274,6 +276,9 @@ FIELDS: list[tuple[str, str, str, set[str]]] = [
     ("proven", "proof", "warrant.proof|request.malformed", set()),
     ("inside", "execution.token", "execution.|request.malformed|identity.", set()),
     ("inside", "execution.id", "execution.|request.malformed", set()),
+    ("naming", "execution.id", "request.malformed", TEXTS - {"huge text"}),
+    ("naming", "execution.step", "request.malformed", {MISSING, "number", "text"}),
+    ("naming", "execution.parent", "request.malformed", {MISSING}),
     ("certain", "environment.0", "environment.|request.malformed", {MISSING, *VALUES}),
 ]
 
@@ -620,7 +625,7 @@ def resigned(good: Mapping[str, Any], world: World) -> st.SearchStrategy[dict[st
         places.append((("warrant", n), token, made.HOLDERS[n - 1] if n else world.keys[WARRANTS]))
     if "proof" in good:
         places.append((("proof", None), good["proof"], made.HOLDERS[0]))
-    if "execution" in good:
+    if "token" in good.get("execution", {}):
         places.append((("execution", "token"), good["execution"]["token"], world.keys[SIDECAR]))
 
     def changed(place: tuple[tuple[str, Any], str, Key]) -> st.SearchStrategy[dict[str, Any]]:

@@ -97,6 +97,7 @@ def job(services, monkeypatch, tmp_path):
             google()
         else:  # a SPIRE agent keeps a JWT-SVID in a file
             (tmp_path / "svid").write_text(issuers.token(service, ["sigstore"]))
+            (tmp_path / "svid").chmod(0o600)
             return tmp_path / "svid"
         return None
 

@@ -28,6 +28,7 @@ def placet(opa_binary, sigstore, tmp_path_factory):
         if who:
             token = scratch / who
             token.write_text(sigstore.token(who))
+            token.chmod(0o600)
             options += ["--identity-token", token]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PLACET_")}
         answer = subprocess.run(

@@ -18,6 +18,7 @@ def world(tmp_path_factory, opa_binary):
         stack.publish(stack.sign(stack.build("payments")))
         stack.sidecar = stack.start_sidecar("one")
         (stack.directory / "id.jwt").write_text(stack.workload_token())
+        (stack.directory / "id.jwt").chmod(0o600)
         yield stack
 
 

@@ -57,6 +57,7 @@ def signed(tmp_path_factory, sigstore):
     shutil.copytree(shipped("bundles") / "payments", directory / "policy")
     (directory / "trust.json").write_bytes(sigstore.trust_config.read_bytes())
     (directory / "token").write_text(sigstore.token("dev@example.org"))
+    (directory / "token").chmod(0o600)
     for words in (["build", "policy", "-o", "old.tar.gz"], ["sign", "old.tar.gz", *SIGNING]):
         done = placet(directory, "bundle", *words)
         assert done.returncode == 0, done.stderr
@@ -68,6 +69,7 @@ def work(tmp_path, signed, sigstore):
     """A directory with a policy, its signed bundle, and the token of somebody who signs."""
     shutil.copytree(signed, tmp_path, dirs_exist_ok=True)
     (tmp_path / "token").write_text(sigstore.token("dev@example.org"))
+    (tmp_path / "token").chmod(0o600)
     return tmp_path
 
 
@@ -107,6 +109,7 @@ def test_what_is_interrupted_leaves_what_was_there(work, words):
 
 def test_what_goes_on_until_it_is_stopped_ends_without_complaint(tmp_path):
     (tmp_path / "token").write_text("t")
+    (tmp_path / "token").chmod(0o600)
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         words = ["decision", "list", "--follow", "--server", url, "--token-file", "token"]

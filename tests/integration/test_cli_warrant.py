@@ -149,11 +149,13 @@ def test_an_approver_signs_what_a_warrant_will_allow(plane, tmp_path):
 
     signing = ["--trust-config", plane.sigstore.trust_config, "--identity-token", token]
     token.write_text(plane.sigstore.token(DEVELOPER))
+    token.chmod(0o600)
     assert "give --yes" in plane.run("warrant", "approve", *where, *signing, expect=2).stderr
     stranger = plane.run("warrant", "approve", *where, *signing, "--yes", expect=3)
     assert "evidence.identity" in stranger.stderr
 
     token.write_text(plane.sigstore.token(LEAD))
+    token.chmod(0o600)
     approved = plane.run("warrant", "approve", *where, *signing, "--yes", "--output", "json")
     assert json.loads(approved.stdout)["identity"] == LEAD
     assert "ticket 12" in approved.stderr

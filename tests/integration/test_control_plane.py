@@ -57,9 +57,10 @@ class Server:
         self.token_file = directory / "admin.token"
         self.process = None
 
-    def start(self, *more):
+    def start(self, *more, unsigned=True):
         options = ["--dir", self.directory, "--port", self.port, "--freshness-interval", "0.5"]
         options += ["--trust-config", self._trust_config, "--opa", self._opa, *more]
+        options += ["--unsigned-records"] if unsigned else []
         self.process = subprocess.Popen(
             [PLACET, "server", "run", *map(str, options)],
             stderr=subprocess.PIPE,
@@ -136,6 +137,7 @@ def signed_bundle(tmp_path_factory, sigstore, opa_binary):
     )
     bundle, token = directory / "refunds.tar.gz", directory / "identity.jwt"
     token.write_text(sigstore.token(DEVELOPER))
+    token.chmod(0o600)
     placet("bundle", "build", policy, "-o", bundle, "--opa", opa_binary)
     placet("bundle", "sign", bundle, "--trust-config", sigstore.trust_config, "--identity-token", token)
     return bundle
@@ -144,6 +146,7 @@ def signed_bundle(tmp_path_factory, sigstore, opa_binary):
 def publish(server, bundle, sigstore, tmp_path, expect=0):
     token = tmp_path / "identity.jwt"
     token.write_text(sigstore.token(DEVELOPER))
+    token.chmod(0o600)
     options = ["--trust-config", str(sigstore.trust_config), "--identity-token", str(token)]
     return server.placet(
         "bundle", "publish", bundle, "--system", "refunds", "--channel", "prod", *options, expect=expect
@@ -271,7 +274,11 @@ def test_kill_9_in_the_middle_of_publications_leaves_a_whole_repository(server, 
         before = len(acknowledged)
         changing = threading.Thread(target=change, args=(round_,))
         changing.start()
-        time.sleep(0.6 + 0.17 * round_)
+        deadline = time.monotonic() + 60
+        while len(acknowledged) == before:
+            assert time.monotonic() < deadline, "nothing was published"
+            time.sleep(0.01)
+        time.sleep(0.1 + 0.17 * round_)
         kill(server)
         changing.join(timeout=30)
         assert len(acknowledged) > before
@@ -384,6 +391,28 @@ def test_sigterm_and_ctrl_c_end_it_cleanly(tmp_path, sigstore, opa_binary):
         assert Server(directory, sigstore.trust_config, opa_binary).start().stop(number) == 0
 
 
+def test_records_come_signed_unless_somebody_says_otherwise(tmp_path, sigstore, opa_binary):
+    directory = initialised(tmp_path / "control")
+    body = json.dumps({"decision_id": "d-1", "path": "placet/decision"}).encode() + b"\n"
+    place = {"instance": "i-1", "file": "f-1", "first": 0, "last": len(body)}
+    answers = {}
+    for unsigned in (False, True):
+        server = Server(directory, sigstore.trust_config, opa_binary).start(unsigned=unsigned)
+        with server.api() as api:
+            if not unsigned:
+                signer = {"identity": "release@example.org", "issuer": "https://accounts.example.org"}
+                created = api.post("/api/v1/systems", json={"name": "payments", "identities": [signer]})
+                assert created.status_code == 201, created.text
+            answers[unsigned] = api.post("/api/v1/systems/payments/sidecars/one/records", params=place, content=body)
+        server.process.send_signal(signal.SIGTERM)
+        said = server.process.communicate(timeout=30)[1]
+        assert "No lineage log (--lineage-trust-config): records are " in said
+        assert ("taken without a signature" if unsigned else "refused (--unsigned-records takes them)") in said
+    assert (answers[False].status_code, answers[False].json()["reason"]) == (409, "record.unsigned")
+    assert "--unsigned-records" in answers[False].json()["detail"]
+    assert (answers[True].status_code, answers[True].json()) == (200, {"acknowledged": len(body)})
+
+
 def run_fails(*arguments, code=1):
     line = placet("server", "run", *arguments, expect=code).stderr.splitlines()[-1]
     assert line.startswith("placet: "), line
@@ -397,6 +426,8 @@ def test_what_keeps_it_from_starting_is_one_clear_line(tmp_path, sigstore, opa_b
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert "cannot listen on" in run_fails(*usual, "--port", taken.getsockname()[1])
     assert "--tls-cert" in run_fails(*usual, "--host", "0.0.0.0", "--port", "0", code=2)
+    both = ["--lineage-trust-config", sigstore.trust_config, "--unsigned-records"]
+    assert "leave out --unsigned-records" in run_fails(*usual, *both, "--port", "0", code=2)
     assert "--tls-cert" in run_fails(*usual, "--tls-cert", directory / "tuf-root.json", "--port", "0", code=2)
     wrong = ["--tls-cert", directory / "tuf-root.json", "--tls-key", directory / "tuf-root.json"]
     assert "not a certificate" in run_fails(*usual, *wrong, "--port", "0", code=2)

@@ -62,6 +62,7 @@ class Release:
         """A file with a fresh identity token."""
         file = self.directory / f"{who}.jwt"
         file.write_text(self.sigstore.token(who))
+        file.chmod(0o600)
         return file
 
     def run(self, command, *, expect=0):

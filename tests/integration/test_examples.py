@@ -64,6 +64,7 @@ def command(request: pytest.FixtureRequest, commands: dict[str, list[str]]) -> l
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sdk_kit.Sidecar]:
     with sdk_kit.running(tmp_path_factory.mktemp("opa") / "tls") as running:
         (running.ca.parent / "token").write_text(running.token() + "\n")
+        (running.ca.parent / "token").chmod(0o600)
         yield running
 
 
@@ -111,6 +112,7 @@ def test_a_conflict_is_an_evaluation_error(command: list[str], tmp_path: Path, s
     files = sdk_kit.stand.composed(policy, "tests/authz/decision", ["tests"])
     with sdk_kit.running(tmp_path / "opa", files=files) as broken:
         (broken.ca.parent / "token").write_text(broken.token())
+        (broken.ca.parent / "token").chmod(0o600)
         assert run(command, broken.url, broken.ca.parent) == (3, "deny evaluation.error")
 
 

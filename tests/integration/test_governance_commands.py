@@ -55,6 +55,7 @@ def people(tmp_path_factory, sigstore):
     directory = tmp_path_factory.mktemp("people")
     for who in (LEAD, OPS, DEV):
         (directory / who).write_text(sigstore.token(who))
+        (directory / who).chmod(0o600)
     return directory
 
 
@@ -187,7 +188,7 @@ def test_issuers_are_discovered_and_refreshed(plane, sigstore, tmp_path):
     assert "not pinned" in pinned
     assert plane.json("issuer", "list")[0]["names"] == "spiffe://example.org/", "a refused change changes nothing"
     assert (
-        "must be https"
+        "must be an https URL"
         in plane.run("issuer", "add", "http://10.1.2.3", "--discover", "--audience", "a", expect=2).stderr
     )
     assert (

@@ -145,6 +145,7 @@ def plane(made: Made, sigstore: LocalSigstore, tmp_path_factory: pytest.TempPath
     try:
         token = directory / "identity.jwt"
         token.write_text(sigstore.token("dev@example.org"))
+        token.chmod(0o600)
         signer: list[Any] = ["--trust-config", sigstore.trust_config, "--identity-token", token]
         allowed = ["--certificate-identity", "dev@example.org", "--certificate-oidc-issuer", sigstore.issuer_url]
         running.run("system", "create", "payments", *allowed)
@@ -226,6 +227,7 @@ def test_wrong_usage_is_one_line(plane: Plane, arguments: list[str]) -> None:
         ["--lineage-limit", "gap=3"],
         ["--lineage-limit", "clock"],
         ["--lineage-limit", "clock=-1"],
+        ["--lineage-limit", "clock=0"],
         ["--no-impact", "--impact-since", "7d"],
         ["--impact-max-changed", "most"],
         ["--impact-since", "long"],

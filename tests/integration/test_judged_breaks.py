@@ -6,6 +6,7 @@ from app.core.reason_codes import Reason
 from app.local import tools
 from app.local.demo.parts import eventually
 from app.local.demo.rows.table import reports
+from app.local.demo.stack import SYSTEM
 from app.sidecar import record_loss
 from app.sidecar.config import SidecarFiles
 
@@ -41,4 +42,10 @@ def test_answers_without_a_record_stop_the_sidecar_until_they_are_cleared(stack)
     eventually("all is known", lambda: sidecar.status()["batches"]["waiting"] == 0)
     assert stack.breaks("till-j") == [], "it is said once"
     assert len(stack.batches("till-j")) >= 2
+    # The server signs both by itself, as the control plane, and its own log and Fulcio take that.
+    signed = stack.directory / "server" / "objects" / "breaks" / SYSTEM / "till-j"
+    names = {f"{found['id']:012d}-{change}.json" for change in ("opened", "cleared")}
+    eventually(
+        "both are signed", lambda: signed.is_dir() and {one.name for one in signed.iterdir()} == names, within=30
+    )
     stack.stop_sidecar(sidecar)

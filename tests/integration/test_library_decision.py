@@ -337,11 +337,11 @@ USUALS = [USUAL, WARRANTED, INSIDE, SCOPED]
 AGREEMENT = """short := {
     "grounds": [x | x := data.placet.usual.grounds],
     "subject": [x | x := data.placet.identity.usual],
-    "claims": [x | x := data.placet.token.usual],
+    "warrants": [x | data.placet.single.warrant; x := []],
 }; full := {
-    "grounds": [x | x := data.placet.checked],
+    "grounds": [x | x := data.placet.checked with data.placet.single.warrant as false],
     "subject": [x | x := data.placet.identity.presented],
-    "claims": [x | x := data.placet.token.verified.claims],
+    "warrants": [x | x := data.placet.warrant.failures with data.placet.single.warrant as false],
 }; subject := [x | x := data.placet.identity.subject]; failures := data.placet.identity.failures"""
 
 

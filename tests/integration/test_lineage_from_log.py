@@ -10,16 +10,16 @@ import httpx
 import pytest
 
 from app.core import strict_json
-from app.core.link_names import ENFORCE
+from app.core.link_names import ENFORCE, payload_digest
 from app.local import tools
 from app.local.demo.parts import eventually
-from app.local.demo.stack import AUTHOR, DOMAIN, SYSTEM
+from app.local.demo.stack import AUTHOR, DOMAIN, SUBJECT, SYSTEM
 
 from .lineage_kit import LineageStack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
-SIDECAR = "till-s"
+SIDECAR, APPROVER = "till-s", "lead@example.org"
 FIRST, SECOND = "an-execution-that-makes", "an-execution-that-takes"
 
 
@@ -34,9 +34,27 @@ def stack(tmp_path_factory):
         yield stack
 
 
-def run(stack, edge, sidecar, identifier, *steps):
+def approved_warrant(stack, directory):
+    """A warrant of the demo's workload that is issued once an approver signed: its token."""
+    approvers = [{"identity": APPROVER, "issuer": stack.sigstore.issuer_url}]
+    document = directory / "governance.json"
+    document.write_text(json.dumps({"approval": {"required": True, "approvers": approvers}}))
+    stack.placet("governance", "set", SYSTEM, "--file", str(document))
+    subject = f"{stack.sigstore.issuer_url}#{SUBJECT}"
+    asked = ("--subject", subject, "--action", "read", "--resource", "payment/*")
+    file = directory / "job.warrant"
+    pending = stack.placet("warrant", "issue", "--system", SYSTEM, *asked, "-o", str(file), expect=3)
+    where = (pending["id"], "--system", SYSTEM)
+    signing = ("--trust-config", str(stack.sigstore.trust_config), "--yes")
+    stack.placet("warrant", "approve", *where, *signing, environment=stack.identity(APPROVER))
+    stack.placet("warrant", "fetch", *where, "-o", str(file))
+    return file.read_text().strip()
+
+
+def run(stack, edge, sidecar, identifier, *steps, **more):
     """An execution from its start to its end, with a decision inside that its first step names."""
-    answer = edge.post("/v1/executions", json={"input": {**stack.request(), "execution": {"id": identifier}}})
+    asked = {**stack.request(), **more, "execution": {"id": identifier}}
+    answer = edge.post("/v1/executions", json={"input": asked})
     assert answer.status_code == 200, answer.text
     execution = answer.json()["execution"]
     request = {**stack.request(), "execution": {"id": identifier, "token": execution["token"]}}
@@ -57,11 +75,13 @@ def run(stack, edge, sidecar, identifier, *steps):
 
 def test_the_whole_story_is_rebuilt_from_object_storage_and_the_log(stack, tmp_path):
     sidecar = stack.start_sidecar(SIDECAR)
+    warrant = approved_warrant(stack, tmp_path)
     context = ssl.create_default_context(cafile=str(sidecar.ca))
     url = f"https://127.0.0.1:{sidecar.edge}"
     with httpx.Client(base_url=url, verify=context, timeout=20, trust_env=False) as edge:
         decision = run(stack, edge, sidecar, FIRST, {"name": "load", "materials": [named("orders.csv")]},
-                       {"name": "write", "products": [named("report.pdf")], "facts": {"exit": "0"}})  # fmt: skip
+                       {"name": "write", "products": [named("report.pdf")], "facts": {"exit": "0"}},
+                       warrant=[warrant])  # fmt: skip
         run(stack, edge, sidecar, SECOND, {"name": "mail", "materials": [named("report.pdf")]})
     show = ("lineage", "show", FIRST)
 
@@ -74,11 +94,20 @@ def test_the_whole_story_is_rebuilt_from_object_storage_and_the_log(stack, tmp_p
     assert "release/signed" in what and "decision" in what
     by = {one["by"] for one in told["story"] if one["what"] == "release/signed"}
     assert by == {AUTHOR}, told["story"]
+    [signed] = (stack.directory / "server" / "objects" / "approvals" / SYSTEM).iterdir()
+    approval = payload_digest(base64.b64decode(json.loads(signed.read_bytes())["dsseEnvelope"]["payload"]))
+    start = next(one for one in told["links"] if one["kind"] == "execution/start")
+    by_name = {one["name"].partition("/")[0]: f"sha256:{one['digest']['sha256']}" for one in start["materials"]}
+    assert (by_name["warrant"], by_name["approval"]) == (payload_digest(warrant.encode()), approval)
+    [who] = [one for one in told["story"] if one["what"] == "warrant/approved"]
+    assert (who["by"], who["digest"], who["problem"]) == (APPROVER, approval, None)
+    joined = {(one["from"], one["to"], one["kind"]) for one in told["edges"]}
+    assert {(approval, start["digest"], "material"), (approval, by_name["warrant"], "vouches-for")} <= joined
     assert not any(one.get("missing") or one.get("unresolved") for one in told["story"])
     assert decision in [one["decision"] for one in told["story"] if one["what"] == "decision"]
     assert [one["id"] for one in told["executions"]] == [SECOND]
     nodes = {one["digest"]: one for one in told["nodes"]}
-    assert all(node["known"] for node in nodes.values() if node["type"] in ("link", "decision", "evidence"))
+    assert all(node["known"] for node in nodes.values() if node["type"] in ("link", "decision", "evidence", "approval"))
 
     # Somewhere else: the objects and the log's tiles alone.
     copy, log = tmp_path / "objects", tmp_path / "log"

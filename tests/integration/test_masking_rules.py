@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from app.core.masking import MaskingRule, for_opa
-from app.core.replay import Verdict
+from app.core.replayed import Verdict
 from app.local.tools import installed
 from bench import stand
 from tests.integration import replay_kit

@@ -56,6 +56,7 @@ def hsm(tmp_path_factory, pin):
     (directory / "tokens").mkdir()
     (directory / "softhsm2.conf").write_text(f"directories.tokendir = {directory / 'tokens'}\n")
     (directory / "pin").write_text(pin + "\n")
+    (directory / "pin").chmod(0o600)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SOFTHSM2_CONF", str(directory / "softhsm2.conf"))
         environment.setenv("PYKCS11LIB", module())
@@ -123,7 +124,7 @@ def test_many_threads_sign_at_once(plane):
         ("hsm:6?label=placet+test", "could not find"),
         ("hsm:9?label=placet+test", "ecdsa-sha2-nistp384"),
         ("hsm:7?label=another", "No PKCS#11 token"),
-        ("hsm:seven", "invalid literal"),
+        ("hsm:seven", "names no key"),
     ],
 )
 def test_a_key_that_does_not_serve_is_one_clear_line(hsm, tmp_path, uri, said):

@@ -251,6 +251,7 @@ def commands():
 def test_the_page_on_moving_is_true(placet, opa, sigstore, tmp_path):
     shutil.copytree(PROJECTS / "orders", tmp_path / "orders")
     (tmp_path / "token").write_text(sigstore.token("dev@example.org"))
+    (tmp_path / "token").chmod(0o600)
     instance = ["--trust-config", str(sigstore.trust_config)]
     said = []
     for program, *words in commands():

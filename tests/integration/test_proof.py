@@ -14,14 +14,16 @@ import pytest
 
 from app.core import statements
 from app.core.errors import Denied
-from app.core.proof import TEST_RESULT, LogEntry, verify
+from app.core.proof import LogEntry, verify
 from app.core.proof_form import Proof, ReleaseEvidence
+from app.core.proof_policy import ProofPolicy
 from app.core.reason_codes import Reason
 from app.core.trust import TrustConfig
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
 from cli.main import main
 from tests.soon import soon
 
+from .proof_demands import demanded
 from .proof_kit import ended_trust, good_proofs, signed, tampered
 from .proof_parts import COMMIT, ENTRIES, LIBRARY, MANY, NAMES, OTHER_SIDECAR, POLICY, STATE
 from .proof_stand import RELEASER, SIDECAR, Stand
@@ -85,10 +87,10 @@ def test_a_decision_that_was_allowed(stand, prove, good):
     assert 0 <= proven.log.index < proven.log.size
     release = proven.release
     assert (release.digest, release.signer) == (POLICY, SignerIdentity(identity=RELEASER, issuer=stand.releaser.issuer))
-    assert release.commits == (f"git+https://git.example.org/policies@{COMMIT}",)
+    assert [str(one) for one in release.commits] == [f"git+https://git.example.org/policies@{COMMIT}"]
     assert [name for name, _ in release.files] == ["payments/authz.rego"]
     assert [(one.result, one.signer) for one in release.tests] == [("PASSED", stand.releaser)]
-    assert release.predicates == (statements.PROVENANCE, statements.LINK, TEST_RESULT)
+    assert release.predicates == (statements.PROVENANCE, statements.LINK, statements.TEST_RESULT)
 
 
 def test_every_place_in_a_batch(prove, good):
@@ -287,10 +289,40 @@ def test_a_sidecar_speaks_for_itself_alone_where_several_may_sign(stand, prove, 
 
 
 def test_what_the_policy_requires_of_a_release(stand, prove, denial, good):
-    required = VerificationPolicy(identities=[stand.releaser], required_predicates=[TEST_RESULT])
+    required = VerificationPolicy(identities=[stand.releaser], required_predicates=[statements.TEST_RESULT])
     prove(good["allow"], releases=required)
     denied = denial(good["one-statement"], releases=required)
-    assert (denied.reason, denied.field) == (Reason.EVIDENCE_INCOMPLETE, TEST_RESULT)
+    assert (denied.reason, denied.field) == (Reason.EVIDENCE_INCOMPLETE, statements.TEST_RESULT)
+    conditional = [{"type": statements.TEST_RESULT, "condition": "true"}]
+    required = VerificationPolicy(identities=[stand.releaser], required_predicates=conditional)
+    assert denial(good["allow"], releases=required).reason == Reason.EVIDENCE_CONDITION
+
+
+def test_what_must_be_proved_of_source_and_tests(stand, prove):
+    """A signature says who signed; that tests passed, only a result that says so, and a commit only a clean one."""
+    found, expected = {}, {}
+    for name, one in demanded(stand).items():
+        policy = ProofPolicy(sidecars=[], tests_passed=one.wanted.tests_passed, sources=list(one.wanted.sources))
+        prove(one.raw)
+        expected[name] = (one.reason, one.step)
+        try:
+            prove(one.raw, demands=policy.demands())
+            found[name] = (None, None)
+        except Denied as denied:
+            found[name] = (denied.reason, denied.step)
+    assert found == expected
+    assert {reason for reason, _ in found.values()} == {None, Reason.EVIDENCE_INCOMPLETE, Reason.EVIDENCE_CONDITION}
+
+
+def test_the_answer_says_what_is_not_proved(stand, prove):
+    said = {
+        name.partition(": ")[2]: (one.release.source_known, one.release.tests_passed)
+        for name, given in demanded(stand).items()
+        if (one := prove(given.raw)).release
+    }
+    assert said["built, passed"] == (True, True)
+    assert said["built, warned"] == said["built, failed"] == said["built, passed, failed"] == (True, False)
+    assert said["built with changes"] == said["built of nothing"] == (False, False)
 
 
 def test_trust_that_ended(stand, prove, denial, good, tmp_path):
@@ -337,9 +369,12 @@ def files(stand, good, tmp_path_factory):
         (directory / f"{name}.json").write_bytes(raw)
     (directory / "empty.json").write_bytes(b"")
     (directory / "altered.json").write_bytes(tampered(stand)["batch: logIndex"][0])
-    (directory / "policy.yaml").write_text(
-        json.dumps({"sidecars": [stand.sidecar.model_dump()], "releases": [stand.releaser.model_dump()]})
-    )
+    said = {name.partition(": ")[2]: one.raw for name, one in demanded(stand).items()}
+    for name, which in (("covered", "built, passed"), ("failed", "built, failed"), ("changed", "built with changes")):
+        (directory / f"{name}.json").write_bytes(said[which])
+    policy = {"sidecars": [stand.sidecar.model_dump()], "releases": [stand.releaser.model_dump()]}
+    (directory / "policy.yaml").write_text(json.dumps(policy))
+    (directory / "demanding.yaml").write_text(json.dumps({**policy, "tests_passed": True}))
     (directory / "trust.json").write_bytes(stand.trust_config.read_bytes())
     return directory
 
@@ -399,8 +434,11 @@ def test_verify_prints_what_was_proved(stand, placet):
     assert proved["sidecar"] == {"identity": SIDECAR, "issuer": stand.issuer.url}
     assert (proved["bundle"], proved["library"], proved["state"]) == (POLICY, LIBRARY, STATE)
     assert proved["release"]["signer"] == {"identity": RELEASER, "issuer": stand.sigstore.issuer_url}
-    assert proved["release"]["commits"] == [f"git+https://git.example.org/policies@{COMMIT}"]
-    assert [one["result"] for one in proved["release"]["tests"]] == ["PASSED"]
+    source = {"uri": "git+https://git.example.org/policies", "commit": COMMIT, "changed": False}
+    assert proved["release"]["sources"] == [source]
+    assert [(one["result"], one["coverage"]) for one in proved["release"]["tests"]] == [("PASSED", None)]
+    assert proved["release"]["proved"] == {"source": True, "tests_passed": True}
+    assert set(proved["log"]) == {"origin", "index", "size"}
     erased = json.loads(placet("proof", "verify", "erased.json", *arguments)[1])
     assert {erased[name] for name in ("decision", "bundle", "library", "state", "release")} == {None}
     assert (erased["record"], erased["sequence"]) == ("erased", 0)
@@ -426,6 +464,50 @@ def test_verify_prints_a_table(placet):
     assert (
         rows(placet("proof", "verify", "message.json", *verify)[1])["record"] == "no decision, but a message of OPA's"
     )
+    for name, source, tests in (
+        (
+            "covered",
+            f"git+https://git.example.org/policies@{COMMIT}, 1 file by digest",
+            "PASSED, 97.5 % covered (says dev@example.org)",
+        ),
+        (
+            "failed",
+            f"git+https://git.example.org/policies@{COMMIT}, 1 file by digest",
+            "not proved to have passed: FAILED (says dev@example.org)",
+        ),
+        (
+            "changed",
+            f"no commit is proved: git+https://git.example.org/policies@{COMMIT} with changes, 1 file by digest",
+            "not shown",
+        ),
+    ):
+        table = rows(placet("proof", "verify", f"{name}.json", *verify)[1])
+        assert (table["proved"], table["source"], table["tests"]) == ("yes", source, tests)
+
+
+def test_what_is_demanded_is_denied_where_it_is_not_proved(stand, placet):
+    verify = ("proof", "verify", "failed.json", "--trust-config", "trust.json")
+    said = (
+        "placet: denied: evidence.condition: the tests did not pass: FAILED (step release.evidence[1], tests_passed)\n"
+    )
+    assert placet(*verify, *options(stand), "--tests-passed") == (3, "", said)
+    assert placet(*verify, "--policy", "demanding.yaml") == (3, "", said)
+    source = ("--source", f"git+https://git.example.org/policies@{COMMIT}")
+    assert placet(*verify, *options(stand), *source)[0] == 0
+    code, _, err = placet(*verify, *options(stand), "--source", "git+https://git.example.org/other")
+    assert (code, "evidence.condition: built from" in err) == (3, True)
+
+
+def test_a_trusted_root_may_stand_alone(stand, files, placet):
+    root = json.loads(stand.trust_config.read_bytes())["trustedRoot"]
+    (files / "trusted_root.json").write_text(json.dumps(root))
+    roots = ("--trust-config", "trusted_root.json", "--lineage-trust-config", "trusted_root.json")
+    assert placet("proof", "verify", "allow.json", *roots, *options(stand))[0] == 0
+    assert placet("proof", "verify", "altered.json", *roots, *options(stand))[0] == 3
+    for wrong in ({}, {**root, "tlogs": []}, {"trustedRoot": root}):
+        (files / "no_root.json").write_text(json.dumps(wrong))
+        code, _, err = placet("proof", "verify", "allow.json", "--trust-config", "no_root.json", *options(stand))
+        assert (code, "is not a Sigstore ClientTrustConfig or trusted root" in err) == (2, True)
 
 
 def test_verify_denies(stand, placet):
@@ -450,6 +532,9 @@ def test_wrong_usage(stand, placet):
         ("say which sidecar may sign", "allow.json", *trust),
         ("say who may sign it", "allow.json", *trust, *options(stand)[:4]),
         ("not both", "allow.json", *trust, *options(stand), "--policy", "policy.yaml"),
+        ("not both", "allow.json", *trust, "--policy", "policy.yaml", "--tests-passed"),
+        ("need --release-identity", "allow.json", *trust, *options(stand)[:4], "--tests-passed"),
+        ("--source: a source is git+https://", "allow.json", *trust, *options(stand), "--source", "git+https://h"),
         ("cannot read the proof", "nowhere.json", *trust, *options(stand)),
         ("cannot read the trust config", "allow.json", "--trust-config", "nowhere.json", *options(stand)),
         ("is not a Sigstore ClientTrustConfig", "allow.json", "--trust-config", "policy.yaml", *options(stand)),

@@ -47,6 +47,7 @@ def signing(sigstore, tmp_path):
     def options(identity):
         file = tmp_path / f"{identity}.jwt"
         file.write_text(sigstore.token(identity))
+        file.chmod(0o600)
         return ["--trust-config", sigstore.trust_config, "--identity-token", file]
 
     return options
@@ -158,6 +159,7 @@ def released(tmp_path_factory, sigstore, opa_binary):
     def run(*arguments, identity=None, **options):
         if identity:
             (work / "token").write_text(sigstore.token(identity))
+            (work / "token").chmod(0o600)
             arguments = [*arguments[:2], "--trust-config", sigstore.trust_config, "--identity-token", work / "token",
                          *arguments[2:]]  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:

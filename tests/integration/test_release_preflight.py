@@ -46,6 +46,16 @@ def signed(release, bundle, **policy):
             "rego",
             "b.rego",
         ),
+        *(
+            (packed({"b.rego": b"package app\n\n" + rule + b"\n"}), Reason.REGO_NONDETERMINISTIC, "rego", "b.rego")
+            for rule in (
+                b'tag if data.system.bundles.placet.etag != ""',
+                b"decided if data.placet.decision.allow",
+                b"state := data.placet_state.digest",
+                b'known := io.jwt.decode_verify(input.t, {"cert": "k", "alg": input.alg, "time": time.now_ns()})',
+                b"fits if glob.match(input.pattern, input.delimiters, input.text)",
+            )
+        ),
     ],
 )
 def test_a_signed_bundle_that_no_build_would_give(release, bundle, reason, step, field):

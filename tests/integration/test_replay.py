@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from app.control import libraries
+from app.control.objects import Objects
 from app.core.bundle import parse_bundle
+from app.core.compose import Library
 from app.core.errors import PlacetError
-from app.core.replay import Verdict
+from app.core.replay import Replay
+from app.core.replayed import Verdict
 from app.local.sigstore import LocalSigstore
 from bench import stand
 from cli import decision as command
@@ -95,9 +99,14 @@ def one_opa() -> Iterator[None]:
     replay_kit.opas().close()
 
 
+def written(record: Any) -> bytes:
+    """A record as OPA writes one."""
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def verdict(record: Any, kept: Any) -> tuple[str, str]:
     """What comes of one record, and why."""
-    raw = record if isinstance(record, bytes) else json.dumps(record).encode()
+    raw = record if isinstance(record, bytes) else written(record)
     [one] = replayed([raw], kept)
     return str(one.verdict), one.detail or ""
 
@@ -146,12 +155,29 @@ RESULTS: dict[str, Change] = {
 def test_a_changed_result_is_found(made: Made, change: Change) -> None:
     record = made.record("allowed")
     change(record)
-    [one] = replayed([json.dumps(record).encode()], made.kept)
+    [one] = replayed([written(record)], made.kept)
     assert one.verdict is Verdict.DIFFERS
     line = json.loads(one.line())
     assert line["reason"] == "replay.differs"
     assert line["recorded"] == record["result"]
     assert line["replayed"] == made.record("allowed")["result"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'"result":{"allow":true', b'"result":{"allow":false,"allow":true'),
+        (b'"result":{"allow":true', b'"result":{"allow": true'),
+        (b'"result":{"allow":true', b'"result":{"\\u0061llow":true'),
+        (b'"result":{', b'"result":{"allow":false},"result":{'),
+        (b'"input":{', b'"input":{"resource":{"id":"another"},'),
+        (b'"nd_builtin_cache":{', b'"nd_builtin_cache":{"time.now_ns":{"[]":1},'),
+    ],
+)
+def test_a_record_that_opa_did_not_write_so_is_found(made: Made, before: bytes, after: bytes) -> None:
+    raw = made.asked["allowed"]
+    assert raw.count(before) == 1
+    assert verdict(raw.replace(before, after), made.kept)[0] == "differs"
 
 
 def outcome(record: dict[str, Any]) -> Any:
@@ -290,6 +316,76 @@ def test_a_policy_that_does_not_load_is_one_line(made: Made) -> None:
         verdict(record, replace(made.kept, bundles={parse_bundle(policy).digest: policy}))
 
 
+MESSAGE = b"The policy denies the request."
+
+
+@pytest.fixture(scope="module")
+def older(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Library, bytes]:
+    """A library that said something else, and a record of what it decided."""
+    generated = replay_kit.generated_now()
+    said = {name: raw.replace(MESSAGE, b"No.") for name, raw in Library.shipped().modules.items()}
+    library, policy = Library.of(said), replay_kit.bundle(OTHER_POLICY)
+    composed = replay_kit.composed(policy, library)
+    with stand.running(replay_kit.opa().binary, composed, tmp_path_factory.mktemp("older")) as opa:
+        recorder = Recorder(opa, policy)
+        recorder.write(generated.state())
+        recorder.ask(json.dumps(generated.request(identity={"token": generated.WORLD.identity()})))
+        [record] = recorder.records()
+    made.kept.states.update(recorder.kept.states)
+    assert json.loads(record)["result"]["reasons"] == [{"code": "policy.denied", "message": "No."}]
+    return library, record
+
+
+def test_a_record_is_made_again_by_the_library_that_it_names(made: Made, older: tuple[Library, bytes]) -> None:
+    library, record = older
+    policy = replay_kit.bundle(OTHER_POLICY)
+    kept = Kept(made.kept.bundles | {parse_bundle(policy).digest: policy}, made.kept.states)
+    assert verdict(record, kept) == (
+        "unavailable",
+        f"the library {library.digest} is not to be had; this version of placet has {Library.shipped().digest}",
+    )
+    whole = replace(kept, libraries={library.digest: library.written()})
+    assert verdict(record, whole) == ("same", "")
+    forged = record.replace(b'"message":"No."', b'"message":"%s"' % MESSAGE)  # what this version would say
+    assert verdict(forged, whole)[0] == "differs"
+    # Records of several libraries in one window, each by its own.
+    mixed = [made.asked["allowed"], record, made.asked["expired"], record]
+    replay = Replay(whole, replay_kit.opas().engine)
+    assert [str(one.verdict) for one in replay.replay(mixed)] == ["same"] * 4
+    assert replay.others == {library.digest: 2}
+
+    for raw, why in (
+        (Library.shipped().written(), f"what is stored as the library {library.digest} is {Library.shipped().digest}"),
+        (library.written() + b" ", f"what is stored as the library {library.digest} is none"),
+    ):
+        found, detail = verdict(record, replace(kept, libraries={library.digest: raw}))
+        assert (found, detail.startswith(why)) == ("unavailable", True), detail
+
+
+def test_an_auditor_gives_the_library_of_another_version(
+    made: Made, older: tuple[Library, bytes], tmp_path: Path
+) -> None:
+    library, record = older
+    (tmp_path / "records").write_bytes(record + b"\n")
+    (tmp_path / "bundle.tar.gz").write_bytes(replay_kit.bundle(OTHER_POLICY))
+    (tmp_path / "states").mkdir()
+    for digest, raw in made.kept.states.items():
+        (tmp_path / "states" / f"{digest.removeprefix('sha256:')}.json").write_bytes(raw)
+    (tmp_path / "library.json").write_bytes(library.written())
+    (tmp_path / "modules").mkdir()
+    for name, raw in library.modules.items():
+        (tmp_path / "modules" / name).write_bytes(raw)
+    names = {"--from-files": "records", "--bundle": "bundle.tar.gz", "--states": "states"}
+    options = [word for option, name in names.items() for word in (option, str(tmp_path / name))]
+    _, said = run("replay", *options, expect=PlacetError)
+    assert said == "replay.unavailable: 1 record could not be replayed"
+    for given in ("library.json", "modules"):
+        done = control_kit.placet("decision", "replay", *options, "--library", tmp_path / given)
+        assert f"1 records by the library {library.digest}, which is not this version's" in done.stderr
+    for nothing in ("states", "records", "nowhere"):
+        control_kit.placet("decision", "replay", *options, "--library", tmp_path / nothing, expect=2)
+
+
 @pytest.fixture
 def files(made: Made, tmp_path: Path) -> Callable[[list[bytes]], list[str]]:
     """Writes records, bundles and states as an auditor gets them; the options that name them."""
@@ -323,11 +419,11 @@ def test_an_auditor_replays_from_files(made: Made, files: Callable[[list[bytes]]
     assert [line["verdict"] for line in lines] == ["same", "same"]
     lines, said = run("replay", *files([allowed, cut]), expect=PlacetError)
     assert [line["verdict"] for line in lines] == ["same", "unavailable"]
-    assert said == "replay.unavailable: 1 records could not be replayed"
+    assert said == "replay.unavailable: 1 record could not be replayed"
     run("replay", *files([allowed, cut]), "--allow-unavailable")
     done = control_kit.placet("decision", "replay", *files([allowed, forged, cut]), expect=3)
     assert "replay.differs: 1 of 3 records give another result now" in done.stderr
-    assert "1 other lines are no decision records" in done.stderr
+    assert "left out, as they are no decision records: 1 line" in done.stderr
     assert '"allow":false' in done.stdout
     [line], _ = run("replay", made.record("expired")["decision_id"], *files([allowed, forged, made.asked["expired"]]))
     assert line["decision_id"] == made.record("expired")["decision_id"]
@@ -367,6 +463,7 @@ def plane(made: Made, sigstore: LocalSigstore, tmp_path_factory: pytest.TempPath
         bundle, token = directory / "bundle.tar.gz", directory / "identity.jwt"
         bundle.write_bytes(next(iter(made.kept.bundles.values())))
         token.write_text(sigstore.token("dev@example.org"))
+        token.chmod(0o600)
         signer = ["--trust-config", sigstore.trust_config, "--identity-token", token]
         control_kit.placet("bundle", "sign", bundle, *signer)
         allowed = ["--certificate-identity", "dev@example.org", "--certificate-oidc-issuer", sigstore.issuer_url]
@@ -401,3 +498,24 @@ def test_decisions_of_a_control_plane_are_listed_shown_and_replayed(
     assert found["differs"] == 0
     assert found["unavailable"] <= 8
     lines("replay", made.record("cut")["decision_id"], expect=1)
+
+
+def test_a_control_plane_keeps_the_libraries_that_it_ran_with(
+    plane: control_kit.ControlPlane, made: Made, older: tuple[Library, bytes], sigstore: LocalSigstore, tmp_path: Path
+) -> None:
+    library, record = older
+    bundle, token = tmp_path / "bundle.tar.gz", tmp_path / "identity.jwt"
+    bundle.write_bytes(replay_kit.bundle(OTHER_POLICY))
+    token.write_text(sigstore.token("dev@example.org"))
+    token.chmod(0o600)
+    signer = ["--trust-config", sigstore.trust_config, "--identity-token", token]
+    control_kit.placet("bundle", "sign", bundle, *signer)
+    plane.run("bundle", "publish", bundle, "--system", "payments", "--channel", "older", *signer)
+    state = json.loads(record)["result"]["state"]
+    plane.take("payments", [record], {state: made.kept.states[state]}, "f-2")
+    identifier = json.loads(record)["decision_id"]
+    done = plane.run("decision", "replay", identifier, expect=1)
+    assert f"the library {library.digest} is not to be had" in done.stdout
+    libraries.keep(Objects(f"file://{plane.directory / 'objects'}"), library)  # as an earlier version did at its start
+    done = plane.run("decision", "replay", identifier)
+    assert f"1 records by the library {library.digest}, which is not this version's" in done.stderr

@@ -39,6 +39,7 @@ def test_decisions_of_a_sidecar_are_made_again(stack):
 
     token = stack.directory / "admin.token"
     token.write_text(stack.admin_token)
+    token.chmod(0o600)
     options = ["--server", stack.server, "--token-file", token, "--output", "json"]
     done = control_kit.placet("decision", "replay", "--system", SYSTEM, *options)
     lines = [json.loads(line) for line in done.stdout.splitlines()]

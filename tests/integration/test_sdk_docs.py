@@ -32,6 +32,7 @@ def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sdk_kit.Sideca
     files = stand.composed(*stand.example("payments"))
     with sdk_kit.running(directory / "tls", files=files) as running, sdk_kit.edge(running, directory / "edge"):
         (running.ca.parent / "token").write_text(running.token(sub=SUPPORT))
+        (running.ca.parent / "token").chmod(0o600)
         yield running
 
 

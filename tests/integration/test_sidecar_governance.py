@@ -53,6 +53,7 @@ def test_the_environment_is_attested_refreshed_and_demanded(world, tmp_path):
     stack = world.stack
     token = tmp_path / "token"
     token.write_text(stack.sigstore.token(RUNNER, audience=EVIDENCE, where="eu-1"))
+    token.chmod(0o600)
     evidence = tmp_path / "evidence.yaml"
     evidence.write_text("type: token\nfile: token\n")
     govern(world, **accepted(world))
@@ -78,6 +79,7 @@ def test_the_environment_is_attested_refreshed_and_demanded(world, tmp_path):
         eventually("said", lambda: Reason.ENVIRONMENT_UNAVAILABLE in sidecar.codes())
         assert sidecar.status()["healthy"], "the lease does not depend on it"
         token.write_text(stack.sigstore.token(RUNNER, audience=EVIDENCE, where="eu-1"))
+        token.chmod(0o600)
         eventually("accepted again", lambda: codes(world, sidecar) == [], within=70)
     finally:
         govern(world)

@@ -339,7 +339,7 @@ def test_wrong_usage_of_the_commands(plane, stack, opa_binary, tmp_path):
     both = Sidecar(plane, stack, opa_binary, tmp_path / "x", "--join-token", missing, "--token-file", missing)
     for sidecar, text in (
         (unreadable, f"cannot read the join token {missing}: No such file or directory"),
-        (both, "give --token-file or --join-token, not both"),
+        (both, "give one of --token-file, --join-token and --identity-token"),
     ):
         said = sidecar.process.communicate(timeout=60)[1].strip()
         assert (sidecar.process.returncode, said) == (2, f"placet: {text}")

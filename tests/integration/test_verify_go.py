@@ -20,8 +20,9 @@ from app.local import tools
 from app.local.tools import go
 from app.local.tools.pins import TOOLS, Tool
 
+from .proof_demands import TESTS, Demanded, demanded
 from .proof_kit import ended_trust, good_proofs, tampered
-from .proof_parts import EXECUTION, LIBRARY, POLICY, STATE
+from .proof_parts import COMMIT, EXECUTION, LIBRARY, POLICY, STATE
 from .proof_stand import Stand
 from .proof_tampering import edited
 
@@ -54,6 +55,7 @@ class Files:
         with Stand(directory / "sigstore") as stand:
             self.good = good_proofs(stand)
             self.tampered = {name: raw for name, (raw, _) in tampered(stand).items()}
+            self.demanded = demanded(stand)
             self.ended, self.ending = ended_trust(stand), ended_trust(stand, hours=1)
         self.trust_config, self.sidecar, self.releaser = stand.trust_config, stand.sidecar, stand.releaser
         self.directory = directory
@@ -82,7 +84,12 @@ def run(binary, files):
             "release_issuer": files.releaser.issuer,
             **changed,
         }
-        given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
+        given = [
+            f"--{name.replace('_', '-')}={value}"
+            for name, values in options.items()
+            for value in (values if isinstance(values, tuple) else (values,))
+            if value is not None
+        ]
         path = files.write(f"{random.randbytes(8).hex()}.json", raw)
         done = subprocess.run([binary, *given, path], capture_output=True, text=True, timeout=60, env={})
         path.unlink()
@@ -144,6 +151,22 @@ def test_every_good_proof_is_accepted(files, holds, ours):
 def test_no_tampered_proof_is_accepted(files, holds, ours):
     assert verdicts(holds, files.tampered) == dict.fromkeys(files.tampered, False)
     assert not any(ours(raw) for raw in files.tampered.values())
+
+
+def test_what_must_be_proved_of_source_and_tests(files, run):
+    """Both verifiers demand the same, and name the same step."""
+
+    def verdict(one):
+        demands = {"tests_passed": "true" if one.wanted.tests_passed else None, "source": one.wanted.sources}
+        done = run(one.raw, **demands)
+        if done.returncode == 0:
+            return None
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1), done.stderr
+        return done.stderr.removeprefix("verify-go: ").partition(": ")[0]
+
+    assert verdicts(verdict, files.demanded) == {name: one.step for name, one in files.demanded.items()}
+    nothing = {name: Demanded(one.raw, type(TESTS)(), None, None) for name, one in files.demanded.items()}
+    assert verdicts(verdict, nothing) == dict.fromkeys(nothing)
 
 
 def flipped(raw, where, bit):
@@ -228,6 +251,8 @@ def test_what_is_proved(files, run):
     done = run(files.good["start"])
     summary = json.loads(done.stdout)
     assert summary.pop("not_after").endswith("Z")
+    log = summary.pop("log")
+    assert (log["origin"], log["index"] < log["size"]) == ("127.0.0.1", True)
     assert summary == {
         "sidecar": files.sidecar.identity,
         "instance": "0f" * 16,
@@ -239,11 +264,18 @@ def test_what_is_proved(files, run):
         "library": LIBRARY,
         "state": STATE,
         "execution": EXECUTION,
-        "statements": [
-            "https://slsa.dev/provenance/v1",
-            "https://in-toto.io/attestation/link/v0.3",
-            "https://in-toto.io/attestation/test-result/v0.1",
-        ],
+        "release": {
+            "signer": files.releaser.identity,
+            "issuer": files.releaser.issuer,
+            "statements": [
+                "https://slsa.dev/provenance/v1",
+                "https://in-toto.io/attestation/link/v0.3",
+                "https://in-toto.io/attestation/test-result/v0.1",
+            ],
+            "sources": [{"uri": "git+https://git.example.org/policies", "commit": COMMIT, "changed": False}],
+            "tests": [{"result": "PASSED", "passed": True, "coverage": None}],
+        },
+        "sidecar_issuer": files.sidecar.issuer,
     }
     message = json.loads(run(files.good["message"]).stdout)
     assert [message[name] for name in ("sequence", "decision_id", "allow", "policy")] == [2, None, None, ""]
@@ -269,12 +301,15 @@ def test_what_is_no_proof(raw, holds):
         {"release_identity": None},
         {"release_issuer": ""},
         {"unknown": "option"},
+        {"source": "git+https://git.example.org"},
     ],
 )
 def test_wrong_usage(files, run, changed):
     done = run(files.good["allow"], **changed)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "unknown" in changed or (done.stderr.startswith("verify-go: ") and done.stderr.count("\n") == 1)
+    assert {"unknown", "source"} & set(changed) or (
+        done.stderr.startswith("verify-go: ") and done.stderr.count("\n") == 1
+    )
 
 
 def test_wrong_usage_without_one_proof(binary, files):
@@ -305,6 +340,7 @@ def test_it_is_short_formatted_and_vetted(binary, tmp_path):
     assert (formatted.stdout, formatted.stderr) == ("", "")
     subprocess.run([toolchain, "vet", "-trimpath", "."], cwd=SOURCES, env=environment, timeout=600, check=True)
     lengths = {path.name: len(path.read_text().splitlines()) for path in SOURCES.glob("*.go")}
-    assert lengths.keys() == {"main.go", "execution.go"}
-    assert lengths["main.go"] <= 270, lengths  # proofs of decisions; what proofs of executions need besides is apart
-    assert lengths["execution.go"] <= 220, lengths
+    assert lengths.keys() == {"main.go", "release.go", "execution.go"}
+    assert lengths["main.go"] <= 270, lengths  # proofs of decisions; apart is what is judged of source and tests,
+    assert lengths["release.go"] <= 100, lengths  # and what proofs of executions need besides
+    assert lengths["execution.go"] <= 230, lengths

@@ -104,6 +104,7 @@ def test_steps_of_an_execution_are_exported_as_in_toto_reads_them(stack, tmp_pat
         digest = first.digest(60)
         token = tmp_path / "token"
         token.write_text(run.token)
+        token.chmod(0o600)
         (tmp_path / "out").write_text("made")
         options = ["--token", str(token), "--name", "make", "--product", f"out={tmp_path / 'out'}", "--parent", digest]
         done = placet(stack, "execution", "step", run.id, *options, "--wait", "--", "true")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Query
 from sqlmodel import Session
 
-from app.control import decision_filter, saved_searches
+from app.control import decision_filter, saved_searches, systems
 from app.control.api.access import PlaneOf, by
 from app.control.decision_filter import MAX_TEXT, MAX_WHERE, Filter
 from app.control.problems import Forbidden
@@ -29,6 +29,16 @@ def only_system(access: Access, asked: str | None) -> str | None:
     if access.system is not None and asked not in (None, access.system):
         raise Forbidden(f"this token is bound to the system {access.system}")
     return access.system or asked
+
+
+def known_system(session: Session, access: Access, asked: str | None) -> str | None:
+    """The same of a system that there is: of another one a list would be empty, as if nothing had happened there.
+
+    Raises `Forbidden`, `NotFound`.
+    """
+    if (system := only_system(access, asked)) is not None:
+        systems.find(session, system)
+    return system
 
 
 def filter_of(document: Mapping[str, Any]) -> Filter:
@@ -85,7 +95,7 @@ def wanted(
 
 def wanted_by(session: Session, access: Access, asked: Mapping[str, Any], saved: str | None) -> Filter:
     """The filter of a question, within a saved search if it names one, in what the token may see. Raises `Problem`."""
-    system = only_system(access, asked.get("system"))
+    system = known_system(session, access, asked.get("system"))
     members = dict(asked)
     if saved:
         found = saved_searches.find(session, saved, system)

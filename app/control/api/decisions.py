@@ -105,6 +105,7 @@ def _signed(batch: Batch) -> dict[str, Any] | None:
         "entries": {"first": batch.first_entry, "count": batch.entries},
         "root": batch.root,
         "log_index": batch.log_index,
+        "opa": batch.opa,
         "at": batch.signed_at.isoformat(),
     }
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from app.control import enrolment
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Name, line
+from app.control.enrolment import Joined
 from app.control.problems import Forbidden, TooMany
 from app.control.rates import Rate
 from app.control.store import Eviction, JoinToken
@@ -21,7 +22,7 @@ router = APIRouter(tags=["enrolment"])
 _SIDECAR = "/api/v1/systems/{system}/sidecars/{sidecar}"
 
 #: Each address: anyone may ask. A machine that starts some dozens of sidecars at once stays below.
-_ADDRESSES = Rate(5, 50)
+ADDRESSES = Rate(5, 50)
 
 
 class Invitation(Body):
@@ -80,7 +81,7 @@ def show_eviction(row: Eviction) -> dict[str, Any]:
 def join(request: Request, plane: PlaneOf, body: Join) -> dict[str, Any]:
     """Exchange a join token, once, for the sidecar's API token. Open to everyone: the join token says who asks."""
     address = request.client.host if request.client else ""
-    if seconds := _ADDRESSES.wait(address):
+    if seconds := ADDRESSES.wait(address):
         raise TooMany(f"too many attempts to join from {address}; wait {math.ceil(seconds)} s")
     with plane.store.read() as session:
         known = enrolment.is_invitation(session, body.join_token)
@@ -89,8 +90,13 @@ def join(request: Request, plane: PlaneOf, body: Join) -> dict[str, Any]:
             joined = enrolment.join(session, body.join_token, body.system, body.sidecar, address)
     else:
         joined = enrolment.unknown(address)
-    if joined.token is None:  # told after the commit: what was tried is kept
-        raise Forbidden(joined.refused)
+    return show_joined(joined)
+
+
+def show_joined(joined: Joined) -> dict[str, Any]:
+    """The sidecar's API token. Raises `Forbidden`, after the commit: what was tried is kept."""
+    if joined.token is None:
+        raise Forbidden(joined.refused, **({"reason": str(joined.reason)} if joined.reason else {}))
     return {
         "token": joined.secret,
         "id": joined.token.id,
@@ -125,10 +131,14 @@ def evict(
     body: NewEviction,
     access: Annotated[Access, by(Scope.QUARANTINE_WRITE)],
 ) -> dict[str, Any]:
-    """Evict a sidecar: no token of it counts when this answers. One that is evicted already stays as it is."""
+    """Evict a sidecar: no token of it counts when this answers. One that is evicted already stays as it is.
+
+    `known` is false of a name that means nothing yet: it is evicted all the same, before anybody joins by it.
+    """
     with plane.store.write() as session:
         row, new = enrolment.evict(session, access, system, sidecar, body.reason)
-    return show_eviction(row) | {"new": new}
+        known = enrolment.is_known(session, system, sidecar)
+    return show_eviction(row) | {"new": new, "known": known}
 
 
 @router.delete(_SIDECAR + "/eviction")

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from app.control import erasure, refused_copies
 from app.control.api.access import PlaneOf, by
-from app.control.api.decision_query import only_system
+from app.control.api.decision_query import known_system, only_system
 from app.control.api.forms import Body, Name, Text
 from app.control.erasure import Wanted
 from app.control.store import Erasure
@@ -86,7 +86,7 @@ def list_erasures(
 ) -> list[dict[str, Any]]:
     """Orders, newest first; with those of retention."""
     with plane.store.read() as session:
-        return [show(session, row) for row in erasure.listed(session, only_system(access, system))]
+        return [show(session, row) for row in erasure.listed(session, known_system(session, access, system))]
 
 
 @router.get("/{identifier}")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from app.control import execution_lineage, execution_proofs, pages
 from app.control.api.access import PlaneOf
-from app.control.api.decision_query import Reader, only_system
+from app.control.api.decision_query import Reader, known_system, only_system
 from app.control.api.forms import Name
 from app.control.execution_lineage import Started, Wanted
 from app.core import graph
@@ -42,7 +42,8 @@ def list_executions(
 ) -> dict[str, Any]:
     """Executions of which a sidecar stated the start, those that came last first."""
     with plane.store.read() as session:
-        found, older = execution_lineage.listed(session, only_system(access, system), limit, cursor)
+        wanted = known_system(session, access, system)
+        found, older = execution_lineage.listed(session, wanted, limit, cursor)
     return {"items": [show(one) for one in found], "next": None if older is None else str(older)}
 
 

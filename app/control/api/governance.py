@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from app.control import governance, systems
+from app.control import attestation_results, governance, systems
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Name
 from app.control.governance_document import GovernanceDocument
@@ -22,7 +22,7 @@ class NewGovernance(Body):
 
     document: dict[str, Any]
     version: Annotated[int, Field(ge=0, lt=2**31)]
-    #: Only check it and say what it would look like, written out.
+    #: Only check it and its version, and say what it would look like, written out.
     dry_run: bool = False
 
 
@@ -61,9 +61,9 @@ def put_governance(
     """Set a system's governance. It is published when this answers; 409 when another version is in force."""
     if body.dry_run:
         with plane.store.read() as session:
-            systems.find(session, system)
-            now = show(system, governance.current(session, system))
-        return now | {"proposed": governance.parse(body.document).model_dump(mode="json")}
+            found = governance.propose(session, system, body.document, body.version)
+            return show(system, found.before) | {"proposed": found.written}
     with plane.publishing() as session:
         row, changed = governance.put(session, access, system, body.document, body.version)
+        attestation_results.revoke_unfounded(session, plane.settings.domain)  # sidecars are not told what is accepted
     return show(system, row) | {"changed": changed}

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field
 
 from app.control import holds
 from app.control.api.access import PlaneOf, by
-from app.control.api.decision_query import only_system
+from app.control.api.decision_query import known_system, only_system
 from app.control.api.forms import Body, Name, Text
 from app.control.decision_filter import nanoseconds
 from app.control.store import Hold
@@ -88,7 +88,8 @@ def list_holds(
 ) -> list[dict[str, Any]]:
     """The holds in force, those for all systems too; or those that were released."""
     with plane.store.read() as session:
-        return [show(row) for row in holds.listed(session, only_system(access, system), released=released)]
+        wanted = known_system(session, access, system)
+        return [show(row) for row in holds.listed(session, wanted, released=released)]
 
 
 @router.post("/{identifier}/release")

@@ -9,7 +9,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from fastapi import APIRouter, Response
 from pydantic import Field, StringConstraints
 
-from app.control import attestation_results, issuer_keys, issuers, jwks_refresh
+from app.control import issuer_keys, issuers, jwks_refresh
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Text
 from app.control.issuers import MAX_AGE, REFRESH, Kind, Source, Trust
@@ -166,7 +166,6 @@ def remove_issuer(plane: PlaneOf, issuer: str, _: Annotated[Access, by(Scope.ISS
     """Trust an issuer no longer; it is published when this answers."""
     with plane.publishing() as session:
         issuers.remove(session, issuer)
-        attestation_results.revoke_issuer(session, issuer)
 
 
 def _find(plane: Plane, issuer: str) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, StringConstraints
 
-from app.control import lineage
+from app.control import lineage, refused_copies
 from app.control.api.access import PlaneOf, by
-from app.control.api.decision_query import only_system
+from app.control.api.decision_query import known_system
 from app.control.api.forms import Body, Name, line
 from app.control.store import LineageBreak
 from app.control.tokens import Access, Scope
@@ -51,10 +51,20 @@ def list_breaks(
     cleared: bool = False,
 ) -> list[dict[str, Any]]:
     """What is open, those that stop a sidecar first; with `cleared`, the last ones that a person cleared."""
-    wanted = only_system(access, system)
     with plane.store.read() as session:
+        wanted = known_system(session, access, system)
         found = lineage.cleared(session, wanted) if cleared else lineage.listed(session, wanted)
         return [show(row) for row in found]
+
+
+@router.get("/{identifier}/batch")
+def get_batch(
+    plane: PlaneOf,
+    identifier: Annotated[int, Path(ge=1, lt=2**31)],
+    access: Annotated[Access, by(Scope.DECISION_READ, everywhere=True)],
+) -> Response:
+    """The batch that was refused and kept, as it came. Nothing in it is proved."""
+    return Response(refused_copies.body(plane, access, identifier), media_type="application/json")
 
 
 @router.post("/{identifier}/clear")

@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 
 from app.control import log_entries
 from app.control.api.access import PlaneOf, by
-from app.control.api.decision_query import only_system
+from app.control.api.decision_query import known_system
 from app.control.api.forms import Name
 from app.control.log_entries import MAX_PAGE, Cursor, Entry
 from app.control.tokens import Access, Scope
@@ -40,7 +40,9 @@ def list_entries(
     `next` is where the following page begins, also when nothing is there yet. On PostgreSQL an entry is listed a
     minute after it was stored.
     """
-    found = log_entries.page(plane, only_system(access, system), Cursor.read(after), limit)
+    with plane.store.read() as session:
+        wanted = known_system(session, access, system)
+    found = log_entries.page(plane, wanted, Cursor.read(after), limit)
     return {
         "identities": found.identities,
         "entries": [show(one) for one in found.entries],

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import AfterValidator, StringConstraints
 
-from app.control import attestation_results, governance, issuers, quarantine
+from app.control import governance, issuers, quarantine
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Text, line
 from app.control.problems import Invalid
@@ -74,8 +74,6 @@ def add_to_quarantine(
     kind, issuer, name = named(body.issuer, body.subject, body.execution, body.segment, body.domain)
     with plane.publishing() as session:
         entry, new = quarantine.add(session, access, issuer, name, body.reason, kind)
-        if kind == quarantine.SUBJECT:
-            attestation_results.revoke_issuer(session, issuer, name)
         trusted = [row.issuer for row in issuers.listed(session)]
         segments = governance.segment_names(session) if kind == "segment" else set()
     response.status_code = 201 if new else 200

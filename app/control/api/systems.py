@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, PlainValidator, model_validator
 from sqlmodel import Session
 
 from app.control import judgement, modes, systems
@@ -60,9 +60,17 @@ class Signers(Body):
     break_glass: _Declarers = ()
 
 
-#: Open breaks of a kind that stop a sidecar: one, none whatever comes, or so many.
-Limit = Literal["at-once", "never"] | Annotated[int, Field(strict=True, ge=1, le=judgement.MAX_LIMIT)]
 _WORDS = {"at-once": judgement.AT_ONCE, "never": judgement.NEVER}
+
+
+def _limit(value: Any) -> str | int:
+    if value in _WORDS or (type(value) is int and 1 <= value <= judgement.MAX_LIMIT):
+        return value  # type: ignore[no-any-return]
+    raise ValueError(f"must be at-once, never, or a number from 1 to {judgement.MAX_LIMIT}")
+
+
+#: Open breaks of a kind that stop a sidecar: one, none whatever comes, or so many.
+Limit = Annotated[str | int, PlainValidator(_limit, json_schema_input_type=Literal["at-once", "never"] | int)]
 
 
 class Limits(Body):
@@ -71,6 +79,13 @@ class Limits(Body):
     clock: Limit | None = None
     opa: Limit | None = None
     dropped: Limit | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        if isinstance(given, dict) and not given.keys() <= cls.model_fields.keys():
+            raise ValueError(f"{judgement.LIMITED}; {judgement.UNLIMITED}")
+        return given
 
 
 def show_limits(limits: dict[str, int]) -> dict[str, str | int]:

@@ -1,5 +1,5 @@
 """Rows besides those of records that follow from something signed: each column that evidence, a digest or another
-column says, and the files that TUF serves."""
+column says."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from app.control.issuer_keys import thumbprint
 from app.control.objects import Objects, is_key
 from app.control.problems import NotFound
 from app.control.publication import object_key, release_file
+from app.control.sidecar_statement import payload_of
 from app.control.store import Approval, Evidence, Mode, Release, SigningKey, Warrant
 from app.control.store.as_stored import INSTANT, Row, as_bytes, instant
 from app.core import strict_json
@@ -30,6 +31,7 @@ from app.core.bundle import parse_bundle
 from app.core.errors import Denied
 from app.core.evidence import claimed_signer, verify_evidence
 from app.core.governance import audience_of, control_plane_id
+from app.core.link_names import payload_digest
 from app.core.modes import BREAK_GLASS, SHADOW
 from app.core.targets import ATTESTATIONS_FILE, BUNDLE_FILE, SIGNATURE_FILE
 from app.core.trust import TrustConfig
@@ -101,18 +103,6 @@ class Kept:
             if row["kid"] != due:
                 yield changed("signing_key", row["kid"], "jwk", due, row["kid"], "jwk and kid do not fit together")
 
-    def targets(self) -> Iterator[Finding]:
-        """The files that TUF serves and served: each is named by its SHA-256."""
-        for key, _ in self._objects.keys("targets"):
-            due = key.rpartition("/")[2].partition(".")[0]
-            try:
-                there = sha256(self._objects.get(key)).hexdigest()
-            except NotFound:  # removed since it was listed
-                continue
-            if due != there:
-                yield Finding("changed", "the object has another SHA-256 than its name", object=key, expected=due,
-                              found=there)  # fmt: skip
-
     def _releases(self) -> Iterator[Finding]:
         of: dict[Any, list[Row]] = defaultdict(list)
         for row in self._tables.rows(Evidence, "release, sha256"):
@@ -176,10 +166,13 @@ class Kept:
         yield from _differences("evidence", key, row, due | _signer(said, "signer_identity", "signer_issuer"))
 
     def _warrants(self) -> Iterator[Finding]:
-        requests = {}
+        requests, approvals = {}, {}
+        for row in self._tables.rows(Approval, "warrant"):
+            evidence = str(row["evidence"]).encode("utf-8", "surrogateescape")
+            approvals[row["warrant"]] = payload_digest(payload_of(evidence))
         for row in self._tables.rows(Warrant, "id"):
             requests[row["id"]] = row["request_digest"]
-            yield from self._warrant(row)
+            yield from self._warrant(row, approvals.get(row["id"]))
         for row in self._tables.rows(Approval, "warrant"):
             key, due = row["warrant"], {"request_digest": requests.get(row["warrant"])}
             try:
@@ -192,7 +185,7 @@ class Kept:
                 yield Finding("unproved", f"the approval is none: {error}", "approval", key, "evidence")
             yield from _differences("approval", key, row, due)
 
-    def _warrant(self, row: Row) -> Iterator[Finding]:
+    def _warrant(self, row: Row, approval: str | None) -> Iterator[Finding]:
         key = row["id"]
         try:
             request = WarrantRequest.model_validate(_json(row["request"]))
@@ -213,7 +206,7 @@ class Kept:
             at = said.get("iat")
             at = at if type(at) is int and 0 <= at < 2**33 else 0
             home = {"issuer": control_plane_id(self._domain), "audience": audience_of(self._domain, str(row["system"]))}
-            made = request.claims(jti=str(key), now=at, **home).document()
+            made = request.claims(jti=str(key), now=at, approval=approval, **home).document()
             due |= {"claims": made, "issued_at": _seconds(at), "expires_at": _seconds(int(made["exp"]))}
         yield from _differences("warrant", key, row, due)
 

@@ -13,7 +13,7 @@ from app.control.fsck.scratch import Scratch
 from app.control.fsck.tables import Tables, reading
 from app.control.objects import Objects, is_key
 from app.control.problems import NotFound
-from app.control.store import Store
+from app.control.store import SignedBreak, Store
 from app.control.store.as_stored import Row
 from app.core.batch import payload_digest
 from app.core.errors import Denied
@@ -88,6 +88,23 @@ def judged(breaks: list[Row], tables: Tables) -> Iterator[Finding]:
         for name, value in due.items():
             if row[name] != value:
                 yield changed("lineage_break", row["id"], name, value, row[name])
+
+
+def signed(tables: Tables, objects: Objects) -> Iterator[Finding]:
+    """What the control plane has signed of breaks, whether its evidence is there as it was."""
+    for row in tables.rows(SignedBreak, "id"):
+        key = row["object"]
+        try:
+            digest = sha256(objects.get(key)).hexdigest() if is_key(key) else None
+        except NotFound:
+            digest = None
+        if digest is None:
+            yield Finding("missing", "there is no such object", "signed_break", row["id"], "object", key)
+        elif digest != row["evidence_sha256"]:
+            detail = "the object has another SHA-256 than its row says"
+            yield Finding(
+                "changed", detail, "signed_break", row["id"], "evidence_sha256", key, row["evidence_sha256"], digest
+            )
 
 
 def unused(scratch: Scratch, objects: Objects, store: Store, signers: Signers | None) -> Iterator[Finding]:

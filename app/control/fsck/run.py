@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.control.fsck import chain, leftovers, published, seals, values
+from app.control.fsck import chain, leftovers, named, published, seals, values
 from app.control.fsck.batch import Checked, Task
 from app.control.fsck.claims import SIGNED
 from app.control.fsck.finding import Finding, moved
@@ -167,11 +167,11 @@ class _Run:
         if self._scope == Scope():
             progress(Progress("releases and what is published"))
             domain = self._means.settings.domain
-            kept = Kept(tables, self._objects, domain, self._means.said)
-            self._tell(kept.check())
-            self._tell(kept.targets())
+            self._tell(Kept(tables, self._objects, domain, self._means.said).check())
+            self._tell(named.check(tables, self._objects))
             self._tell(published.metadata(tables, self._means.settings.root_metadata.read_bytes()))
             self._tell(published.documents(tables, self._objects, domain))
+            self._tell(leftovers.signed(tables, self._objects))
             self._seals(tables, progress)
         breaks = tables.breaks(self._scope.system, self._scope.sidecar)
         self._tell(leftovers.refused(breaks, self._objects))

@@ -2,9 +2,10 @@
 
 from app.control.store.access import ApiToken
 from app.control.store.batch_value import BatchValue
+from app.control.store.break_statement import SignedBreak
 from app.control.store.decision import Batch, Decision, batch_words, decision_row
 from app.control.store.engine import Store, first_line, is_outage
-from app.control.store.enrolment import Eviction, JoinToken
+from app.control.store.enrolment import Allowance, Enrolment, Eviction, JoinToken
 from app.control.store.erasure import ErasedBatch, Erasure, Hold, Retention
 from app.control.store.execution import Execution, Redemption
 from app.control.store.governance import AttestationResult, Governance, Mode
@@ -24,6 +25,7 @@ from app.control.store.tuf import TufMetadata
 from app.control.store.warrant import Approval, Warrant, WarrantRevocation
 
 __all__ = [
+    "Allowance",
     "ApiToken",
     "Approval",
     "AttestationResult",
@@ -32,6 +34,7 @@ __all__ = [
     "Carried",
     "Decision",
     "DomainLink",
+    "Enrolment",
     "ErasedBatch",
     "Erasure",
     "Eviction",
@@ -58,6 +61,7 @@ __all__ = [
     "Seal",
     "Seals",
     "Sidecar",
+    "SignedBreak",
     "SigningKey",
     "Store",
     "SubjectGrant",

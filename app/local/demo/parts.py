@@ -85,6 +85,20 @@ class Sidecar:
     edge: int = 0
     #: Its verification policy, in place of the demo's one signer.
     policy: Path | None = None
+    #: Its workload's own identity token, in place of an invitation.
+    identity: Path | None = None
+
+    @property
+    def join_token(self) -> Path:
+        """What it exchanges at its first start for a token of its own."""
+        return self.directory.with_name(f"{self.name}.join")
+
+    @property
+    def credential(self) -> tuple[str, str]:
+        """How its agent says who it is."""
+        if self.identity is not None:
+            return "--identity-token", str(self.identity)
+        return "--join-token", str(self.join_token)
 
     @property
     def ca(self) -> Path:

@@ -107,6 +107,7 @@ class Stack:
         wait: bool = True,
         system: str = SYSTEM,
         policy: Path | None = None,
+        identity: Path | None = None,
     ) -> Sidecar:
         """Start a sidecar that follows a system's channel; wait until it holds a lease."""
         sidecar = Sidecar(
@@ -118,9 +119,11 @@ class Stack:
             system=system,
             edge=free_port(),
             policy=policy,
+            identity=identity,
         )
         self.sidecars.append(sidecar)
-        self.placet("sidecar", "invite", system, name, "-o", str(self._join_token(sidecar)))
+        if identity is None:
+            self.placet("sidecar", "invite", system, name, "-o", str(sidecar.join_token))
         self.start_agent(sidecar, wait=wait)
         return sidecar
 
@@ -133,7 +136,7 @@ class Stack:
             "--dir", str(sidecar.directory), "--port", str(sidecar.port), "--edge-port", str(sidecar.edge),
             "--server", sidecar.server,
             "--tuf-root", str(self.directory / "server" / "tuf-root.json"),
-            "--join-token", str(self._join_token(sidecar)),
+            *sidecar.credential,
             "--trust-config", str(self.sigstore.trust_config),
             "--lineage-trust-config", str(self.sigstore.trust_config),
             *self._signers(sidecar.policy),
@@ -142,10 +145,6 @@ class Stack:
         )  # fmt: skip
         if wait:
             self._await_part(sidecar.agent, lambda: sidecar.status().get("healthy"))
-
-    def _join_token(self, sidecar: Sidecar) -> Path:
-        """What it exchanges at its first start for a token of its own."""
-        return self.directory / f"{sidecar.name}.join"
 
     def _signers(self, policy: Path | None) -> tuple[str, ...]:
         if policy is not None:

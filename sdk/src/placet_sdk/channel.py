@@ -16,7 +16,7 @@ import httpcore
 from placet_sdk import codes
 from placet_sdk.address import Address
 from placet_sdk.connections import Owned, process
-from placet_sdk.deadline import DeadlineBackend, until
+from placet_sdk.deadline import DeadlineBackend, seconds, until
 from placet_sdk.errors import Doubt
 
 #: Bytes of an answer that are read.
@@ -48,7 +48,7 @@ class Channel:
     def _send(
         self, method: str, path: str, headers: list[tuple[str, str]], body: bytes, timeout: float
     ) -> tuple[int, bytes]:
-        url, deadline = self._address.url + path, time.monotonic() + timeout
+        url, deadline = self._address.url + path, time.monotonic() + seconds(timeout)
         answer = bytearray()
         try:
             with (
@@ -118,7 +118,7 @@ class AsyncChannel:
     async def _send(
         self, method: str, path: str, headers: list[tuple[str, str]], body: bytes, timeout: float
     ) -> tuple[int, bytes]:
-        url, deadline = self._address.url + path, time.monotonic() + timeout
+        url, deadline = self._address.url + path, time.monotonic() + seconds(timeout)
         answer = bytearray()
         try:
             async with (

@@ -5,6 +5,7 @@ httpcore's timeouts start anew with every read: a server that sends a byte now a
 
 from __future__ import annotations
 
+import math
 import ssl
 import threading
 import time
@@ -14,7 +15,21 @@ from typing import Any
 
 import httpcore
 
+from placet_sdk.errors import ConfigurationError
+
+#: Seconds that a timeout may have at most.
+MAX_TIMEOUT = 86400
+
 _current = threading.local()
+
+
+def seconds(timeout: float) -> float:
+    """A timeout in seconds, as it is. Raises ConfigurationError for what is none, such as NaN or infinity."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise ConfigurationError(f"timeout must be a number of seconds, not {timeout!r}")
+    if not math.isfinite(timeout) or timeout > MAX_TIMEOUT:
+        raise ConfigurationError(f"timeout must be a number of seconds up to {MAX_TIMEOUT}, not {timeout!r}")
+    return timeout
 
 
 @contextmanager

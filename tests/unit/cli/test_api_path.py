@@ -12,15 +12,21 @@ CLI = Path(__file__).resolve().parents[3] / "cli"
 
 
 def test_a_name_is_one_segment():
-    assert api("decisions", "d/1?x=1#y", "proof") == "/api/v1/decisions/d%2F1%3Fx%3D1%23y/proof"
+    assert api("decisions", "d1?x=1#y", "proof") == "/api/v1/decisions/d1%3Fx%3D1%23y/proof"
     assert system_path("payments", "modes", 7) == "/api/v1/systems/payments/modes/7"
     assert below("/v1/executions", "ä b") == "/v1/executions/%C3%A4%20b"
 
 
-@pytest.mark.parametrize("name", ["", ".", ".."])
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/"])
 def test_what_would_name_another_place_is_refused(name):
     with pytest.raises(UsageError, match="is no name"):
         system_path("payments", "modes", name)
+
+
+@pytest.mark.parametrize("names", [("searches", "bad/name"), ("decisions", "a/../b", "proof"), ("systems", "a/b")])
+def test_the_control_plane_has_no_name_with_a_slash(names):
+    with pytest.raises(UsageError, match="is no name: it has a slash"):
+        api(*names)
 
 
 def test_a_name_that_is_no_text_is_refused():

@@ -58,6 +58,16 @@ def test_a_terminal_shows_it_while_it_lasts(stderr, monkeypatch):
     assert said.getvalue().endswith("\x1b[2K")  # the line is taken away again
 
 
+def test_the_whole_is_told_and_not_its_parts(stderr, monkeypatch):
+    monkeypatch.setattr(progress, "_BETWEEN_LINES", 0.05)
+    said = stderr(terminal=False)
+    with progress.busy("publishing"), progress.busy("waiting"):
+        until(said, "still publishing\nstill publishing\n")
+    assert "waiting" not in said.getvalue()
+    with progress.busy("waiting"):
+        until(said, "still waiting\n")
+
+
 def test_what_fails_goes_on_as_it_was(stderr, monkeypatch):
     monkeypatch.setattr(progress, "_QUIET", 0)
     stderr(terminal=False)

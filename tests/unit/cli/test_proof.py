@@ -81,8 +81,10 @@ def test_other_spellings_of_the_same_document_are_written_as_a_proof_is(export):
 
 
 def test_an_id_is_one_segment_of_the_address(export):
-    export(200, whole("a/../b").write(), "a/../b")
-    assert export.asked[0][0] == "/api/v1/decisions/a%2F..%2Fb/proof"
+    export(200, whole("a?..#b").write(), "a?..#b")
+    assert export.asked[0][0] == "/api/v1/decisions/a%3F..%23b/proof"
+    with pytest.raises(UsageError, match="it has a slash"):
+        export(200, b"", "a/../b")
 
 
 def test_an_erased_record_has_no_name(export, capsys):
@@ -114,6 +116,13 @@ def test_there_is_none(export):
     with pytest.raises(Denied) as denied:
         export(404, json.dumps(problem).encode())
     assert (denied.value.reason, denied.value.exit_code) == (Reason.PROOF_MISSING, 3)
+
+
+def test_what_is_no_decision_may_be_an_execution(export):
+    with pytest.raises(PlacetError, match=r"^there is no decision and no execution d-1$"):
+        export(404, json.dumps({"title": "Not Found", "status": 404}).encode())
+    assert [path for path, _ in export.asked] == ["/api/v1/decisions/d-1/proof", "/api/v1/executions/d-1/proof"]
+    assert not export.out.exists()
 
 
 def test_without_a_token(export, monkeypatch):

@@ -147,7 +147,9 @@ def test_a_chain_is_revoked_by_its_last_warrant(plane, tmp_path, capsys):
 def test_names_cannot_leave_their_place_in_the_path(plane):
     plane.answers = [{"id": "x", "status": "revoked", "token": None}]
     with pytest.raises(Denied):
-        warrant.fetch("../../tokens?x=", "pay?ments", output=Output.JSON)
-    assert plane.asked[0].url.raw_path == b"/api/v1/systems/pay%3Fments/warrants/..%2F..%2Ftokens%3Fx%3D"
+        warrant.fetch("..?x=", "pay?ments", output=Output.JSON)
+    assert plane.asked[0].url.raw_path == b"/api/v1/systems/pay%3Fments/warrants/..%3Fx%3D"
     with pytest.raises(UsageError, match="it has a slash"):
         warrant.fetch("x", "pay/ments", output=Output.JSON)
+    with pytest.raises(UsageError, match=r"'\.\./x' is no name: it has a slash"):
+        warrant.revoke("payments", "../x", output=Output.JSON)

@@ -17,6 +17,12 @@ def test_what_is_no_duration(text):
         warrant_options.duration(text, "--lifetime")
 
 
+def test_a_lead_may_be_nothing():
+    assert warrant_options.duration("0s", "--lead", least=0) == 0
+    with pytest.raises(UsageError, match="--lead is a time"):
+        warrant_options.duration("-1s", "--lead", least=0)
+
+
 def test_principals():
     found = warrant_options.principal("https://i.example#a#b")
     assert (found.issuer, found.id) == ("https://i.example", "a#b")

@@ -15,6 +15,7 @@ from app.core import merkle
 from app.core.batch import BatchStatement, payload_digest
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement
+from app.core.governance import control_plane_id
 from app.core.reason_codes import Reason
 from app.core.targets import SIGNATURE_FILE
 from app.core.verification_policy import SignerIdentity
@@ -61,6 +62,11 @@ def plain_evidence(payload, identity, issuer=DEFAULT_IDENTITY_ISSUER, log_index=
         "verificationMaterial": {"tlogEntries": [{"logIndex": str(log_index)}]},
     }
     return json.dumps(document).encode()
+
+
+def sign_break_plain(says):
+    """Signs what is said of a break, as `plain_evidence`."""
+    return plain_evidence(says.statement(), control_plane_id(DOMAIN))
 
 
 def verify_batch_plain(raw, *, subject, policy, step):

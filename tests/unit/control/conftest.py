@@ -5,6 +5,7 @@ The verifier here stands for Sigstore and OPA in unit tests alone; tests/integra
 
 import json
 import secrets
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -20,6 +21,7 @@ from app.control.fsck.scratch import Scratch
 from app.control.fsck.tables import reading
 from app.control.installation import Installed, initialise
 from app.control.plane import Plane
+from app.control.rounds import THREADS
 from app.control.settings import Settings
 from app.core import condition_check
 from app.core.bundle import Bundle, Manifest
@@ -84,6 +86,14 @@ def verify_statement_plain(raw, *, subject, policy, step):
 def check_policy(policy):
     """By the real OPA, which is started for conditions alone."""
     condition_check.require(policy, Opa(tools.installed("opa")))
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_outlives_its_test():
+    """What starts one of the control plane's also ends it, but for what a module's tests share."""
+    before = set(threading.enumerate())
+    yield
+    assert [one for one in threading.enumerate() if one.name.startswith(THREADS) and one not in before] == []
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -33,7 +33,16 @@ def routes(app):
 def test_nothing_is_anonymous_but_tuf_health_exchanges_the_issuer_and_the_login(app, anonymous):
     walked = routes(app)
     assert len(walked) > 30
-    known = ("/tuf/", "/healthz", "/readyz", "/login", "/oauth/token", "/oauth/identity-keys", "/api/v1/join")
+    known = (
+        "/tuf/",
+        "/healthz",
+        "/readyz",
+        "/login",
+        "/oauth/token",
+        "/oauth/identity-keys",
+        "/api/v1/join",
+        "/api/v1/enrol",
+    )
     for method, path in walked:
         answer = anonymous.request(method, path, json={})
         if is_anonymous(path):

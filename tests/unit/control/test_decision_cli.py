@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+from hashlib import sha256
 
 import pytest
 import uvicorn
@@ -14,7 +15,7 @@ from pyarrow import parquet
 from app.control import records
 from app.control.api import tail_events
 from app.control.raw_records import Span
-from app.control.store import System
+from app.control.store import LineageBreak, System
 from app.core import files
 from app.core.errors import PlacetError
 from cli import decision_tail
@@ -39,6 +40,7 @@ def address(app, installed, monkeypatch):
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join(30)
+    assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -106,6 +108,50 @@ def test_the_list_takes_every_filter(run, stored):
     code, out, err = run("decision", "list", "--where", "amount")
     assert (code, out) == (2, "")
     assert "is not a path and its value" in err
+
+
+def test_an_empty_text_is_not_taken_for_none(run, stored):
+    """A variable that is not set would show, delete, give or send what is of all systems."""
+    for command in (
+        ("decision", "list", "--action", ""),
+        ("decision", "list", "--follow", "--text="),
+        ("decision", "list", "--where", ""),
+        ("decision", "export", "-o", "x", "--system", ""),
+        ("decision", "replay", "--subject", ""),
+        ("search", "save", "x", "--saved", ""),
+        ("search", "delete", "x", "--system", ""),
+        ("token", "create", "x", "--scope", "record:write", "--system", ""),
+        ("forward", "add", "x", "--to", "file:///x", "--system="),
+    ):
+        option = command[-1] or command[-2]
+        said = f"placet: {option.rstrip('=')} is given an empty text: say what it is to be, or leave it out\n"
+        assert run(*command) == (2, "", said)
+
+
+def test_a_system_that_there_is_not_is_told(run, stored, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for command in (
+        ("decision", "list"),
+        ("decision", "list", "--follow"),
+        ("decision", "export", "-o", "x"),
+        ("decision", "export", "--records", "-o", "x"),
+        ("decision", "replay"),
+        ("search", "save", "x", "--outcome", "deny"),
+        ("lineage", "executions"),
+        ("lineage", "entries"),
+        ("lineage", "breaks"),
+        ("hold", "list"),
+        ("record", "list"),
+    ):
+        assert run(*command, "--system", "nobody") == (1, "", "placet: there is no system nobody\n"), command
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_sidecar_that_nobody_knows_is_evicted_with_a_word(run, stored):
+    code, out, err = run("sidecar", "evict", "payments", "nobody", "--reason", "x", "--output", "json")
+    assert (code, json.loads(out)["sidecar"]) == (0, "nobody")
+    assert err.startswith("payments never had a sidecar nobody: it is evicted before it comes.")
+    assert run("sidecar", "invite", "payments", "nobody")[0] == 3, "and it stays so"
 
 
 def test_searches_are_saved_run_and_deleted(run, stored):
@@ -207,3 +253,35 @@ def test_sinks_are_added_listed_and_removed(run, stored, tmp_path):
     assert json.loads(run("forward", "list", "--output", "json")[1]) == []
     code, _, err = run("forward", "add", "x", "--to", "https://x")
     assert (code, "a target is one of" in err) == (2, True)
+
+
+def test_the_batch_that_a_break_keeps_is_fetched(run, plane, stored, tmp_path):
+    raw, out = b'{"salts": ""}', tmp_path / "refused.json"
+    with plane.store.write() as session:
+        key = f"quarantine/payments/one/{sha256(raw).hexdigest()}.json"
+        plane.objects.put(key, raw)
+        who = {"system": "payments", "sidecar": "one", "kind": "batch.root", "detail": "d", "stops": True}
+        session.add(LineageBreak(**who, body_sha256=sha256(raw).hexdigest(), object=key))
+    code, _, said = run("lineage", "batch", 1, "-o", out)
+    assert (code, out.read_bytes(), out.stat().st_mode & 0o077) == (0, raw, 0), said
+    code, _, said = run("lineage", "batch", 2, "-o", out)
+    assert (code, said) == (1, "placet: there is no break 2, or none that keeps its batch\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("labels.version=1", "begins with neither input. nor result."),
+        ("input.context.a[0]=x", "names a place in an array: leave it out"),
+        ("result.reasons[*].code=x", "names a place in an array: leave it out"),
+        ("input.context.amount", "is not a path and its value"),
+    ],
+)
+def test_a_path_that_can_find_nothing_is_refused(run, stored, path, why):
+    code, _, said = run("decision", "list", "--where", path)
+    assert (code, why in said, said.count("\n")) == (2, True, 1), said
+
+
+def test_a_name_with_a_slash_is_one_line(run, stored):
+    code, _, said = run("search", "save", "bad/name", "--outcome", "deny")
+    assert (code, said) == (2, "placet: 'bad/name' is no name: it has a slash\n")

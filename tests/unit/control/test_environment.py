@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from app.control import attestation_results
+from app.control.settings import DEFAULT_DOMAIN
 from app.core.governance import SystemGovernance
 
 from .conftest import DEVELOPER, OTHER, signed
@@ -102,7 +103,8 @@ def test_images_need_a_statement_that_says_yes_by_somebody_accepted(api):
 
 
 def test_tokens_count_for_their_own_audience_and_issuer(api):
-    issued = claims_of(send(api, {"type": "token", "token": token(exp=int(time.time()) + 60)}))
+    text = token(exp=int(time.time()) + 60, headers={"x5t": "dGh1bWI"})
+    issued = claims_of(send(api, {"type": "token", "token": text}))
     assert issued["submods"] == {"region": {"ear.status": "affirming", "region": "eu-1"}}
     assert issued["exp"] - issued["iat"] <= 60, "a result never outlives its evidence"
     for said, text in {
@@ -115,7 +117,7 @@ def test_tokens_count_for_their_own_audience_and_issuer(api):
         "identity.invalid": token(key=ed25519.Ed25519PrivateKey.generate()),
         "identity.key_unknown": token(headers={"kid": "k2"}),
         "identity.algorithm": token(key=P256, algorithm="ES256"),
-        "header must hold": token(headers={"x5t": "x"}),
+        "must have a header of": token(headers={"x5u": "x"}),
         "identity.domain": token(sub="spiffe://elsewhere.example/x"),
         "zone/region is missing": token(zone={"region": ["eu-1"]}),
     }.items():
@@ -136,6 +138,60 @@ def test_a_token_of_somebody_in_quarantine_is_none_and_its_results_end(api):
     assert api.delete("/api/v1/issuers", params={"issuer": CLOUD}).status_code == 204
     assert revoked(api) == sorted([claims["jti"], again["jti"]])
     refused(api, "identity.issuer_unknown", {"type": "token", "token": token()})
+
+
+def other_key():
+    return public(ed25519.Ed25519PrivateKey.generate())
+
+
+def cloud(api, key, **changes):
+    body = {"issuer": CLOUD, "audiences": ["cloud"], "jwks": {"keys": [key]}, **changes}
+    assert api.post("/api/v1/issuers", json=body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda api: cloud(api, other_key()),
+        lambda api: cloud(api, public(KEY), names="node-"),
+        lambda api: cloud(api, public(KEY), domain="elsewhere.example"),
+        lambda api: api.delete("/api/v1/issuers", params={"issuer": CLOUD}),
+        lambda api: api.post("/api/v1/quarantine", json={"domain": DEFAULT_DOMAIN, "reason": "odd"}),
+    ],
+    ids=["another key of its id", "other names", "another domain, not linked", "removed", "its domain in quarantine"],
+)
+def test_a_change_of_what_a_token_rests_on_ends_its_results(api, change):
+    claims = claims_of(send(api, {"type": "token", "token": token()}))
+    cloud(api, public(KEY), audiences=["cloud", "another"])
+    assert revoked(api) == []
+    change(api)
+    assert revoked(api) == [claims["jti"]]
+    [listed] = api.get("/api/v1/systems/payments/environment").json()
+    assert listed["revoked_because"] == "the evidence is no longer accepted"
+
+
+def test_a_domain_that_is_unlinked_ends_the_results_of_its_tokens(api):
+    assert api.post("/api/v1/domains", json={"domain": "elsewhere.example"}).status_code == 201
+    cloud(api, public(KEY), domain="elsewhere.example")
+    claims = claims_of(send(api, {"type": "token", "token": token()}))
+    assert api.delete("/api/v1/domains", params={"domain": "elsewhere.example"}).status_code == 204
+    assert revoked(api) == [claims["jti"]]
+
+
+def test_an_attester_that_changes_ends_its_results(api):
+    rule = RULES["attesters"][0]
+    for changed in (
+        {**rule, "jwks": {"keys": [other_key()]}},
+        {**rule, "max_age_seconds": 60},
+        {**rule, "posture": {"level": "other"}},
+    ):
+        before = revoked(api)
+        claims = claims_of(send(api, {"type": "eat", "token": eat()}))
+        govern(api, **{**RULES, "lifetime_seconds": 301})
+        assert revoked(api) == before
+        govern(api, **{**RULES, "attesters": [changed]})
+        assert revoked(api) == sorted([*before, claims["jti"]])
+        govern(api, **RULES)
 
 
 def revoked(api):

@@ -343,12 +343,13 @@ def test_one_batch_that_cannot_be_rewritten_keeps_no_other_from_it(api, plane, f
         raise ValueError("x")
 
     thread = erasing_worker.Erasing(plane, interval=0.01)
-    with monkeypatch.context() as patch:
-        patch.setattr(erasing, "step", broken)
-        thread.start()
+    monkeypatch.setattr(erasing, "step", broken)
+    thread.start()
+    try:
         time.sleep(0.1)
-    assert thread._rounds._thread.is_alive()
-    thread.stop()
+        assert thread._rounds._thread.is_alive()
+    finally:
+        thread.stop()
 
 
 def test_a_hold_that_is_placed_meanwhile_stops_what_is_not_gone_yet(api, plane, filled, monkeypatch):

@@ -198,6 +198,14 @@ def unsigned():
     return f"{none}.{body}.{head}"
 
 
+def signed(claim):
+    """A good token with a claim as JSON text more."""
+    claims = jwt.decode(identity(), options={"verify_signature": False})
+    return jwt.api_jws.PyJWS().encode(
+        f"{json.dumps(claims)[:-1]},{claim}}}".encode(), KEY, algorithm="EdDSA", headers={"kid": "k1"}
+    )
+
+
 def bad_tokens():
     """Made anew for each test: a suite may go on for longer than they are in the future."""
     return {
@@ -209,10 +217,13 @@ def bad_tokens():
             identity(headers={"crit": ["b64"]}),
             "é.é.é",
         ]
-        + [identity(headers={"typ": typ}) for typ in ("warrant+jwt", "proof+jwt", "ear+jwt", "logout+jwt", "JWT2")],
+        + [identity(headers={"typ": typ}) for typ in ("warrant+jwt", "proof+jwt", "ear+jwt", "logout+jwt", "JWT2")]
+        + [identity(headers={name: "x"}) for name in ("jku", "x5c", "x5u", "cty", "enc", "zip", "X5T")]
+        + [identity(headers={"x5t": ["x"]}), identity()[:-6] + "AAAAAA."],
         "identity.issuer_unknown": [
             identity(issuer="https://nobody.example"),
             identity(issuer=7),
+            identity("spiffe://example.org/x", issuer=7),
             identity(issuer=None),
         ],
         "identity.key_unknown": [identity(kid="k2")],
@@ -236,9 +247,18 @@ def bad_tokens():
             identity(iat=True),
             identity(exp=253402300800),
             identity(exp=1e308),
+            signed('"nbf":null'),
+            signed('"exp":null'),
+            identity(nbf="soon", key=OTHER_KEY),
         ],
-        "identity.domain": [identity("spiffe://example.org/x"), identity("SYSTEM:serviceaccount:a:b")],
+        "identity.domain": [
+            identity("spiffe://example.org/x"),
+            identity("spiffe://example.org/x\n"),
+            identity("SYSTEM:serviceaccount:a:b"),
+            identity("sp\u0130ffe:a"),
+        ],
         "identity.actors": [
+            signed('"act":null'),
             identity(act="agent"),
             identity(act={"sub": 1}),
             identity(act={"sub": "a", "act": {"sub": "b"}}),
@@ -267,6 +287,7 @@ def test_a_token_for_the_control_plane_itself_is_taken(api):
     assert exchange(api, identity(audience=["x", "payments"])).status_code == 200
     for typ in ("JWT", "jwt", "at+jwt", "JOSE"):
         assert exchange(api, identity(headers={"typ": typ})).status_code == 200
+    assert exchange(api, identity(headers={"x5t": "dGh1bWI", "x5t#S256": "dGh1bWI"})).status_code == 200
 
 
 def test_a_jwt_svid_needs_no_issuer(api):
@@ -319,7 +340,7 @@ def test_quarantine_and_foreign_domains_are_denied(api):
     assert api.post("/api/v1/issuers", json=body | {"jwks": {"keys": [public(key)]}}).is_success
     govern(api, exchange=[JOBS | {"issuer": "https://partner.example"}])
     foreign = identity("job-1", key=key, issuer="https://partner.example")
-    assert refused(exchange(api, foreign)) == ("access_denied", "warrant.domain")
+    assert refused(exchange(api, foreign)) == ("invalid_request", "identity.domain")
 
 
 def test_an_issuer_names_actors_of_its_own_domain_alone(api):

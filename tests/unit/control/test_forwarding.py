@@ -201,7 +201,7 @@ def test_brokers_that_are_away_are_asked_again(api, worker, monkeypatch):
     add(api, "siem", "kafka://127.0.0.1:9/placet-records")
     api.ship(record("d1"))
     worker()
-    assert "Kafka did not take 1 records" in shown(api, "siem")["problem"]
+    assert "Kafka did not take 1 record:" in shown(api, "siem")["problem"]
     assert shown(api, "siem")["queued_batches"] == 1
 
 
@@ -326,3 +326,15 @@ def test_a_sink_with_a_long_queue_is_removed(api, plane, tmp_path):
     assert shown(api, "slow")["queued_batches"] == 139_999
     assert api.delete("/api/v1/forwards/slow").status_code == 204
     assert api.get("/api/v1/forwards").json() == []
+
+
+def test_of_two_failures_that_are_noted_at_once_both_count(api, plane, tmp_path):
+    add(api, "archive", f"file://{tmp_path}/archive")
+    worker = Forwarding(plane)
+    with plane.store.write() as session:
+        session.execute(sqlalchemy.update(Forward).values(failures=Forward.failures + 1))
+        other = threading.Thread(target=worker._note_failure, args=("archive", "x"))
+        other.start()
+        other.join(0.5)  # by then it waits for this transaction
+    other.join(30)
+    assert shown(api, "archive")["failures"] == 2

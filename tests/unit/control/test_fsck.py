@@ -595,8 +595,10 @@ def test_what_is_stored_meanwhile_makes_no_finding(tmp_path):
     plane = Plane.open(stand.settings, verify_plain, verify_statement_plain, verify_batch=verify_batch_plain)
     chain = Chain("three")
 
+    number = itertools.count(1000)  # a decision that comes again is a break
+
     def progress(step):
-        take(plane, chain, line(step.done, False) + line(step.done + 1000))
+        take(plane, chain, line(next(number), False) + line(next(number)))
 
     findings = stand.found(progress=progress)
     plane.close()
@@ -658,7 +660,7 @@ def test_the_command_with_real_signatures(tmp_path, opa_binary):
     assert (document["findings"], document["unused"], document["breaks"]) == ([], [], [])
     assert (document["checked"]["batches"], document["checked"]["decisions"]) == (3, 9)
     assert (
-        "3 batches with 9 entries and 9 decisions, 1 trust states, 5 entries of the log: no findings; 0 " in done.stderr
+        "3 batches with 9 entries and 9 decisions, 1 trust state, 5 entries of the log: no findings; 0 " in done.stderr
     )
     assert "is not initialised" in run("--dir", tmp_path / "nowhere", expect=1).stderr
 
@@ -677,8 +679,10 @@ def test_the_command_with_real_signatures(tmp_path, opa_binary):
             "detail": "outcome is not what it must be",
         }
 
-    # One bit of a tile, and of an entry.
-    for tile in sorted(path for path in (tiles / "tile").rglob("*") if path.is_file())[-1:]:
+    # One bit of a tile, and of an entry; also of those that wider ones took the place of.
+    files = sorted((path for path in (tiles / "tile").rglob("*") if path.is_file()), key=lambda one: int(one.name))
+    assert len(files) > 2, files
+    for tile in (files[0], files[-1]):
         raw = tile.read_bytes()
         tile.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
         (finding, *_) = map(json.loads, run("--output", "lines", expect=3).stdout.splitlines())

@@ -9,15 +9,18 @@ from hashlib import sha256
 import pytest
 from sqlmodel import SQLModel
 
-from app.control import fsck, installation, records, releases, states, warrants
+from app.control import break_signing, fsck, installation, records, releases, states, warrants
 from app.control.fsck.kept import Said
 from app.control.installation import initialise
 from app.control.plane import DEFAULT_IDENTITY_ISSUER, Plane
 from app.control.settings import Settings
+from app.control.sidecar_statement import payload_of
 from app.control.store import (
+    Allowance,
     Approval,
     AttestationResult,
     DomainLink,
+    Enrolment,
     ErasedBatch,
     Erasure,
     Eviction,
@@ -47,10 +50,11 @@ from app.control.tokens import Access
 from app.core import archive
 from app.core.errors import PlacetError
 from app.core.governance import audience_of
+from app.core.link_names import payload_digest
 from app.core.modes import SHADOW
 from app.core.warrant_request import APPROVAL, WarrantRequest
 
-from .batch_kit import verify_batch_plain
+from .batch_kit import sign_break_plain, verify_batch_plain
 from .conftest import DEVELOPER, LINK, record, signed, verify_plain, verify_statement_plain
 from .test_fsck import DIGEST, STATE, Stand, verifier
 
@@ -63,8 +67,11 @@ RECORDS = {"batch", "batch_value", "decision", "link", "link_resource"}
 #: Rows of what only the control plane itself says, of each table that the stand below has none of otherwise.
 LATER = AT + timedelta(hours=1)
 ORDERS = [
+    Allowance(id=1, system="payments", sidecar="api-*", issuer="i", subject="s", created_by="t", created_by_name="ann"),
     AttestationResult(id="r1", system="payments", sidecar="one", subject="s", submods={"image": {"digest": "d"}},
                       basis=[{"type": "image"}], issued_at=AT, expires_at=LATER),
+    Enrolment(system="payments", sidecar="api-1", allowance=1, token_sha256="0" * 64, token_issued_at=AT,
+              enrolled_from="::1", api_token="t1"),
     Erasure(kind="subject", system="payments", reason="asked", decisions=3, asked_by="ann", copies=[1]),
     Eviction(system="payments", sidecar="one", reason="lost", evicted_by="t", evicted_by_name="ann"),
     Execution(system="payments", id="e1", sidecar="one", instance="i", subject_issuer="i", subject_id="s",
@@ -143,9 +150,9 @@ def stand(tmp_path_factory):
         subject_id="ann", actor_issuer="https://i.example", actor_id="bot", how="api", requested_by="t", obtained={},
         needs_approval=True,
     )  # fmt: skip
-    warrants.issue(row, domain)
     about = {"subject": [{"digest": {"sha256": whole[7:]}}], "predicate": {"warrant": "w1"}}
     approval = sealed(signed(predicate_type=APPROVAL, **about)).decode()
+    warrants.issue(row, domain, payload_digest(payload_of(approval.encode())))
     span = {"from": "2026-01-31T12:00:00Z", "until": "2026-01-31T13:00:00Z"}
     predicate = {"system": audience_of(domain, "payments"), "id": "m1", "reason": "a drill", **span}
     mode = sealed(signed(predicate_type=SHADOW, predicate=predicate)).decode()
@@ -175,6 +182,7 @@ def stand(tmp_path_factory):
             session.add(row)
             session.flush()
         session.add(ErasedBatch(erasure=1, batch=1))
+    break_signing.step(plane, sign_break_plain)
     plane.close()
     return Kept(installed.directory)
 
@@ -225,7 +233,11 @@ def test_every_row_that_is_removed_or_added_is_named(stand):
         other = {name: value for name, value in row.items() if name != "place"}
         key = SQLModel.metadata.tables[table].primary_key.columns.keys()[-1]
         other[key] = other[key] + 1000 if isinstance(other[key], int) else f"{other[key]}x"
-        other |= {"eviction": {"sidecar": "another"}, "subject_grant": {"subject": "another"}}.get(table, {})  # unique
+        other |= {
+            "eviction": {"sidecar": "another"},
+            "subject_grant": {"subject": "another"},
+            "signed_break": {"change": "another"},
+        }.get(table, {})  # unique
         marks = ", ".join("?" * len(other))
         names = ", ".join(f'"{name}"' for name in other)
         with stand.changed((f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(other.values()))):

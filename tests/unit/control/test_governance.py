@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.control import attestation_results, governance
+from app.control import attestation_basis, attestation_results, governance, issuer_keys
 from app.control.governance_document import GovernanceDocument
 from app.control.problems import Invalid
 from app.control.store import AttestationResult
@@ -150,6 +150,14 @@ def test_a_dry_run_changes_nothing(api):
     assert answer["document"]["warrant_required"] is False
     assert not published(api).warrant_required
     assert put(api, {"flows": [{}]}, dry_run=True).status_code == 422
+
+
+def test_a_dry_run_meets_the_conflict_that_the_real_one_would_meet(api):
+    put(api, {"warrant_required": True})
+    late, real = (put(api, {}, dry_run=dry_run) for dry_run in (True, False))
+    assert (late.status_code, late.json()["version"]) == (409, 1)
+    assert late.json()["detail"] == real.json()["detail"]
+    assert put(api, {"warrant_required": True}, dry_run=True).status_code == 200, "the same again changes nothing"
 
 
 @pytest.mark.parametrize(
@@ -343,10 +351,12 @@ def test_a_quarantine_names_one_thing(api, entry):
 
 
 def test_results_that_were_revoked_are_published_until_they_would_have_expired(api, plane):
-    basis = {"type": "eat", "issuer": "a", "kid": "k1", "claims": {"posture": {"a": "b"}}, "sidecar": None}
+    earlier = {"type": "eat", "issuer": "a", "kid": "k1", "claims": {"posture": {"a": "b"}}, "sidecar": None}
     at = datetime.now(UTC)
+    [key] = issuer_keys.vet({"keys": [public(ED25519)]}).values()
+    basis = {**earlier, **attestation_basis.of_key("k1", key), "issued_at": int(at.timestamp()) + 60}
 
-    def result(name, minutes):
+    def result(name, minutes, basis=basis):
         return AttestationResult(
             id=name,
             system="payments",
@@ -362,16 +372,18 @@ def test_results_that_were_revoked_are_published_until_they_would_have_expired(a
     assert put(api, {"evidence": {"attesters": [attester]}}).status_code == 200
     with plane.publishing() as session:
         session.add_all([result("in-force", 5), result("over", -5), result("other", 5)])
+        session.add(result("of-an-earlier-version", 4, earlier))
         session.flush()
         attestation_results.revoke(session, "payments", "in-force", "somebody said so")
         attestation_results.revoke(session, "payments", "over", "somebody said so")
-    assert [one.id for one in published(api).revoked_results] == ["in-force"]
+    assert [one.id for one in published(api).revoked_results] == ["in-force", "of-an-earlier-version"]
     # What rests on evidence that counts no longer is revoked with the change itself.
     other_key = {**attester, "jwks": {"keys": [public(ed25519.Ed25519PrivateKey.generate(), kid="k2")]}}
     assert put(api, {"evidence": {"attesters": [other_key]}}, version=1).status_code == 200
-    assert [one.id for one in published(api).revoked_results] == ["in-force", "other"]
+    assert [one.id for one in published(api).revoked_results] == ["in-force", "of-an-earlier-version", "other"]
     listed = {one["id"]: one["revoked_because"] for one in api.get("/api/v1/systems/payments/environment").json()}
-    assert listed == {"in-force": "somebody said so", "other": "the evidence is no longer accepted"}
+    unfounded = dict.fromkeys(("of-an-earlier-version", "other"), "the evidence is no longer accepted")
+    assert listed == {"in-force": "somebody said so", **unfounded}
     assert api.delete("/api/v1/systems/payments/environment/none").status_code == 404
 
 

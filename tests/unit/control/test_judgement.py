@@ -120,7 +120,8 @@ def test_a_time_long_before_the_signature_counts_and_one_that_waited_does_not(ap
 def test_a_new_instance_is_compared_with_nothing_before_it(api, chain):
     assert send(api, chain).status_code == 200
     new = Chain(instance="i2", file="000002.log")
-    assert send(api, new, opa=OTHER_OPA, closed_at=AT - timedelta(seconds=30)).status_code == 200
+    made = new.peek(record("of-i2")).change(opa=OTHER_OPA, closed_at=AT - timedelta(seconds=30))
+    assert new.send(api, made).status_code == 200
     assert breaks(api) == []
 
 
@@ -177,7 +178,11 @@ def test_those_that_never_stop_are_kept_within_bounds(api, plane, chain, monkeyp
     "given", [{"clock": 0}, {"clock": -1}, {"clock": "sometimes"}, {"clock": 1001}, {"gap": 3}, {"clock": True}]
 )
 def test_odd_limits_are_refused(api, chain, given):
-    assert limits(api, **given).status_code == 422
+    answer = limits(api, **given)
+    assert answer.status_code == 422
+    said = "at-once, never, or a number from 1 to 1000" if "clock" in given else "gaps, forks and repeats stop"
+    assert said in answer.json()["detail"], answer.text
+    assert "literal" not in answer.text
 
 
 def test_who_may_set_limits(api, chain):

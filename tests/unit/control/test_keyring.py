@@ -211,6 +211,23 @@ def test_a_cloud_key_without_its_library_is_one_clear_line(tmp_path, uri):
     assert not isinstance(caught.value, UsageError)
 
 
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("hsm:nonsense", "in hsm:KEYID"),
+        ("hsm:-1?label=x", "in hsm:KEYID"),
+        ("hsm:²", "in hsm:KEYID"),
+        ("azurekms://v.vault.azure.net", "azurekms://VAULT"),
+        ("azurekms://v.vault.azure.net/keys/", "azurekms://VAULT"),
+    ],
+)
+def test_a_name_that_is_none_says_how_one_looks(tmp_path, uri, said):
+    with pytest.raises(UsageError) as caught:
+        KeyStore(tmp_path).adopt(uri)
+    assert str(caught.value).startswith(f"{uri!r} names no key: ")
+    assert said in str(caught.value)
+
+
 def test_another_version_of_a_key_than_the_one_that_was_named_is_not_taken(tmp_path, monkeypatch):
     newest = "azurekms://v.vault.azure.net/keys/k/2"
     monkeypatch.setattr(key_store.AzureSigner, "import_", lambda vault, name: (newest, None))

@@ -12,6 +12,7 @@ from sqlmodel import select
 
 from app.control import raw_records, record_lines
 from app.control.store import Batch, Decision
+from app.core.batch_form import MAX_ENTRIES
 
 from .conftest import record
 
@@ -109,6 +110,15 @@ def test_bodies_are_bounded_before_and_after_decompression(api):
     packed = bomb.compress(b"\n" * (200 * 1024 * 1024)) + bomb.flush()
     assert len(packed) < 1024 * 1024
     assert api.ship(packed, last=200 * 1024 * 1024, headers={"Content-Encoding": "gzip"}).status_code == 413
+
+
+def test_the_lines_of_a_batch_are_bounded_as_those_of_a_signed_one(api, plane):
+    """5 million lines of `{}` are few bytes to receive, and hundreds of megabytes to keep."""
+    assert api.ship(b"{}\n" * MAX_ENTRIES).status_code == 200
+    more = api.ship(b"{}\n" * (MAX_ENTRIES + 1), file="f2")
+    assert (more.status_code, more.json()["detail"]) == (413, "a batch has at most 1000 lines, not 1001")
+    with plane.store.read() as session:
+        assert [one.file for one in session.exec(select(Batch))] == ["f1"]
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_a_batch_is_signed_taken_and_proved_and_what_is_wrong_with_it_is_found(l
     )
     assert (proven.sequence, proven.decision.decision_id, proven.sidecar) == (1, "1-d", sidecar)
     assert (proven.release.digest, proven.release.signer) == (live.release, developer)
-    assert proven.release.commits == ("git+https://code.example/policy@" + "4f" * 20,)
+    assert [str(one) for one in proven.release.commits] == ["git+https://code.example/policy@" + "4f" * 20]
     assert statements.LINK in proven.release.predicates
     shown = live.api.get("/api/v1/decisions/1-d").json()["signed"]
     assert (shown["log_index"], shown["at"]) == (proven.log.index, proven.not_after.isoformat())

@@ -13,7 +13,7 @@ from app.control.store import Approval, Warrant
 from app.core import execution_proof, statements, strict_json
 from app.core.errors import Denied
 from app.core.execution_proof_form import ExecutionProof
-from app.core.link_names import Ref, decision_ref, payload_digest
+from app.core.link_names import Ref, approval_ref, decision_ref, payload_digest
 from app.core.proof_form import Proof
 from app.core.signing import SigningSession
 from app.core.verification_policy import SignerIdentity, VerificationPolicy
@@ -41,7 +41,7 @@ class Told(Live):
 
     def __init__(self, directory, opa_binary):
         super().__init__(directory, opa_binary)
-        self.approve()
+        self.approval = self.approve()
         client, session = self.sidecar("one")
         chain = Chain()
         batch = chain.peek(self.inside("d1") + self.inside("d2")).change(closed_at=datetime.now(UTC))
@@ -49,7 +49,8 @@ class Told(Live):
         self.journal = journal = Journal(policy=self.release)
         named = Ref("evidence/https://slsa.dev/provenance/v1", self.provenance())
         journal.enforce(named)
-        journal.start(decisions=[ref_of(batch, "d1")], warrants=[Ref(f"warrant/{WARRANT}", digest("token"))])
+        warrants = [Ref(f"warrant/{WARRANT}", digest("token")), approval_ref(WARRANT, self.approval)]
+        journal.start(decisions=[ref_of(batch, "d1")], warrants=warrants)
         out = Ref("artifact/report", digest("report"))
         journal.step("write", products=[out], materials=[ref_of(batch, "d2")], command=["make", "report"])
         journal.end()
@@ -71,7 +72,7 @@ class Told(Live):
         return digest_of_payload(self.plane.objects.get(name))
 
     def approve(self):
-        """The warrant by which the execution is started, approved by a person."""
+        """The warrant by which the execution is started, approved by a person: the digest of what they signed."""
         said = {"system": "payments", "warrant": WARRANT, "request": {"action": "refund"}}
         about = statements.resource("request", digest("request"))
         boss = SigningSession(self.trust, self.sigstore.token("boss@example.org"))
@@ -86,6 +87,7 @@ class Told(Live):
             session.flush()
             session.add(Approval(warrant=WARRANT, request_digest=digest("r"), evidence=evidence.decode(),
                                  received_by="t", **signer))  # fmt: skip
+        return digest_of_payload(evidence)
 
     def send(self, journal, client, session):
         """Sign and send all statements of a journal."""
@@ -121,6 +123,12 @@ class Told(Live):
         assert done.returncode == expect, (arguments, done.returncode, done.stdout, done.stderr)
         return done.stdout if expect == 0 else done.stderr
 
+    def from_server(self, *arguments):
+        """What a command prints that asks the control plane."""
+        connection = ("--server", self.url, "--token-file", self.token_file)
+        command = [PLACET, "lineage", *map(str, (*arguments, *connection))]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
 
 def digest_of_payload(evidence):
     return payload_digest(base64.b64decode(json.loads(evidence)["dsseEnvelope"]["payload"]))
@@ -136,8 +144,13 @@ def test_the_story_rests_on_signatures_and_is_the_same_from_the_log(told, tmp_pa
     provenance = signatures[statements.PROVENANCE]
     assert (provenance["by"], provenance["policy"], provenance["problem"]) == (DEVELOPER, told.release, None)
     assert provenance["commits"] == ["git+https://code.example/policy@" + "4f" * 20]
-    assert signatures[APPROVAL]["by"] == "boss@example.org"
+    assert (signatures[APPROVAL]["by"], signatures[APPROVAL]["digest"]) == ("boss@example.org", told.approval)
+    start = next(one for one in stored["links"] if one["kind"] == "execution/start")
+    assert statements.resource(f"approval/{WARRANT}", told.approval) in start["materials"]
+    joined = {(edge["from"], edge["to"], edge["kind"]) for edge in stored["edges"]}
+    assert {(told.approval, start["digest"], "material"), (told.approval, digest("token"), "vouches-for")} <= joined
     nodes = {one["digest"]: one for one in stored["nodes"]}
+    assert nodes[told.approval]["known"] and nodes[told.approval]["type"] == "approval"
     assert nodes[told.provenance()]["known"] and nodes[told.provenance()]["type"] == "evidence"
     assert [one["id"] for one in stored["executions"]] == [OTHER]
 
@@ -150,6 +163,11 @@ def test_the_story_rests_on_signatures_and_is_the_same_from_the_log(told, tmp_pa
     graph = json.loads(told.from_log("graph", EXECUTION, "--format", "json", objects=copy))
     assert (graph["nodes"], graph["edges"]) == (stored["nodes"], stored["edges"])
     assert "execution/end" in told.from_log("show", EXECUTION, objects=copy)
+
+    # Byte for byte, in each form.
+    for command in (("show", EXECUTION, "--output", "json"), ("show", EXECUTION),
+                    ("graph", EXECUTION, "--format", "json"), ("graph", EXECUTION)):  # fmt: skip
+        assert told.from_log(*command, objects=copy) == told.from_server(*command), command
 
     # Whatever is changed of it is found.
     link = next(path for path in sorted(copy.glob("links/payments/one/i1/*.json")) if "-" in path.name)
@@ -198,6 +216,11 @@ def test_bad_input_is_one_clear_line(told, arguments, expect, said):
 def test_the_proof_of_an_execution_is_verified_without_a_server_and_nothing_of_it_can_be_changed(told, tmp_path):
     file = tmp_path / "proof.json"
     told.run("proof", "export", "--execution", EXECUTION, "-o", file)
+    named = told.run("proof", "export", EXECUTION, "-o", tmp_path / "named.json")
+    assert named["execution"] == EXECUTION
+    assert (tmp_path / "named.json").read_bytes() == file.read_bytes()
+    none = told.run("proof", "export", "nowhere-at-all-to-see", "-o", tmp_path / "none.json", expect=1)
+    assert none == "placet: there is no decision and no execution nowhere-at-all-to-see\n"
     trust = ("--trust-config", told.sigstore.trust_config)
     names = ("--certificate-identity", sidecar_id("one"), "--certificate-oidc-issuer", told.url)
     names += ("--release-identity", DEVELOPER, "--release-oidc-issuer", told.sigstore.issuer_url)
@@ -214,6 +237,12 @@ def test_the_proof_of_an_execution_is_verified_without_a_server_and_nothing_of_i
     assert proved["links"][1]["products"] == {"artifact/report": digest("report")}
     assert {one["id"] for one in proved["decisions"]} == {"d1", "d2"}
     assert {one["signer"]["identity"] for one in proved["decisions"]} == {DEVELOPER}
+    [release] = proved["releases"]
+    source = {"uri": "git+https://code.example/policy", "commit": "4f" * 20, "changed": False}
+    assert (release["digest"], release["sources"]) == (told.release, [source])
+    verify(file, *names, "--source", "git+https://code.example/policy")
+    untested = verify(file, *names, "--tests-passed", expect=3)
+    assert (untested["proved"], untested["reason"], untested["field"]) == (False, "evidence.incomplete", "tests_passed")
     wrong = ("--certificate-identity", sidecar_id("two"), *names[2:])
     assert verify(file, *wrong, expect=3)["reason"] == "evidence.identity"
 

@@ -117,6 +117,34 @@ def test_a_set_without_keys_is_refused(api, jwks):
     assert api.post("/api/v1/issuers", json=body).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("issuer", "said"),
+    [
+        ("notaurl", "must be an https URL"),
+        ("http://tokens.example.org", "must be an https URL"),
+        ("ftp://tokens.example.org", "must be an https URL"),
+        ("https://", "must be an https URL"),
+        ("https://a@tokens.example.org", "must be an https URL"),
+        ("https://tokens.example.org?x", "must be an https URL"),
+        ("https://tokens.example.org#x", "must be an https URL"),
+        ("https://tokens.example.org/a b", "must be an https URL"),
+        ("https://tokens.example.org:port", "is no URL"),
+        ("https://[x", "is no URL"),
+        ("spiffe://example.org", "--kind spiffe"),
+    ],
+)
+def test_an_issuer_of_openid_connect_is_an_https_url(api, issuer, said):
+    answer = add_issuer(api, public(P256), issuer=issuer)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+    assert state(api)["issuers"] == []
+
+
+@pytest.mark.parametrize("issuer", ["https://sts.example.org/tenant/", "http://127.0.0.1:8080", "http://[::1]:1/x"])
+def test_issuers_that_are_urls(api, issuer):
+    assert add_issuer(api, public(P256), issuer=issuer).status_code == 201
+
+
 def test_the_same_kid_twice_is_refused(api):
     assert add_issuer(api, public(P256), public(ED25519)).status_code == 422
 

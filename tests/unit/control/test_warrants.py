@@ -11,9 +11,11 @@ import sqlalchemy
 from sqlmodel import SQLModel
 
 from app.control.keyring import Keyring
+from app.control.sidecar_statement import payload_of
 from app.control.store import Warrant
 from app.control.store.columns import now
 from app.core.holder_keys import generate
+from app.core.link_names import payload_digest
 from app.core.warrant_chain import verify_chain
 from app.core.warrant_request import WarrantRequest
 from app.core.warrant_trust import WarrantTrust
@@ -217,7 +219,9 @@ def test_nothing_is_issued_before_an_approver_signed(asks_approval, plane):
     assert approved.json()["token"] is None, "the approver gets no warrant"
     again = ask(api, key="k")
     assert again.status_code == 200
-    assert abs(claims_of(plane, again.json()["token"])["iat"] - time.time()) < 5, "it lasts from the approval on"
+    claims = claims_of(plane, again.json()["token"])
+    assert abs(claims["iat"] - time.time()) < 5, "it lasts from the approval on"
+    assert claims["approval"] == payload_digest(payload_of(evidence.encode())), "it names what was signed"
     assert api.post(f"{WARRANTS}/{waiting['id']}/approvals", json={"evidence": evidence}).status_code == 200
     assert claims_of(plane, whole(api, waiting["id"])["token"]) == claims_of(plane, again.json()["token"])
 

@@ -1,5 +1,6 @@
 """What the tests of warrants share: a trusted issuer with its tokens, a system, and requests."""
 
+import base64
 import json
 import time
 import uuid
@@ -68,9 +69,9 @@ def ask(api, *, system="payments", key=None, **changes):
 def approval(waiting, *, signer=APPROVER, predicate_type=APPROVAL, **predicate):
     """An approver's statement over a warrant as the API shows it, in the plain form of the unit tests' verifier."""
     said = {"system": waiting["system"], "warrant": waiting["id"], "request": waiting["request"], **predicate}
-    return json.dumps(
-        {"signer": signer, "subject": waiting["request_digest"], "predicateType": predicate_type, "predicate": said}
-    )
+    statement = {"subject": waiting["request_digest"], "predicateType": predicate_type, "predicate": said}
+    payload = base64.b64encode(json.dumps(statement).encode()).decode()
+    return json.dumps({"signer": signer, **statement, "dsseEnvelope": {"payload": payload}})
 
 
 def published(api, system="payments"):

@@ -31,6 +31,8 @@ REFUSED = {
     "true\ntime.weekday([input.x, input.zone]) == \"Monday\"": ("2:1", "time.weekday:", "docs/determinism.md"),
     'sprintf("%p", [input.x]) == "0"': ("1:1", "sprintf:", "docs/determinism.md"),
     "input.x == 1; sprintf(input.y, []) == \"\"": ("1:15", "sprintf:", "docs/determinism.md"),
+    "input.x == 1;\ndata.system.version": ("2:1", "data.system.version is not", "docs/determinism.md"),
+    "walk(data, [path, value])": ("1:6", "data as a whole", "docs/determinism.md"),
     "count(input.x) == 1 with count as 1": ("1:21", "with count: only input and data", "docs/determinism.md"),
     "package x\nallow := true": (None, "not a query", "no package, import or rule"),
     "import rego.v1": (None, "not a query", "no package, import or rule"),

@@ -65,7 +65,7 @@ FAIL = {
     "input.predicate.result": 'gives "PASSED", not true',
     "input.predicate.failed": "gives [], not true",
     "null": "gives null, not true",
-    "data": "gives {}, not true",
+    "data": "data as a whole, or a name in it that is not written out",
     '{k: v | some v in [1, 2]; k := "a"}': "object keys must be unique",
     "1 / (input.predicate.coverage - 91.5) > 0": "divide by zero",
     'to_number("x") == 1': "invalid",

@@ -2,11 +2,12 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from app.core.errors import PlacetError, UsageError
-from app.core.files import read_bounded, replacing, write_atomically
+from app.core.files import read_bounded, read_secret, replacing, write_atomically
 
 
 def names(directory):
@@ -130,3 +131,27 @@ def test_reading_is_bounded(tmp_path):
         read_bounded(tmp_path, 5, "the thing")
     with pytest.raises(UsageError):
         read_bounded(type(path)("/dev/zero"), 1000, "the thing")
+
+
+@pytest.mark.parametrize(
+    ("mode", "open_to_others"), [(0o644, True), (0o640, True), (0o666, True), (0o600, False), (0o400, False)]
+)
+def test_a_secret_that_others_can_read_is_taken_with_a_word(tmp_path, capsys, mode, open_to_others):
+    file = tmp_path / "api.token"
+    file.write_bytes(b"secret")
+    file.chmod(mode)
+    for _ in range(2):
+        assert read_secret(file, 10, "the token file") == b"secret"
+    said = f"warning: others can read the token file {file} (mode {mode:04o}); run: chmod 600 {file}\n"
+    assert capsys.readouterr().err == (said if open_to_others else ""), "once"
+
+
+def test_a_secret_from_a_pipe_is_nobody_elses(tmp_path, capsys):
+    reading, writing = os.pipe()
+    os.write(writing, b"secret")
+    os.close(writing)
+    assert read_secret(Path(f"/dev/fd/{reading}"), 10, "the token file") == b"secret"
+    os.close(reading)
+    with pytest.raises(UsageError, match="No such file"):
+        read_secret(tmp_path / "none", 10, "the token file")
+    assert capsys.readouterr().err == ""

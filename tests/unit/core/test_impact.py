@@ -66,6 +66,9 @@ class Parts:
     def bundle(self, digest):
         self.asked.append(digest)
 
+    def library(self, digest):
+        return None
+
     def state(self, digest):
         return STATE if digest == digest_of(STATE) else None
 

@@ -12,7 +12,8 @@ from app.core import opa as opas
 from app.core.bundle import parse_bundle
 from app.core.compose import Library, compose
 from app.core.errors import Denied, PlacetError
-from app.core.opa import FORBIDDEN_BUILTINS, Opa
+from app.core.forbidden_builtins import FORBIDDEN_BUILTINS
+from app.core.opa import Opa
 from app.core.reason_codes import Reason
 
 from .tars import bundle

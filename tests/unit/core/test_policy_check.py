@@ -103,6 +103,8 @@ FAULTS = {
     "recursion": ("f if f", "3:1", "recursive", "may not depend on itself"),
     "mixed kinds": ("a := 1\n\na contains 2", "3:1", "conflicting rules", "rules of one name"),
     "determinism": ('a := sprintf("%p", [1])', "3:1", "%p gives an address", "docs/determinism.md"),
+    "OPA's own data": ("f if {\n\tdata.system.x\n}", "4:1", "data.system.x is not the policy's", "docs/determinism.md"),
+    "YAML": ("a := yaml.unmarshal(`x`)", "3:6", "undefined function yaml.unmarshal", "order of a map in memory"),
     "print": ("f if {\n\tprint(1)\n}", "4:1", "print writes between", "docs/determinism.md"),
     "unterminated": ("f if {", "4:0", "unexpected eof", "just before"),
     "unknown schema": (

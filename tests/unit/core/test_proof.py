@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core import proof_form, strict_json
+from app.core import proof_form, proof_release, strict_json
 from app.core.errors import Denied, UsageError
-from app.core.proof import sources
 from app.core.proof_form import Proof, ReleaseEvidence
 from app.core.proof_policy import ProofPolicy
+from app.core.proof_release import NOTHING, Commit, Demands, WantedSource
 from app.core.reason_codes import Reason
 from app.core.verification import MAX_ATTESTATIONS
 from app.core.verification_policy import SignerIdentity
 
+COMMIT = "4f" * 20
 DIGEST = f"sha256:{'a' * 64}"
 PROOF = Proof(
     record=b'{"decision_id":"d"}',
@@ -82,19 +83,56 @@ def test_numbers_that_rfc_8785_writes_otherwise_or_not_at_all(number):
     denial(PROOF.write().replace(b'"b":"1"', b'"b":%b' % number.encode()))
 
 
-def test_what_provenance_says_ofsources():
+def test_what_provenance_says_of_sources():
     commit = {"uri": "git+https://git.example.org/p", "digest": {"gitCommit": "4f1c"}}
     named = {"name": "p", "digest": {"gitCommit": "4f1d", "sha256": "a"}}
+    revision = {"uri": "git+https://git.example.org/p@4f1e", "digest": {"gitCommit": "4f1e"}}
     file = {"name": "a.rego", "digest": {"sha256": "b" * 64}}
-    provenance = {"buildDefinition": {"resolvedDependencies": [commit, named, file]}}
-    assert sources(provenance) == (
-        ("git+https://git.example.org/p@4f1c", "p@4f1d"),
-        (("a.rego", f"sha256:{'b' * 64}"),),
-    )
+    provenance = {"buildDefinition": {"resolvedDependencies": [commit, named, revision, file]}}
+    shown = ["git+https://git.example.org/p@4f1c", "p@4f1d", "git+https://git.example.org/p@4f1e"]
+    assert [str(one) for one in proof_release.commits(provenance)] == shown
+    assert proof_release.files(provenance) == (("a.rego", f"sha256:{'b' * 64}"),)
     for odd in ({}, {"buildDefinition": []}, {"buildDefinition": {"resolvedDependencies": {}}}):
-        assert sources(odd) == ((), ())
+        assert proof_release.commits(odd) == proof_release.files(odd) == ()
     odd_entries = [1, None, {}, {"digest": 1}, {"digest": {}}, {"digest": {"sha512": "x"}}]
-    assert sources({"buildDefinition": {"resolvedDependencies": odd_entries}}) == ((), ())
+    odd = {"buildDefinition": {"resolvedDependencies": odd_entries}}
+    assert proof_release.commits(odd) == proof_release.files(odd) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "place"),
+    [
+        ("git+https://git.example.org/p", "git+https://git.example.org/p"),
+        ("git+https://git.example.org/p", "git+https://git.example.org/p@refs/heads/main"),
+        (f"git+https://git.example.org/p@{COMMIT}", f"git+https://git.example.org/p@{COMMIT}"),
+        (f"git+git@git.example.org:acme/p.git@{COMMIT}", f"git+git@git.example.org:acme/p.git@{COMMIT}"),
+    ],
+)
+def test_a_source_is_a_repository_of_any_revision(wanted, place):
+    assert WantedSource.read(wanted).covers(Commit(place, COMMIT, changed=False))
+    assert not WantedSource.read(wanted).covers(Commit(place, COMMIT, changed=True))
+    assert not WantedSource.read(wanted).covers(Commit(place, "main", changed=False))
+    assert not WantedSource.read(wanted).covers(Commit(f"{place}x" if "@" not in place[5:] else "x", COMMIT, False))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "https://git.example.org/p",
+        "git+https://git.example.org",
+        "git+https://git.example.org/",
+        "git+https://git.example.org@evil.example.org/p",
+        "git+https://git.example.org/p@main",
+        "git+https://git.example.org/p@4f1c",
+        f"git+https://git.example.org/p@{COMMIT}\n",
+        "git+https://git.example.org/p q",
+        "git+/home/p",
+    ],
+)
+def test_what_names_no_source(text):
+    with pytest.raises(ValueError, match="a source is git"):
+        WantedSource.read(text)
 
 
 # ---- who may sign ------------------------------------------------------------------------------------------
@@ -109,6 +147,10 @@ def test_a_policy_of_options():
     policy = ProofPolicy.of(*PAIRS, None)
     assert (policy.of_sidecars().identities, policy.of_releases().identities) == ([SIDECAR], [PERSON])
     assert ProofPolicy.of(PAIRS[0], NOBODY, None).of_releases().identities == []
+    assert policy.demands() == NOTHING
+    source = f"git+https://git.example.org/p@{COMMIT}"
+    demanding = ProofPolicy.of(*PAIRS, None, tests_passed=True, sources=[source])
+    assert demanding.demands() == Demands(True, (WantedSource("git+https://git.example.org/p", COMMIT),))
 
 
 @pytest.mark.parametrize(
@@ -135,17 +177,38 @@ def test_a_policy_of_a_file(tmp_path):
         "sidecars: [{identity: spiffe://example.org/sidecar/payments/a, issuer: https://placet.example.org}]\n"
         "releases: [{identity: dev@example.org, issuer: https://accounts.example.org}]\n"
         "required_predicates: [https://slsa.dev/provenance/v1]\n"
+        "tests_passed: true\n"
+        "sources: [git+https://git.example.org/p]\n"
     )
     policy = ProofPolicy.of(NOBODY, NOBODY, file)
     assert (policy.sidecars, policy.releases) == ([SIDECAR], [PERSON])
     assert policy.of_releases().required_predicates == ["https://slsa.dev/provenance/v1"]
+    assert policy.demands() == Demands(True, (WantedSource("git+https://git.example.org/p", None),))
     with pytest.raises(UsageError, match="not both"):
         ProofPolicy.of(PAIRS[0], NOBODY, file)
+    with pytest.raises(UsageError, match="not both"):
+        ProofPolicy.of(NOBODY, NOBODY, file, tests_passed=True)
+    with pytest.raises(UsageError, match="whose word"):
+        ProofPolicy.of(PAIRS[0], NOBODY, None, sources=["git+https://git.example.org/p"])
+    with pytest.raises(UsageError, match=r"^--source: a source is git"):
+        ProofPolicy.of(*PAIRS, None, sources=["git.example.org/p"])
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "sidecars: a", "sidecars: [{identity: a}]", "identities: []", "sidecars: []\nmore: 1", "a: [", "\0"],
+    [
+        *(
+            "",
+            "[]",
+            "sidecars: a",
+            "sidecars: [{identity: a}]",
+            "identities: []",
+            "sidecars: []\nmore: 1",
+            "a: [",
+            "\0",
+        ),
+        *("sidecars: []\nsources: [git.example.org/p]", "sidecars: []\ntests_passed: PASSED"),
+    ],
 )
 def test_a_file_that_is_no_policy(tmp_path, text):
     file = tmp_path / "proof.yaml"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.core import building
+from app.core import building, bundle_source, proof_release
 from app.core.bundle import digest_of
 from app.core.ci_run import Run
 from app.core.opa import Opa
@@ -31,8 +31,8 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def predicate(directory, opa, run=None):
-    built = building.build(directory, opa)
+def predicate(source, opa, run=None):
+    built = building.build(source, opa)
     return json.loads(building.release_statements(built.bundle, built.notes, "x.tar.gz", run=run).provenance)[
         "predicate"
     ]
@@ -50,6 +50,22 @@ def test_a_commit_is_a_material_by_its_id_and_says_whether_it_was_changed(checko
         files = {one["name"]: one["digest"] for one in found["resolvedDependencies"] if "sha256" in one["digest"]}
         assert files["app.rego"] == {"sha256": digest_of((checkout / "app.rego").read_bytes()).removeprefix("sha256:")}
         (checkout / "app.rego").write_bytes(POLICY + b"\nallow if input.good\n")
+
+
+def test_a_commit_into_which_something_else_was_merged_is_not_what_was_built(checkout, opa, tmp_path_factory):
+    fetched = bundle_source.read(f"git+file://{checkout}@{git(checkout, 'rev-parse', 'HEAD')}")
+    beside = tmp_path_factory.mktemp("beside")
+    (beside / ".manifest").write_text('{"roots": ["extra"]}')
+    (beside / "extra.rego").write_text("package extra\n\nallow := true\n")
+    [alone] = proof_release.commits(predicate([fetched], opa))
+    [merged] = proof_release.commits(predicate([fetched, bundle_source.read(str(beside))], opa))
+    assert (alone.hash, alone.changed) == (merged.hash, False)
+    assert merged.changed
+
+    # A changed checkout of the same commit is something else, too.
+    (checkout / "more.rego").write_text("package app\n\nmore := true\n")
+    changed = bundle_source.read(str(checkout))
+    assert any(one.changed for one in proof_release.commits(predicate([fetched, changed], opa)))
 
 
 def test_opa_and_the_run_are_named(checkout, opa):

@@ -54,6 +54,8 @@ def test_the_execution_is_that_of_the_result(read):
     claimed = record(RESULT) | {"input": {"execution": {"id": "e-1"}}}
     assert read(json.dumps(claimed).encode()).execution is None
     assert read(line({**RESULT, "execution": {"id": "e-1"}})).execution is None
+    assert read(line({**RESULT, "execution": ""})).execution is None
+    assert read(line({**RESULT, "execution": "", "decision": 5})).execution is None
 
 
 def test_the_decision_in_an_executions_start(read):
@@ -125,7 +127,7 @@ def test_a_space_around_it(read):
     )
 
 
-@pytest.mark.parametrize("identifier", [r'"\ud800"', "5", "null", "{}"])
+@pytest.mark.parametrize("identifier", [r'"\ud800"', "5", "null", "{}", '""'])
 def test_an_identifier_that_is_none(read, identifier):
     raw = line().replace(b'"d-1"', identifier.encode())
     assert read(raw) == Entry(None, True, POLICY, LIBRARY, STATE, None)
@@ -152,8 +154,10 @@ def test_long_nonsense_is_quick(unit):
         assert read_entry(b'{"x":' + unit * (400_000 // len(unit))) is None
 
 
-NAMES = st.sampled_from(["type", "decision_id", "result", "allow", "bundles", "policy", "library", "state", "decision"])
-SCALARS = st.sampled_from([True, False, None, RECORD_TYPE, POLICY, STATE, "d-1", '"\\{[', 0, -1.5e300])
+NAMES = st.sampled_from(
+    ["type", "decision_id", "result", "allow", "bundles", "policy", "library", "state", "decision", "execution"]
+)
+SCALARS = st.sampled_from([True, False, None, RECORD_TYPE, POLICY, STATE, "d-1", "", '"\\{[', 0, -1.5e300])
 VALUES = st.recursive(
     SCALARS, lambda below: st.lists(below, max_size=3) | st.dictionaries(NAMES, below, max_size=5), max_leaves=20
 )

@@ -136,6 +136,7 @@ HOPS = {
     "another audience": ({"aud": [AUDIENCE, "spiffe://x/system/y"]}, Reason.WARRANT_WIDENED, "aud"),
     "a later end": ({"exp": NOW + 10_000}, Reason.WARRANT_WIDENED, "exp"),
     "an earlier beginning": ({"nbf": NOW - 200}, Reason.WARRANT_WIDENED, "nbf"),
+    "an approval of its own": ({"approval": "sha256:" + "0" * 64}, Reason.WARRANT_WIDENED, "approval"),
     "no beginning": ({"nbf": None}, Reason.WARRANT_WIDENED, "nbf"),
     "the same depth": ({"depth": 3}, Reason.WARRANT_DEPTH, "depth"),
     "the same id": ({"jti": "root"}, Reason.WARRANT_MALFORMED, "jti"),

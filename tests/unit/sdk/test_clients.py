@@ -543,3 +543,15 @@ def test_nothing_of_the_platform_is_needed():
     )  # fmt: skip
     assert {"placet_sdk", "httpcore"} <= set(names)
     assert not {"app", "cli", "httpx", "fastapi", "starlette", "jwt", "cryptography", "requests"} & set(names)
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), float("inf"), 1e10, "1", True, [1]])
+def test_a_timeout_that_is_none_is_the_callers_mistake(client, sidecar, timeout):
+    with pytest.raises(ConfigurationError, match="timeout must be a number of seconds"):
+        client.decide(timeout=timeout)
+    assert not sidecar.received
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 1e-9])
+def test_without_time_there_is_a_denial(client, timeout):
+    assert codes_of(client.decide(timeout=timeout)) == ["sidecar.unreachable"]

@@ -8,6 +8,7 @@ from app.core.reason_codes import Reason
 from app.sidecar.answers import Start
 from app.sidecar.control_plane import NotAccepted
 from app.sidecar.doubts import Doubts
+from app.sidecar.ended_executions import EndedExecutions
 from app.sidecar.execution_journal import ExecutionJournal
 from app.sidecar.execution_notes import Asked, Done
 from app.sidecar.failures import Failures
@@ -102,7 +103,10 @@ class Agent:
         self.seen = None
         self.room = 100_000
         self.stops = 0
-        self.executions = ExecutionJournal(self.journal, lambda: self.seen, lambda: self.room, self.stopped, workflows)
+        self.ended = EndedExecutions(lambda: self.room)
+        self.executions = ExecutionJournal(
+            self.journal, lambda: self.seen, self.ended, self.stopped, workflows, lambda: STATE
+        )
 
     def start(self):
         self.journal.open()

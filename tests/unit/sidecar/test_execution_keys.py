@@ -169,3 +169,27 @@ def test_forged_tokens(path, tmp_path):
             verify(keys, token)
         assert denied.value.reason == Reason.EXECUTION_INVALID
     assert verify(keys, good)
+
+
+def test_a_renewal_that_cannot_be_written_is_made_up_for(path, monkeypatch):
+    keys = opened(path)
+    token = keys.sign(claims())
+
+    def full(*_, **__):
+        raise PlacetError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(execution_keys, "write_atomically", full)
+        for renew in (keys.renew, keys.rotate_when_due, keys.rotate_when_due):
+            with pytest.raises(PlacetError, match="No space"):
+                renew()
+            with pytest.raises(Denied):
+                verify(keys, token)
+            with pytest.raises(PlacetError, match="OPA does not know"):
+                keys.sign(claims())
+    keys.rotate_when_due()
+    assert len(keys.public()) == 1
+    keys.written(keys.public())
+    assert verify(keys, keys.sign(claims()))
+    with pytest.raises(Denied):
+        verify(opened(path), token)

@@ -10,9 +10,11 @@ import pytest
 from app.core.reason_codes import Reason
 from app.sidecar import executions
 from app.sidecar.control_plane import NotAccepted
+from app.sidecar.ended_executions import EndedExecutions
 from app.sidecar.execution_keys import LIFETIME, ExecutionKeys
 from app.sidecar.executions import BadRequest, Executions
 from app.sidecar.opa_api import Answer, OpaUnavailable
+from app.sidecar.running import Running
 from tests.unit.sidecar.test_answers import ALLOW, CLAIMS, DENY, REDEEM, START
 
 ID = "0123456789abcdef"
@@ -22,8 +24,11 @@ TRUST = {
     "links": {"partner.example": True},
     "execution": {"issuer": "spiffe://example.org/sidecar/payments/one"},
     "quarantine": {"subjects": {}, "executions": {}, "domains": {}},
-    "issuers": {"i": {}},
-    "warrant": {"revoked": {}, "issuers": {"w": {}}},
+    "issuers": {"i": {"domain": "example.org", "names": "", "audiences": ["us"], "keys": {}}},
+    "x509": {},
+    "grants": {},
+    "max_identity_age_seconds": None,
+    "warrant": {"revoked": {}, "issuers": {"w": {"domain": "example.org", "keys": {"wk": {}}}}},
     "modes": {"shadow": [], "break_glass": [{"id": "b", "actions": ["restart"], "resources": ["host/*"]}]},
 }
 
@@ -34,7 +39,6 @@ class World:
     def __init__(self, path):
         self.keys = ExecutionKeys(path)
         self.keys.open()
-        self.keys.written(self.keys.public())
         self.until = int(time.time()) + 3600
         self.start = {**START, "expires_at_ns": self.until * 1_000_000_000}
         self.status = 200
@@ -43,7 +47,10 @@ class World:
         self.asked = []
         self.redeemed = []
         self.refusal = None
-        self.executions = Executions(self.keys, lambda: self, lambda: self.trust, self.redeem)
+        self.running = Running(path.with_name("running.db"), EndedExecutions(lambda: 100_000), self.keys.renew)
+        self.running.open()
+        self.keys.written(self.keys.public())
+        self.executions = Executions(self.keys, lambda: self, lambda: self.trust, self.redeem, self.running)
 
     def ask(self, path, request):
         self.asked.append((path, request))
@@ -164,7 +171,7 @@ def test_a_refusal_stands_without_its_record(world):
         raise NotAccepted("no", Reason.WARRANT_SPENT)
 
     world.start["redeem"] = [REDEEM]
-    world.executions = Executions(world.keys, lambda: world, lambda: world.trust, refuse)
+    world.executions = Executions(world.keys, lambda: world, lambda: world.trust, refuse, world.running)
     outcome = world.begin()
     assert codes(outcome) == ["warrant.spent"]
     assert outcome.decision_id is None
@@ -292,68 +299,40 @@ def test_a_renewal_does_not_go_beyond_the_end(world):
     assert world.claims(again)["exp"] == world.claims(first)["exp"]
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"quarantine": {"executions": {ID: {}}, "subjects": {}, "domains": {}}}, "quarantine.execution"),
-        ({"quarantine": {"executions": {}, "subjects": {"i": {"a": {}}}, "domains": {}}}, "quarantine.subject"),
-        ({"quarantine": {"executions": {}, "subjects": {"j": {"b": {}}}, "domains": {}}}, "quarantine.actor"),
-        ({"quarantine": {"executions": {}, "subjects": {}, "domains": {"partner.example": {}}}}, "quarantine.domain"),
-        ({"links": {}}, "warrant.domain"),
-        ({"warrant": {"revoked": {"w-2": {}}, "issuers": {"w": {}}}}, "warrant.revoked"),
-        ({"issuers": {"j": {}}}, "identity.issuer_unknown"),
-        ({"warrant": {"revoked": {}, "issuers": {}}}, "warrant.issuer_unknown"),
-    ],
-)
-def test_what_ended_is_not_renewed(world, change, reason):
-    world.start["claims"] = {
-        **CLAIMS,
-        "principals": [["i", "a"], ["j", "b"]],
-        "domains": ["example.org", "partner.example"],
-        "warrants": ["w-1", "w-2"],
-        "warrant_issuer": "w",
-    }
+def test_what_rests_on_nothing_any_more_is_not_renewed(world):
+    """What else it may rest on is in test_footing.py."""
     token = world.begin().execution["token"]
     assert world.executions.renew(ID, token).execution
-    world.trust = {**TRUST, **change}
+    world.trust = {**TRUST, "quarantine": {"executions": {ID: {}}, "subjects": {}, "domains": {}}}
+    assert codes(world.executions.renew(ID, token)) == ["quarantine.execution"]
+    world.trust = {**TRUST, "issuers": {}}
     outcome = world.executions.renew(ID, token)
-    assert codes(outcome) == [reason]
+    assert codes(outcome) == ["identity.issuer_unknown"]
     assert outcome.decision["subject"] == ALLOW["subject"]
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"issuers": {"i": {"keys": {"another": {}}}, "f": {"keys": {}}}}, "identity.key_unknown"),
-        ({"warrant": {"revoked": {}, "issuers": {"w": {"keys": {"another": {}}}}}}, "warrant.key_unknown"),
-    ],
-)
-def test_what_a_withdrawn_key_signed_ends_what_began_with_it(world, change, reason):
-    trusted = {
-        **TRUST,
-        "issuers": {"i": {"keys": {"k": {}}}, "f": {"keys": {}}},
-        "warrant": {"revoked": {}, "issuers": {"w": {"keys": {"wk": {}}}}},
-    }
-    world.trust = trusted
-    world.start["claims"] = {**CLAIMS, "warrants": ["w-1"], "warrant_issuer": "w"}
-    signed = {name: jwt.encode({}, "k" * 32, headers={"kid": name}) for name in ("k", "wk")}
-    outcome = world.begin(identity={"token": signed["k"]}, warrant=[signed["wk"]])
-    assert world.claims(outcome)["kids"] == {"identity": "k", "warrant": "wk"}
-    token = outcome.execution["token"]
-    token = world.executions.renew(ID, token).execution["token"]
-    world.trust = {**trusted, **change}
-    assert codes(world.executions.renew(ID, token)) == [reason]
+def test_what_rests_on_nothing_any_more_does_not_start(world):
+    """Such as when the issuer is removed while OPA decides."""
+    world.running.judge({**TRUST, "issuers": {}})
+    assert codes(world.begin()) == ["identity.issuer_unknown"]
 
 
-def test_the_key_of_a_forwarders_token_is_the_forwarders(world):
-    world.trust = {**TRUST, "issuers": {"i": {"keys": {}}, "f": {"keys": {"k": {}}}}}
-    world.start["claims"] = {**CLAIMS, "via": {"issuer": "f", "id": "gateway"}}
-    token = world.begin(identity={"token": jwt.encode({}, "k" * 32, headers={"kid": "k"})}).execution["token"]
-    assert world.executions.renew(ID, token).execution
-    world.trust = {**TRUST, "issuers": {"i": {"keys": {}}, "f": {"keys": {}}}}
-    assert codes(world.executions.renew(ID, token)) == ["identity.key_unknown"]
-    world.trust = {**TRUST, "issuers": {"i": {"keys": {}}}}
-    assert codes(world.executions.renew(ID, token)) == ["identity.issuer_unknown"]
+def test_what_was_stopped_is_neither_renewed_nor_started(world):
+    token = world.begin().execution["token"]
+    world.running.judge({**TRUST, "issuers": {}})
+    world.running.judge(TRUST)
+    assert codes(world.executions.renew(ID, token)) == ["identity.issuer_unknown"], "for good"
+    assert codes(world.begin()) == ["execution.ended"]
+    assert world.begin("another-execution").execution
+
+
+def test_a_token_of_which_nothing_is_known_is_not_renewed(world):
+    claims = world.claims(world.begin())
+    assert codes(world.executions.renew(ID, world.keys.sign({**claims, "rests": "on-something"}))) == [
+        "execution.invalid"
+    ]
+    del claims["rests"]
+    assert codes(world.executions.renew(ID, world.keys.sign(claims))) == ["execution.invalid"]
 
 
 def test_tokens_that_are_not_renewed(world):

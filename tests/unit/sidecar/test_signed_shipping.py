@@ -453,7 +453,7 @@ def test_the_last_records_go_when_the_agent_ends(files, plane, signer, agent, cl
 def test_what_waits_at_the_end_is_said(files, plane, signer, agent, clock):
     write(files, 1, records(2))
     plane.before = lambda call: no("the control plane does not answer")
-    with pytest.raises(PlacetError, match="1 batches are not shipped: the control plane does not answer"):
+    with pytest.raises(PlacetError, match="1 batch not shipped: the control plane does not answer"):
         agent.start().shipping.finish(5.0)
     plane.before = lambda call: None
     again = Agent(files, plane, signer).start()

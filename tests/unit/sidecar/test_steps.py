@@ -13,6 +13,7 @@ from app.core.reason_codes import Reason
 from app.sidecar.execution_keys import ExecutionKeys
 from app.sidecar.executions import BadRequest, Executions, NotAdmitted
 from app.sidecar.opa_api import Answer
+from app.sidecar.running import Running
 from app.sidecar.steps import Steps
 from tests.unit.sidecar.test_answers import ALLOW, CLAIMS, REDEEM
 from tests.unit.sidecar.test_answers import START as STARTS
@@ -64,10 +65,12 @@ class World:
     def open(self):
         """A new agent in the same directory."""
         self.keys.open()
-        self.keys.written(self.keys.public())
         self.agent = Agent(self.directory / "private", self.plane, Signer(), self.judge).start()
         journal = self.agent.executions if self.kept else None
-        self.executions = Executions(self.keys, lambda: self, lambda: self.trust, self.redeem, journal)
+        self.running = Running(self.directory / "running.db", self.agent.ended, self.keys.renew, journal)
+        self.running.open()
+        self.keys.written(self.keys.public())
+        self.executions = Executions(self.keys, lambda: self, lambda: self.trust, self.redeem, self.running, journal)
         self.steps = Steps(self.executions, journal)
 
     def redeem(self, *_):
@@ -276,10 +279,10 @@ def test_after_an_end_there_is_nothing_more(world):
     asked = len(world.asked)
     assert codes(world.begin()) == ["execution.ended"]
     assert len(world.asked) == asked, "OPA is not asked in vain"
-    assert world.agent.executions.ended() == {ID: "failed"}
+    assert world.agent.ended.named() == {ID: "failed"}
     world.agent.kill()
     world.open()
-    assert world.agent.executions.ended() == {ID: "failed"}, "a restart forgets no end"
+    assert world.agent.ended.named() == {ID: "failed"}, "a restart forgets no end"
     assert refused(world.step, token) == ["execution.ended"]
     world.agent.drain()
     assert world.plane.links[-1].byproducts["outcome"] == "failed"
@@ -290,12 +293,12 @@ def test_ends_are_named_in_the_trust_state_as_long_as_a_token_may_live(world, mo
     now, ticks = time.time(), time.monotonic()
     monkeypatch.setattr(time, "time", lambda: now + 359)
     monkeypatch.setattr(time, "monotonic", lambda: ticks + 61)
-    assert world.agent.executions.ended() == {ID: "completed"}
+    assert world.agent.ended.named() == {ID: "completed"}
     monkeypatch.setattr(time, "time", lambda: now + 361)
     monkeypatch.setattr(time, "monotonic", lambda: ticks + 62)
-    assert world.agent.executions.ended() == {ID: "completed"}, "each change is another trust state"
+    assert world.agent.ended.named() == {ID: "completed"}, "each change is another trust state"
     monkeypatch.setattr(time, "monotonic", lambda: ticks + 200)
-    assert world.agent.executions.ended() == {}
+    assert world.agent.ended.named() == {}
 
 
 def test_an_end_that_could_not_be_named_is_refused(world):
@@ -374,7 +377,7 @@ def test_whoever_leaves_the_workflow_is_stopped(tmp_path, restart):
     if restart:
         world.agent.kill()
         world.open()
-    assert world.agent.executions.ended() == {ID: "stopped"}
+    assert world.agent.ended.named() == {ID: "stopped"}
     assert refused(world.step, token, name="build") == ["execution.ended"]
     assert codes(world.executions.renew(ID, token)) == ["execution.ended"]
     world.agent.drain()
@@ -388,7 +391,7 @@ def test_an_end_before_the_workflows_is_a_violation_and_a_failure_is_none(tmp_pa
     first, second = world.token(workflow="release"), world.token(OTHER, "release")
     assert refused(world.end, first) == ["workflow.violated"]
     assert world.end(second, "failed", OTHER) == "failed"
-    assert world.agent.executions.ended() == {ID: "stopped", OTHER: "failed"}
+    assert world.agent.ended.named() == {ID: "stopped", OTHER: "failed"}
 
 
 def test_what_is_stopped_is_denied_even_when_that_cannot_be_written(tmp_path, monkeypatch):
@@ -404,7 +407,7 @@ def test_what_is_stopped_is_denied_even_when_that_cannot_be_written(tmp_path, mo
 
     monkeypatch.setattr(world.agent.journal, "add", full)
     assert refused(world.step, token, name="deploy") == ["workflow.violated"]
-    assert (world.agent.executions.ended(), world.agent.stops) == ({ID: "stopped"}, 1)
+    assert (world.agent.ended.named(), world.agent.stops) == ({ID: "stopped"}, 1)
     assert refused(world.step, token, name="fetch") == ["execution.ended"]
     with pytest.raises(Denied):
         world.agent.executions.write_left()

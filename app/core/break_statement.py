@@ -1,0 +1,147 @@
+"""Breaks of lineage and their clearing, as the control plane signs them: changes of how far a sidecar is trusted.
+
+Their form is in docs/lineage.md. A sidecar's own journal cannot say them: a sidecar that is not honest would not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import StringConstraints, ValidationError
+
+from app.core import statements, strict_json
+from app.core.complaint import complaint, place
+from app.core.errors import Denied
+from app.core.link_checks import malformed
+from app.core.link_form import Code, Decimal, Part
+from app.core.link_names import Ref, descriptors, payload_digest, sidecar_ref
+from app.core.reason_codes import Reason
+from app.core.targets import Digest
+
+BREAK = f"{statements.PLACET}/lineage-break/v1"
+
+OPENED, CLEARED = "opened", "cleared"
+
+#: Bytes of a statement.
+MAX_STATEMENT = 64 * 1024
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_Time = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}Z$")]
+_Sidecar = Annotated[str, StringConstraints(pattern=r"^spiffe://[a-z0-9._-]{1,255}/sidecar/[a-z0-9-]+/[a-z0-9-]+$")]
+_Text = Annotated[str, StringConstraints(max_length=4096)]
+
+
+class _Form(Part):
+    """The predicate."""
+
+    sidecar: _Sidecar
+    instance: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")] | None
+    number: Decimal
+    change: Literal["opened", "cleared"]
+    kind: Code
+    detail: _Text
+    stops: bool
+    of: Digest
+    at: _Time
+    opened: Digest | None
+    by: _Text | None
+    reason: _Text | None
+
+
+@dataclass(frozen=True)
+class BreakStatement:
+    """A break was opened, or a person cleared it."""
+
+    sidecar: str
+    #: None where the refused statement could not be read.
+    instance: str | None
+    #: The break's number at its control plane.
+    number: int
+    change: str
+    #: Its reason code, and what is told with it.
+    kind: str
+    detail: str
+    #: Whether it stops the sidecar until it is cleared.
+    stops: bool
+    #: SHA-256 of the statement that speaks against the sidecar, or of the body that was refused.
+    of: str
+    #: When, by the control plane's clock, UTC, in whole seconds.
+    at: datetime
+    #: Of what is cleared: the digest of the statement that it was opened, who cleared it, and why.
+    opened: str | None = None
+    by: str | None = None
+    reason: str | None = None
+
+    @property
+    def subject(self) -> Ref:
+        """The sidecar's instance, as its own journal names it."""
+        return sidecar_ref(self.sidecar, self.instance or "")
+
+    @property
+    def digest(self) -> str:
+        """`payload_digest` of the statement."""
+        return payload_digest(self.statement())
+
+    def statement(self) -> bytes:
+        """The statement, as the bytes that are signed."""
+        at = self.at.astimezone(UTC).strftime(_TIME)
+        predicate: dict[str, Any] = {**vars(self), "number": str(self.number), "at": at}
+        return statements.statement(descriptors([self.subject]), BREAK, predicate)
+
+    @staticmethod
+    def read(raw: bytes) -> BreakStatement:
+        """Read a statement, which must be its RFC 8785 bytes. Raises `Denied` with `link.malformed`."""
+        if len(raw) > MAX_STATEMENT:
+            raise malformed(f"a statement has at most {MAX_STATEMENT} bytes")
+        try:
+            document = strict_json.load_object(raw)
+        except strict_json.StrictJSONError as error:
+            raise malformed(str(error)) from error
+        if document.get("predicateType") != BREAK:
+            raise malformed("it is about no break", "predicateType")
+        try:
+            form = _Form.model_validate(document.get("predicate"))
+            at = datetime.strptime(form.at, _TIME).replace(tzinfo=UTC)
+        except ValidationError as error:
+            raise Denied(Reason.LINK_MALFORMED, complaint(error), step="link", field=place(error)) from error
+        except ValueError as error:
+            raise malformed("there is no such time", "at") from error
+        says = BreakStatement(**{**form.model_dump(), "number": int(form.number), "at": at})
+        told = [one is not None for one in (says.opened, says.by, says.reason)]
+        if told != [says.change == CLEARED] * 3:
+            raise malformed("who cleared what, and why, is told of what is cleared, and of nothing else", "change")
+        if says.statement() != raw:  # also whatever stands in another order or form than it would be written
+            raise malformed("not RFC 8785 bytes")
+        return says
+
+
+@dataclass(frozen=True)
+class ToldBreak:
+    """A statement of which signature and place in the log are proved."""
+
+    says: BreakStatement
+    #: `payload_digest` of the statement.
+    digest: str
+    signed_at: datetime
+    log_index: int
+
+
+def within(
+    told: Iterable[ToldBreak], instance: str, first: datetime, last: datetime | None, limit: int
+) -> list[ToldBreak]:
+    """Of a sidecar's breaks in their order, those of an instance (or of nobody knows which) that were opened between
+    two times, and their clearing."""
+    found: list[ToldBreak] = []
+    opened: set[int] = set()
+    for one in told:
+        says = one.says
+        if says.instance not in (instance, None):
+            continue
+        if says.change == OPENED and first <= says.at and (last is None or says.at <= last):
+            opened.add(says.number)
+        if says.number in opened:
+            found.append(one)
+    return found[:limit]

@@ -1,0 +1,137 @@
+"""A break and its clearing are signed by the control plane and kept where no database is needed to read them."""
+
+import json
+from hashlib import sha256
+
+import pytest
+from sqlmodel import select
+
+from app.control import break_signing
+from app.control.problems import Unavailable
+from app.control.sidecar_statement import payload_of
+from app.control.store import LineageBreak, SignedBreak
+from app.core.break_statement import BreakStatement
+from app.core.errors import PlacetError
+
+from .batch_kit import DOMAIN, Chain, plain_evidence, sidecar_id, sign_break_plain
+from .conftest import record
+
+BREAKS = "/api/v1/lineage/breaks"
+OTHER_OPA = "sha256:" + "5" * 64
+
+
+@pytest.fixture
+def plane(signed_plane):
+    return signed_plane
+
+
+@pytest.fixture
+def chain(api):
+    api.create_system("payments")
+    return Chain()
+
+
+def broken(api, chain):
+    """A sidecar that another OPA binary stopped; its break, as the API shows it."""
+    assert chain.send(api, chain.next(record("d0"))).status_code == 200
+    made = chain.peek(record("d1")).change(opa=OTHER_OPA)
+    assert chain.send(api, made).status_code == 200
+    chain.follow(made)
+    [found] = api.get(BREAKS).json()
+    return found
+
+
+def rows(plane):
+    with plane.store.read() as session:
+        return list(session.exec(select(SignedBreak).order_by(SignedBreak.id)))
+
+
+def said(plane):
+    """What lies in the object store, by the ends of the names."""
+    found = {}
+    for key, _ in plane.objects.keys("breaks"):
+        statement = payload_of(plane.objects.get(key))
+        found[key] = BreakStatement.read(statement)
+    return found
+
+
+def test_a_break_and_its_clearing_are_signed_statements(api, plane, chain):
+    found = broken(api, chain)
+    assert not break_signing.step(plane, sign_break_plain)
+    opened_at = f"breaks/payments/one/{found['id']:012d}-opened.json"
+    [(key, opened)] = said(plane).items()
+    assert key == opened_at
+    assert (opened.sidecar, opened.instance, opened.number) == (sidecar_id("one"), "i1", found["id"])
+    assert (opened.change, opened.kind, opened.stops) == ("opened", "lineage.opa", True)
+    assert (opened.detail, opened.of) == (found["detail"], f"sha256:{found['sha256']}")
+    assert (opened.opened, opened.by, opened.reason) == (None, None, None)
+    [row] = rows(plane)
+    assert (row.object, row.payload) == (opened_at, opened.digest)
+    assert row.evidence_sha256 == sha256(plane.objects.get(opened_at)).hexdigest()
+
+    why = {"reason": "OPA was upgraded"}
+    person = api.post(f"{BREAKS}/{found['id']}/clear", json=why).json()["cleared_by"]
+    break_signing.step(plane, sign_break_plain)
+    cleared = said(plane)[opened_at.replace("opened", "cleared")]
+    assert (cleared.change, cleared.opened) == ("cleared", opened.digest)
+    assert (cleared.by, cleared.reason) == (person, "OPA was upgraded")
+    before = rows(plane)
+    break_signing.step(plane, lambda _: pytest.fail("everything is signed"))
+    assert rows(plane) == before
+
+
+def test_what_was_refused_is_signed_and_what_no_sidecar_signed_is_not(api, plane, chain):
+    assert chain.send(api, chain.next(record("d0"))).status_code == 200
+    late = Chain(entry=9, previous=chain.previous, byte=chain.byte)
+    unsigned = late.peek(record("d9")).change()
+    body = unsigned.body() | {"evidence": plain_evidence(unsigned.statement.statement(), "mallory").decode()}
+    assert api.post(chain.path, json=body).status_code == 422
+    assert late.send(api, late.peek(record("d9"))).json()["reason"] == "batch.gap"
+    break_signing.step(plane, sign_break_plain)
+    assert [one.kind for one in said(plane).values()] == ["batch.gap"]
+    with plane.store.read() as session:
+        assert len(session.exec(select(LineageBreak)).all()) == 2
+
+
+def test_what_cannot_be_signed_is_signed_later(api, plane, chain):
+    broken(api, chain)
+
+    def fails(_):
+        raise PlacetError("Fulcio does not answer")
+
+    with pytest.raises(Unavailable, match="Fulcio"):
+        break_signing.step(plane, fails)
+    assert (rows(plane), said(plane)) == ([], {})
+    break_signing.step(plane, sign_break_plain)
+    assert len(rows(plane)) == 1
+
+
+def test_a_signature_of_somebody_else_is_not_kept(api, plane, chain):
+    broken(api, chain)
+    with pytest.raises(Unavailable, match="signed by"):
+        break_signing.step(plane, lambda says: plain_evidence(says.statement(), sidecar_id("one")))
+    assert (rows(plane), said(plane)) == ([], {})
+
+
+def test_both_were_due_at_once(api, plane, chain):
+    """As where the log was away for longer than a person took."""
+    found = broken(api, chain)
+    api.post(f"{BREAKS}/{found['id']}/clear", json={"reason": "looked at it"})
+    break_signing.step(plane, sign_break_plain)
+    assert [one.change for one in rows(plane)] == ["opened", "cleared"]
+    assert (
+        json.loads(plane.objects.get(rows(plane)[1].object))["signer"]["identity"] == f"spiffe://{DOMAIN}/control-plane"
+    )
+
+
+def test_two_control_planes_sign_the_same_break(api, plane, chain):
+    broken(api, chain)
+
+    def slow(says):
+        evidence = plain_evidence(says.statement(), f"spiffe://{DOMAIN}/control-plane", log_index=8)
+        break_signing.step(plane, sign_break_plain)  # by the other one, meanwhile
+        return evidence
+
+    break_signing.step(plane, slow)
+    [row] = rows(plane)
+    assert row.evidence_sha256 == sha256(plane.objects.get(row.object)).hexdigest()
