@@ -1,17 +1,21 @@
 """A break and its clearing are signed by the control plane and kept where no database is needed to read them."""
 
 import json
+from datetime import timedelta
 from hashlib import sha256
 
 import pytest
 from sqlmodel import select
 
 from app.control import break_signing
+from app.control.lineage_rows import RowEvidence
 from app.control.problems import Unavailable
 from app.control.sidecar_statement import payload_of
 from app.control.store import LineageBreak, SignedBreak
+from app.control.store.columns import now
 from app.core.break_statement import BreakStatement
 from app.core.errors import PlacetError
+from app.core.execution_evidence import Key
 
 from .batch_kit import DOMAIN, Chain, plain_evidence, sidecar_id, sign_break_plain
 from .conftest import record
@@ -104,6 +108,20 @@ def test_what_cannot_be_signed_is_signed_later(api, plane, chain):
     assert (rows(plane), said(plane)) == ([], {})
     break_signing.step(plane, sign_break_plain)
     assert len(rows(plane)) == 1
+
+
+def test_a_story_says_that_a_break_is_not_signed_yet(api, plane, chain):
+    broken(api, chain)
+    key, since = Key("payments", "one", "i1", "x" * 16), now() - timedelta(hours=1)
+
+    def told():
+        with plane.store.read() as session:
+            evidence = RowEvidence(session, plane.objects, plane.verify_statement)
+            return [one.says.change for one in evidence.breaks(key, since, None, 9)], evidence.left_out
+
+    assert told() == ([], ["breaks that are not signed yet"])
+    break_signing.step(plane, sign_break_plain)
+    assert told() == (["opened"], [])
 
 
 def test_a_signature_of_somebody_else_is_not_kept(api, plane, chain):

@@ -223,7 +223,7 @@ def test_whatever_fails_denies(world):
     assert answer.status_code == 403
     assert answer.json() == {"decision": refused("agent.failed")}
     answer = world.evaluate()
-    assert (answer.status_code, answer.text) == (500, "the sidecar failed")
+    assert (answer.status_code, answer.text) == (500, "agent.failed: the sidecar failed")
 
 
 def test_who_comes_when_all_are_busy_comes_again(world):
@@ -347,7 +347,7 @@ def test_a_token_that_is_not_accepted(world):
 
 def test_a_required_attribute_is_missing(world):
     answer = world.evaluate({"subject": QUESTION["subject"]}, **{"X-Request-ID": "2"})
-    assert (answer.status_code, answer.text) == (400, "action is missing or not an object")
+    assert (answer.status_code, answer.text) == (400, "request.malformed: action is missing or not an object")
     assert answer.headers["x-request-id"] == "2"
     assert world.asked == []
 
@@ -408,7 +408,10 @@ def test_a_malformed_one_among_several_asks_nobody(world):
     batch = {"evaluations": [QUESTION, {"action": {}}, QUESTION]}
     answers = world.evaluate(batch, "/access/v1/evaluations").json()["evaluations"]
     assert [one["decision"] for one in answers] == [True, False, True]
-    assert answers[1]["context"]["error"] == {"status": 400, "message": "subject is missing or not an object"}
+    assert answers[1]["context"]["error"] == {
+        "status": 400,
+        "message": "request.malformed: subject is missing or not an object",
+    }
     assert len(world.asked) == 2
 
 
