@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from app.core import loopback
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.files import read_secret
 from app.core.reason_codes import Reason
@@ -52,7 +53,6 @@ CHANGE_TIMEOUT = 180.0
 STREAM_TIMEOUT = 45.0
 
 _MAX_TOKEN = 4096
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 #: A parameter of a question: given once, once for each text, or not at all.
@@ -169,7 +169,7 @@ def connect(server: str | None, token_file: Path | None) -> ControlPlane:
         headers={"Authorization": f"Bearer {api_token(token_file)}"},
         follow_redirects=False,
         # A proxy for the outside world is not a way to this machine.
-        trust_env=host not in _LOOPBACK,
+        trust_env=host not in loopback.NAMES,
         verify=os.environ.get("PLACET_SERVER_CA") or True,
     )
     return ControlPlane(client, address)
@@ -183,7 +183,7 @@ def safe_address(server: str) -> tuple[str, str]:
         raise UsageError("--server takes no user and no password: give a token, as PLACET_TOKEN or --token-file")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UsageError(f"--server must be an http or https address, not {address!r}")
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+    if parts.scheme == "http" and parts.hostname not in loopback.NAMES:
         raise UsageError("--server must be https: over plain http anyone on the way could read the token")
     return address, parts.hostname
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from app.core import loopback
 from app.core.errors import PlacetError, UsageError
 from app.core.files import warn_if_open
 from cli import descriptors
@@ -21,7 +22,6 @@ from cli.server_verifiers import batch_verifier, break_signer, verifiers
 
 app = typer.Typer()
 
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 - compared with, not bound to
 
 
@@ -275,7 +275,7 @@ def _check_listening(host: str, certificate: Path | None, key: Path | None) -> b
     if (certificate is None) != (key is None):
         raise UsageError("give both --tls-cert and --tls-key")
     if certificate is None or key is None:
-        if host not in _LOOPBACK:
+        if host not in loopback.NAMES:
             raise UsageError(f"listening on {host} needs --tls-cert and --tls-key: tokens would cross the network bare")
         return False
     warn_if_open(key, "the key of --tls-key")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 
-from sqlalchemy import ColumnElement, exists
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, or_, select
 
 from app.control import lineage, sidecar_statement
@@ -17,6 +17,7 @@ from app.control.plane import Plane, StatementVerifier
 from app.control.problems import Unavailable
 from app.control.rounds import Rounds
 from app.control.store import LineageBreak, SignedBreak
+from app.control.store.break_statement import counts, lacks
 from app.core.break_statement import CLEARED, OPENED, BreakStatement, ToldBreak
 from app.core.errors import Denied, PlacetError
 from app.core.governance import control_plane_id, sidecar_id
@@ -98,16 +99,9 @@ def object_key(system: str, sidecar: str, number: int, change: str) -> str:
 
 
 def _waiting(session: Session) -> list[LineageBreak]:
-    """Breaks of which something is not signed. What no sidecar signed, and nothing that was taken says, is no break."""
-
-    def unsigned(change: str) -> ColumnElement[bool]:
-        return ~exists(
-            select(SignedBreak.id).where(SignedBreak.broken == LineageBreak.id, SignedBreak.change == change)
-        )
-
+    """Breaks of which something is not signed."""
     query = select(LineageBreak).where(
-        or_(col(LineageBreak.stops), col(LineageBreak.batch).is_not(None)),
-        or_(unsigned(OPENED), col(LineageBreak.cleared_at).is_not(None) & unsigned(CLEARED)),
+        counts(), or_(lacks(OPENED), col(LineageBreak.cleared_at).is_not(None) & lacks(CLEARED))
     )
     return list(session.exec(query.order_by(col(LineageBreak.id)).limit(_AT_ONCE)))
 

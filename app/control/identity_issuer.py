@@ -21,6 +21,7 @@ from app.control.keyring import Keyring
 from app.control.plane import Plane
 from app.control.problems import Forbidden, NotFound, Unavailable
 from app.control.tokens import Access, Scope
+from app.core import loopback
 from app.core.errors import UsageError
 from app.core.governance import control_plane_id, sidecar_id
 
@@ -31,8 +32,6 @@ LIFETIME = 300
 
 DISCOVERY = "/.well-known/openid-configuration"
 KEYS = "/oauth/identity-keys"
-
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def issuer_url(text: str) -> str:
         raise UsageError(f"--identity-issuer {text!r} is no URL") from error
     if parts.scheme not in {"https", "http"} or not host or text != text.strip():
         raise UsageError(f"--identity-issuer {text!r}: give an address such as https://placet.example.org")
-    if parts.scheme == "http" and host not in _LOOPBACK:
+    if parts.scheme == "http" and host not in loopback.NAMES:
         raise UsageError("--identity-issuer must be https: over plain http anyone on the way could give its keys")
     if parts.username is not None or "?" in text or "#" in text or text.endswith("/"):
         raise UsageError(f"--identity-issuer {text!r}: without user, query or fragment, and without a slash at the end")

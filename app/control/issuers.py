@@ -15,6 +15,7 @@ from app.control.issuer_keys import IssuerKeys
 from app.control.problems import Invalid, NotFound
 from app.control.store import Issuer, IssuerSource
 from app.control.store.columns import now
+from app.core import loopback
 
 Kind = Literal["oidc", "kubernetes", "spiffe"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -23,7 +24,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 REFRESH = 300
 MAX_AGE = 86400
 
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _KUBERNETES = "system:serviceaccount:"
 _SPIFFE = "spiffe://"
 
@@ -91,7 +91,7 @@ def _require_url(issuer: str) -> None:
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise Invalid(f"the issuer {issuer} is no URL") from error
-    secure = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
+    secure = parts.scheme == "https" or (parts.scheme == "http" and host in loopback.NAMES)
     if not secure or not host or parts.username is not None or set(issuer) & set("?# ") or not issuer.isprintable():
         raise Invalid(
             f"the issuer {issuer} must be an https URL without user, query and fragment, "

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import exists
 from sqlmodel import Session, and_, col, or_, select
 
 from app.control.lineage_objects import MAX_NAMED_BATCHES, MAX_OWN_BATCHES, ObjectEvidence, Wish
@@ -15,6 +14,7 @@ from app.control.objects import Objects
 from app.control.plane import StatementVerifier
 from app.control.sidecar_statement import payload_of
 from app.control.store import Batch, Decision, LineageBreak, Link, LinkResource, SignedBreak
+from app.control.store.break_statement import counts, lacks
 from app.control.store.bulk import chunks
 from app.core import link as journal
 from app.core.break_statement import OPENED, BreakStatement, ToldBreak, within
@@ -91,13 +91,12 @@ class RowEvidence(ObjectEvidence):
 
     def _leave_out_unsigned(self, key: Key, first: datetime, last: datetime | None) -> None:
         """Say so where a break counts and is not signed yet: it would look as if there were none."""
-        signed = exists().where(col(SignedBreak.broken) == LineageBreak.id, col(SignedBreak.change) == OPENED)
         query = select(LineageBreak.id).where(
             *_of_sidecar(key),
-            or_(col(LineageBreak.stops), col(LineageBreak.batch).is_not(None)),
+            counts(),
             or_(LineageBreak.instance == key.instance, col(LineageBreak.instance).is_(None)),
             LineageBreak.opened_at >= first,
-            ~signed,
+            lacks(OPENED),
         )
         if last is not None:
             query = query.where(LineageBreak.opened_at < last + timedelta(seconds=1))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
+
+from app.control.problems import TooMany
 
 #: Askers that are remembered; the one not heard of for longest is forgotten first.
 _REMEMBERED = 10_000
@@ -29,3 +32,8 @@ class Rate:
             if len(self._left) > _REMEMBERED:
                 self._left.popitem(last=False)
             return 0.0 if allowed else (1 - left) / self._per_second
+
+    def require(self, asker: str, what: str) -> None:
+        """Take one. Raises `TooMany` when there is none: `what` says of what there were too many."""
+        if seconds := self.wait(asker):
+            raise TooMany(f"too many {what}; wait {math.ceil(seconds)} s")

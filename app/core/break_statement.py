@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import StringConstraints, ValidationError
+from pydantic import StringConstraints
 
-from app.core import statements, strict_json
-from app.core.complaint import complaint, place
-from app.core.errors import Denied
-from app.core.link_checks import malformed
-from app.core.link_form import Code, Decimal, Part
+from app.core import link_reading, statements
+from app.core.link_form import Code, Decimal, Instance, Part, Time
 from app.core.link_names import Ref, descriptors, payload_digest, sidecar_ref
-from app.core.reason_codes import Reason
+from app.core.link_reading import malformed, moment, require_canonical, validated, written
 from app.core.targets import Digest
 
 BREAK = f"{statements.PLACET}/lineage-break/v1"
@@ -28,8 +25,6 @@ OPENED, CLEARED = "opened", "cleared"
 #: Bytes of a statement.
 MAX_STATEMENT = 64 * 1024
 
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
-_Time = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}Z$")]
 _Sidecar = Annotated[str, StringConstraints(pattern=r"^spiffe://[a-z0-9._-]{1,255}/sidecar/[a-z0-9-]+/[a-z0-9-]+$")]
 _Text = Annotated[str, StringConstraints(max_length=4096)]
 
@@ -38,14 +33,14 @@ class _Form(Part):
     """The predicate."""
 
     sidecar: _Sidecar
-    instance: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")] | None
+    instance: Instance | None
     number: Decimal
     change: Literal["opened", "cleared"]
     kind: Code
     detail: _Text
     stops: bool
     of: Digest
-    at: _Time
+    at: Time
     opened: Digest | None
     by: _Text | None
     reason: _Text | None
@@ -87,34 +82,22 @@ class BreakStatement:
 
     def statement(self) -> bytes:
         """The statement, as the bytes that are signed."""
-        at = self.at.astimezone(UTC).strftime(_TIME)
-        predicate: dict[str, Any] = {**vars(self), "number": str(self.number), "at": at}
+        predicate: dict[str, Any] = {**vars(self), "number": str(self.number), "at": written(self.at)}
         return statements.statement(descriptors([self.subject]), BREAK, predicate)
 
     @staticmethod
     def read(raw: bytes) -> BreakStatement:
         """Read a statement, which must be its RFC 8785 bytes. Raises `Denied` with `link.malformed`."""
-        if len(raw) > MAX_STATEMENT:
-            raise malformed(f"a statement has at most {MAX_STATEMENT} bytes")
-        try:
-            document = strict_json.load_object(raw)
-        except strict_json.StrictJSONError as error:
-            raise malformed(str(error)) from error
+        document = link_reading.document(raw, MAX_STATEMENT)
         if document.get("predicateType") != BREAK:
             raise malformed("it is about no break", "predicateType")
-        try:
-            form = _Form.model_validate(document.get("predicate"))
-            at = datetime.strptime(form.at, _TIME).replace(tzinfo=UTC)
-        except ValidationError as error:
-            raise Denied(Reason.LINK_MALFORMED, complaint(error), step="link", field=place(error)) from error
-        except ValueError as error:
-            raise malformed("there is no such time", "at") from error
+        form = validated(_Form, document.get("predicate"))
+        at = moment(form.at, "at")
         says = BreakStatement(**{**form.model_dump(), "number": int(form.number), "at": at})
         told = [one is not None for one in (says.opened, says.by, says.reason)]
         if told != [says.change == CLEARED] * 3:
             raise malformed("who cleared what, and why, is told of what is cleared, and of nothing else", "change")
-        if says.statement() != raw:  # also whatever stands in another order or form than it would be written
-            raise malformed("not RFC 8785 bytes")
+        require_canonical(says.statement(), raw)
         return says
 
 

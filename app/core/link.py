@@ -8,20 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
-
-from app.core import link_checks, link_form, statements, strict_json
-from app.core.complaint import complaint, place
-from app.core.errors import Denied
-from app.core.link_checks import malformed
+from app.core import link_checks, link_form, link_reading, statements
 from app.core.link_form import MAX_STATEMENT
 from app.core.link_names import END, ENFORCE, START, STEP, TRUST, Ref, descriptors, execution_ref, sidecar_ref
-from app.core.reason_codes import Reason
+from app.core.link_reading import malformed, moment, require_canonical, validated, written
 
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _OF_EXECUTIONS = frozenset({START, STEP, END})
 
 
@@ -40,8 +34,7 @@ class Place:
 
     def environment(self) -> dict[str, Any]:
         """The member `environment`."""
-        at = self.at.astimezone(UTC).strftime(_TIME)
-        return {**vars(self), "number": str(self.number), "at": at}
+        return {**vars(self), "number": str(self.number), "at": written(self.at)}
 
 
 @dataclass(frozen=True)
@@ -191,26 +184,20 @@ class TrustChange(_Statement):
 
 
 def _read(raw: bytes) -> Link | TrustChange:
-    if len(raw) > MAX_STATEMENT:
-        raise malformed(f"a statement has at most {MAX_STATEMENT} bytes")
-    try:
-        document = strict_json.load_object(raw)
-    except strict_json.StrictJSONError as error:
-        raise malformed(str(error)) from error
+    document = link_reading.document(raw, MAX_STATEMENT)
     if set(document) != {"_type", "subject", "predicateType", "predicate"}:
         raise malformed("not the members of an in-toto statement")
     kinds: dict[Any, Any] = {statements.LINK: _link, link_form.TRUST_CHANGE: _trust_change}
     if document["_type"] != statements.STATEMENT or document["predicateType"] not in kinds:
         raise malformed("neither a link nor a trust change", "predicateType")
     found: Link | TrustChange = kinds[document["predicateType"]](document)
-    if found.statement() != raw:  # also whatever stands in another order or form than it would be written
-        raise malformed("not RFC 8785 bytes")
+    require_canonical(found.statement(), raw)
     return found
 
 
 def _link(document: Mapping[str, Any]) -> Link:
-    predicate = _validated(link_form.Link, document["predicate"], "")
-    said = _validated(link_form.BYPRODUCTS[predicate.name], predicate.byproducts, "byproducts")
+    predicate = validated(link_form.Link, document["predicate"])
+    said = validated(link_form.BYPRODUCTS[predicate.name], predicate.byproducts, "byproducts")
     link = Link(
         _place(predicate.environment),
         predicate.name,
@@ -224,7 +211,7 @@ def _link(document: Mapping[str, Any]) -> Link:
 
 
 def _trust_change(document: Mapping[str, Any]) -> TrustChange:
-    predicate = _validated(link_form.TrustChange, document["predicate"], "")
+    predicate = validated(link_form.TrustChange, document["predicate"])
     change = TrustChange(_place(predicate.environment), predicate.from_, predicate.to, tuple(predicate.changed))
     if document["subject"] != descriptors(change.subject):
         raise malformed("the subject is not the new state", "subject")
@@ -240,26 +227,15 @@ def _about(link: Link) -> Ref | None:
     return None if link.kind == ENFORCE else sidecar_ref(link.sidecar, link.instance)
 
 
-def _validated(form: Any, value: Any, within: str) -> Any:
-    try:
-        return form.model_validate(value)
-    except ValidationError as error:
-        at = ".".join(part for part in (within, place(error)) if part)
-        raise Denied(Reason.LINK_MALFORMED, complaint(error), step="link", field=at) from error
-
-
 def _place(environment: link_form.Environment) -> Place:
     number = int(environment.number)
     if (environment.previous is None) != (number == 0):
         raise malformed("the first statement of a journal, and no other, has none before it", "environment.previous")
-    try:
-        at = datetime.strptime(environment.at, _TIME).replace(tzinfo=UTC)
-    except ValueError as error:
-        raise malformed("there is no such time", "environment.at") from error
+    at = moment(environment.at, "environment.at")
     return Place(environment.sidecar, environment.instance, number, environment.previous, at)
 
 
 def _refs(subject: Any) -> tuple[Ref, ...]:
     if not isinstance(subject, list) or not 1 <= len(subject) <= 1 + link_form.MAX_ARTIFACTS:
         raise malformed("not one subject with its products", "subject")
-    return tuple(_validated(link_form.Descriptor, one, f"subject.{at}").ref() for at, one in enumerate(subject))
+    return tuple(validated(link_form.Descriptor, one, f"subject.{at}").ref() for at, one in enumerate(subject))

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from app.core import link_form
-from app.core.errors import Denied
 from app.core.link_form import MAX_STEPS
 from app.core.link_names import ARTIFACT, END, ENFORCE, PARENT, RENEWED, START, STEP, WITHDRAWN, Ref
-from app.core.reason_codes import Reason
+from app.core.link_reading import malformed
 
 #: Of these one may name several.
 _SEVERAL = re.compile(r"evidence/.+|link/parent")
@@ -109,8 +108,3 @@ def _check_said(kind: str, names: Sequence[str], said: link_form.Part) -> None:
             raise malformed("only what was stopped names the trust state by which it was", "materials")
     if isinstance(said, link_form.Lease) and (said.reason is None) != (kind == RENEWED):
         raise malformed("a lease is withdrawn for a reason, and renewed for none", "byproducts.reason")
-
-
-def malformed(detail: str, field: str | None = None) -> Denied:
-    """The denial of a statement that is none of a journal's."""
-    return Denied(Reason.LINK_MALFORMED, f"{field}: {detail}" if field else detail, step="link", field=field)

@@ -44,7 +44,10 @@ Argument = Annotated[str, StringConstraints(max_length=4096)]
 Command = Annotated[list[Argument], Field(max_length=64)]
 Fact = Annotated[str, StringConstraints(max_length=1024)]
 Facts = Annotated[dict[Word, Fact], Field(max_length=MAX_FACTS)]
-_Time = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
+#: One life of a sidecar's files.
+Instance = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+#: UTC, in whole seconds.
+Time = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
 _Unresolved = Annotated[list[DecisionId], Field(max_length=MAX_DECISIONS)]
 
 
@@ -58,10 +61,10 @@ class Environment(Part):
     """Where a statement stands in the journal. `number` counts over the journal of the instance, from 0."""
 
     sidecar: Annotated[str, StringConstraints(pattern=rf"^spiffe://[a-z0-9._-]{{1,255}}/sidecar/{_LABEL}/{_LABEL}$")]
-    instance: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    instance: Instance
     number: Decimal
     previous: Digest | None
-    at: _Time
+    at: Time
 
 
 class Digests(Part):

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from app.core import loopback
 from app.core.errors import PlacetError, UsageError
 from app.core.reason_codes import Reason
 
@@ -26,8 +27,6 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
 #: Seconds for one file in all: the timeouts above count from byte to byte, and bytes can drip.
 TOTAL_TIMEOUT = 120.0
-
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class LogUnavailable(PlacetError):
@@ -112,7 +111,7 @@ class HttpSource:
             headers={"Accept-Encoding": "identity", "Cache-Control": "no-cache"},
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
             follow_redirects=False,
-            trust_env=parts.hostname not in _LOOPBACK,
+            trust_env=parts.hostname not in loopback.NAMES,
         )
 
     def read(self, path: str, limit: int) -> bytes | None:

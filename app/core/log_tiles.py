@@ -157,9 +157,10 @@ class LogTiles:
         if width == 0:
             raise ValueError(f"a tree of {self.size} entries has no tile {number} at {level}")
         full = tile_path(level, number)
+        limit = _MAX_BUNDLE if level == ENTRIES else WIDTH * merkle.HASH
         names = [full] if width == WIDTH else [f"{full}.p/{width}", full]
         for name in names:
-            raw = self._source.read(name, max_bytes(level))
+            raw = self._source.read(name, limit)
             if raw is not None:
                 return raw, name
         raise missing(f"{names[0]} is not there, although the log says that it has {self.size} entries")
@@ -181,11 +182,6 @@ def newest(source: LogSource, trust: TrustConfig, *, at: datetime) -> Checkpoint
     if raw is None:
         raise LogUnavailable(f"{source.name} has no checkpoint; is it the prefix of a log's tiles?")
     return Checkpoint.read(raw, trust, at=at)
-
-
-def max_bytes(level: str) -> int:
-    """Bytes of a tile at most."""
-    return _MAX_BUNDLE if level == ENTRIES else WIDTH * merkle.HASH
 
 
 def packed(level: str, items: Sequence[bytes]) -> bytes:

@@ -90,7 +90,7 @@ class EndedExecutions:
         """Name many at once: the execution, why it is stopped, whose it is, until when. Or none, and say False."""
         found = {execution: _Ended("stopped", until, owner, str(why)) for execution, why, owner, until in stopped}
         with self._lock:
-            added = sum(len(name) + len(one.how) + 6 for name, one in found.items())
+            added = sum(map(_length, found, found.values()))
             if self._size() + added > (self._room() or _UNKNOWN) // _AT_ONCE:
                 return False
             self._ended.update(found)
@@ -108,7 +108,7 @@ class EndedExecutions:
 
     def _size(self, owner: Owner | None = None, outcome: str | None = None) -> int:
         return sum(
-            len(name) + len(one.how) + 6
+            _length(name, one)
             for name, one in self._ended.items()
             if (one.owner not in self._blocked if owner is None else one.owner == owner)
             and outcome in (None, one.outcome)
@@ -119,6 +119,11 @@ class EndedExecutions:
             now, self._forgot = time.time(), time.monotonic()
             self._ended = {name: one for name, one in self._ended.items() if now < one.until}
             self._blocked = {owner: until for owner, until in self._blocked.items() if now < until}
+
+
+def _length(name: str, one: _Ended) -> int:
+    """Bytes that naming an execution takes in the trust state."""
+    return len(name) + len(one.how) + 6
 
 
 def merged(

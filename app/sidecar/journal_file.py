@@ -1,24 +1,15 @@
-"""The file of a journal: SQLite, in the sidecar's private directory, on disk before anybody is answered.
-
-One file for each instance. `synchronous=FULL` with a write-ahead log: what was committed survives a crash of the
-machine, and what was not leaves no trace.
-"""
+"""The file of a journal, one for each instance."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
-from app.core.errors import Denied, PlacetError
+from app.core.errors import PlacetError
 from app.core.reason_codes import Reason
-
-_VERSION = 2
-#: Seconds that the journal waits for itself; nobody else writes it.
-_TIMEOUT = 5.0
+from app.sidecar.database_file import DatabaseFile
 
 #: What came with version 2: steps by their callers' own names for them, and the digest of what was asked.
 _KEYS = """
@@ -67,77 +58,26 @@ CREATE TABLE leaf (
 ) STRICT;
 CREATE INDEX leaf_cut ON leaf (cut_at);
 """
-#: What brings a file of each version to this one.
-_MISSING = {0: _SCHEMA + _KEYS, 1: _KEYS}
 
 
-class JournalFile:
-    """One journal's database. Threads may share it: one transaction at a time."""
+class JournalFile(DatabaseFile):
+    """One journal's database: `lineage.unavailable` when it cannot be written."""
+
+    version = 2
+    missing: ClassVar[Mapping[int, str]] = {0: _SCHEMA + _KEYS, 1: _KEYS}
+    reason = Reason.LINEAGE_UNAVAILABLE
+    what = "the journal"
 
     def __init__(self, path: Path, instance_file: Path) -> None:
         """`instance_file`: what to delete to begin a new journal."""
-        self.path = path
+        super().__init__(path)
         self._instance_file = instance_file
-        self._lock = threading.RLock()
-        self._database: sqlite3.Connection | None = None
-
-    def open(self) -> None:
-        """Open or make the file. Raises `PlacetError` when it is damaged or cannot be used."""
-        try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-            self.path.chmod(0o600)
-            database = sqlite3.connect(self.path, timeout=_TIMEOUT, check_same_thread=False, isolation_level=None)
-            self._prepare(database)
-        except OSError as error:
-            raise PlacetError(f"cannot use {self.path}: {error.strerror}") from error
-        except sqlite3.DatabaseError as error:
-            raise self.damaged(str(error)) from error
-        self._database = database
-
-    def close(self) -> None:
-        """Nobody uses it any more."""
-        with self._lock:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of it is on disk when this ends, or nothing is.
-
-        Raises `Denied` with `lineage.unavailable` when the file cannot be written.
-        """
-        with self._lock:
-            database = self._database
-            if database is None:
-                raise Denied(Reason.LINEAGE_UNAVAILABLE, "the journal is not open")
-            try:
-                database.execute("BEGIN IMMEDIATE")
-                yield database
-                database.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise Denied(Reason.LINEAGE_UNAVAILABLE, f"the journal cannot be written: {error}") from error
-            finally:
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
 
     def damaged(self, why: str) -> PlacetError:
         """What to say of a file that cannot be gone on with."""
         return PlacetError(
             f"{self.path} is damaged ({why}); restore it, or delete {self._instance_file} to go on as a new instance"
         )
-
-    def _prepare(self, database: sqlite3.Connection) -> None:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version in _MISSING:
-            database.executescript(f"BEGIN; {_MISSING[version]} PRAGMA user_version={_VERSION}; COMMIT;")
-        elif version != _VERSION:
-            raise self.damaged(f"it is of version {version}, not {_VERSION}")
-        found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise self.damaged(str(found).splitlines()[0])
 
 
 def next_number(database: sqlite3.Connection) -> int:

@@ -1,4 +1,4 @@
-"""The file of the executions that run: SQLite, in the sidecar's private directory, on disk before a token is given.
+"""The file of the executions that run, on disk before a token is given.
 
 Tokens are good across restarts of the agent, so what they rest on is known across them, too.
 """
@@ -6,20 +6,16 @@ Tokens are good across restarts of the agent, so what they rest on is known acro
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
-from app.core.errors import Denied, PlacetError
+from app.core.errors import PlacetError
 from app.core.reason_codes import Reason
 from app.core.strict_json import canonical
+from app.sidecar.database_file import DatabaseFile
 from app.sidecar.footing import Footing
 
-_VERSION = 1
 _SCHEMA = """
 CREATE TABLE held (
     execution TEXT NOT NULL,
@@ -30,8 +26,6 @@ CREATE TABLE held (
     PRIMARY KEY (execution, name)
 ) STRICT, WITHOUT ROWID;
 """
-#: Seconds that the file waits for itself; nobody else writes it.
-_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
@@ -45,46 +39,21 @@ class Held:
     reason: Reason | None = None
 
 
-class RunningFile:
-    """The database. Threads may share it: one transaction at a time."""
+class RunningFile(DatabaseFile):
+    """The database of the executions that run here."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        self._database: sqlite3.Connection | None = None
+    version = 1
+    missing: ClassVar[Mapping[int, str]] = {0: _SCHEMA}
+    reason = Reason.AGENT_FAILED
+    what = "the file of running executions"
 
-    def open(self) -> bool:
-        """Open the file or make it, and say whether it is new. Raises `PlacetError` when it cannot be used."""
-        is_new = not self.path.exists()
-        try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-            database = sqlite3.connect(self.path, timeout=_TIMEOUT, check_same_thread=False, isolation_level=None)
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=FULL")
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
-            elif version != _VERSION:
-                raise self._damaged()
-            if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise self._damaged()
-        except OSError as error:
-            raise PlacetError(f"cannot use {self.path}: {error.strerror}") from error
-        except sqlite3.DatabaseError as error:
-            raise self._damaged() from error
-        self._database = database
-        return is_new or version == 0
-
-    def close(self) -> None:
-        """Nobody uses it any more."""
-        with self._lock:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+    def damaged(self, why: str) -> PlacetError:
+        """What to say of a file that cannot be gone on with."""
+        return PlacetError(f"{self.path} is damaged ({why}); delete it, and executions have to be started anew")
 
     def load(self) -> list[Held]:
         """All that was kept. Raises `PlacetError` when it cannot be read."""
-        with self._transaction() as database:
+        with self.transaction() as database:
             rows = database.execute("SELECT execution, name, footing, expires, reason FROM held").fetchall()
         try:
             return [
@@ -92,7 +61,7 @@ class RunningFile:
                 for execution, name, footing, expires, reason in rows
             ]
         except ValueError as error:
-            raise self._damaged() from error
+            raise self.damaged(str(error)) from error
 
     def keep(self, held: Iterable[Held]) -> None:
         """Keep these, in place of what is kept of them. Raises `Denied` when that cannot be written."""
@@ -100,30 +69,11 @@ class RunningFile:
             (one.execution, one.name, canonical(one.footing), one.expires, one.reason and str(one.reason))
             for one in held
         ]
-        with self._transaction() as database:
+        with self.transaction() as database:
             database.executemany("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?)", rows)
 
     def forget(self, held: Iterable[Held]) -> None:
         """Keep these no longer. Raises `Denied` when that cannot be written."""
-        with self._transaction() as database:
+        with self.transaction() as database:
             names = [(one.execution, one.name) for one in held]
             database.executemany("DELETE FROM held WHERE execution = ? AND name = ?", names)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            database = self._database
-            if database is None:
-                raise Denied(Reason.AGENT_FAILED, "the file of running executions is not open")
-            try:
-                database.execute("BEGIN IMMEDIATE")
-                yield database
-                database.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise Denied(Reason.AGENT_FAILED, f"{self.path} cannot be written: {error}") from error
-            finally:
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-
-    def _damaged(self) -> PlacetError:
-        return PlacetError(f"{self.path} is damaged; delete it, and executions have to be started anew")

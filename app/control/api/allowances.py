@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -14,7 +13,7 @@ from app.control.api.access import PlaneOf, by
 from app.control.api.enrolment import ADDRESSES, show_joined
 from app.control.api.forms import Body, Name, Text
 from app.control.identity_tokens import MAX_TOKEN
-from app.control.problems import Forbidden, TooMany
+from app.control.problems import Forbidden
 from app.control.rates import Rate
 from app.control.store import Allowance, Enrolment
 from app.control.tokens import Access, Scope
@@ -92,8 +91,7 @@ def show_enrolment(row: Enrolment, allowance: Allowance) -> dict[str, Any]:
 def enrol(request: Request, plane: PlaneOf, body: Enrol) -> dict[str, Any]:
     """Exchange a workload's identity token for the sidecar's API token. Open to everyone: the token says who asks."""
     address = request.client.host if request.client else ""
-    if seconds := ADDRESSES.wait(address):
-        raise TooMany(f"too many attempts to enrol from {address}; wait {math.ceil(seconds)} s")
+    ADDRESSES.require(address, f"attempts to enrol from {address}")
     presented = Presented(body.identity_token, body.system, body.sidecar, address)
     try:
         with plane.store.read() as session:
@@ -102,8 +100,7 @@ def enrol(request: Request, plane: PlaneOf, body: Enrol) -> dict[str, Any]:
     except Denied as denied:
         log.warning("refused to enrol somebody as %s of %s from %s: %s", body.sidecar, body.system, address, denied)
         raise Forbidden(denied.detail, reason=str(denied.reason)) from denied
-    if seconds := _WORKLOADS.wait(str(who.who)):
-        raise TooMany(f"too many attempts to enrol by {who.who}; wait {math.ceil(seconds)} s")
+    _WORKLOADS.require(str(who.who), f"attempts to enrol by {who.who}")
     if known:
         with plane.store.write() as session:
             joined = workloads.enrol(session, who, presented)

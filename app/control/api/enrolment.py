@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -12,7 +11,7 @@ from app.control import enrolment
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Name, line
 from app.control.enrolment import Joined
-from app.control.problems import Forbidden, TooMany
+from app.control.problems import Forbidden
 from app.control.rates import Rate
 from app.control.store import Eviction, JoinToken
 from app.control.tokens import Access, Scope
@@ -81,8 +80,7 @@ def show_eviction(row: Eviction) -> dict[str, Any]:
 def join(request: Request, plane: PlaneOf, body: Join) -> dict[str, Any]:
     """Exchange a join token, once, for the sidecar's API token. Open to everyone: the join token says who asks."""
     address = request.client.host if request.client else ""
-    if seconds := ADDRESSES.wait(address):
-        raise TooMany(f"too many attempts to join from {address}; wait {math.ceil(seconds)} s")
+    ADDRESSES.require(address, f"attempts to join from {address}")
     with plane.store.read() as session:
         known = enrolment.is_invitation(session, body.join_token)
     if known:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, UniqueConstraint
-from sqlmodel import Field
+from sqlalchemy import BigInteger, ColumnElement, UniqueConstraint, exists
+from sqlmodel import Field, col, or_, select
 
 from app.control.store.columns import Instant
+from app.control.store.lineage import LineageBreak
 from app.control.store.table import Table
 
 
@@ -29,3 +30,13 @@ class SignedBreak(Table, table=True):
     #: Where the Sigstore bundle lies in the object store, and its SHA-256.
     object: str
     evidence_sha256: str = Field(max_length=64)
+
+
+def counts() -> ColumnElement[bool]:
+    """Of a break: whether it counts, and so is signed. One that no sidecar signed, and nothing taken says, does not."""
+    return or_(col(LineageBreak.stops), col(LineageBreak.batch).is_not(None))
+
+
+def lacks(change: str) -> ColumnElement[bool]:
+    """Of a break: whether its opening or its clearing is not signed yet."""
+    return ~exists(select(SignedBreak.id).where(SignedBreak.broken == LineageBreak.id, SignedBreak.change == change))

@@ -19,9 +19,7 @@ from app.core.execution_evidence import Key
 
 from .batch_kit import DOMAIN, Chain, plain_evidence, sidecar_id, sign_break_plain
 from .conftest import record
-
-BREAKS = "/api/v1/lineage/breaks"
-OTHER_OPA = "sha256:" + "5" * 64
+from .test_judgement import BREAKS, OTHER_OPA, breaks, send
 
 
 @pytest.fixture
@@ -38,10 +36,8 @@ def chain(api):
 def broken(api, chain):
     """A sidecar that another OPA binary stopped; its break, as the API shows it."""
     assert chain.send(api, chain.next(record("d0"))).status_code == 200
-    made = chain.peek(record("d1")).change(opa=OTHER_OPA)
-    assert chain.send(api, made).status_code == 200
-    chain.follow(made)
-    [found] = api.get(BREAKS).json()
+    assert send(api, chain, opa=OTHER_OPA).status_code == 200
+    [found] = breaks(api)
     return found
 
 

@@ -337,9 +337,8 @@ def test_the_lists_show_who_was_evicted_why_and_by_whom(api, anonymous, installe
     assert (shown["condition"], shown["evicted"]) == ("unhealthy", None)
 
 
-def test_an_eviction_and_an_ingest_of_the_same_sidecar_come_one_after_the_other(api, plane):
-    """Else a batch that asked before is stored after the eviction was answered."""
-    guard = Access("g", "guard", frozenset({Scope.QUARANTINE_WRITE}), None)
+def evicted_after(plane, guard, begun):
+    """Evict the sidecar `one` while the transaction of `begun` is open: it waits for that one's end."""
     began, done = threading.Event(), threading.Event()
 
     def evict_now():
@@ -349,14 +348,23 @@ def test_an_eviction_and_an_ingest_of_the_same_sidecar_come_one_after_the_other(
         done.set()
 
     with plane.store.write() as session:
-        lineage.serialise(session, "payments", "one")
-        enrolment.require_admitted(session, "payments", "one")
+        begun(session)
         other = threading.Thread(target=evict_now)
         other.start()
         assert began.wait(5)
-        assert not done.wait(0.5), "it waits for what was let in"
+        assert not done.wait(0.5), "it waits for what was begun"
     other.join(20)
     assert done.is_set()
+
+
+def test_an_eviction_and_an_ingest_of_the_same_sidecar_come_one_after_the_other(api, plane):
+    """Else a batch that asked before is stored after the eviction was answered."""
+
+    def ingest(session):
+        lineage.serialise(session, "payments", "one")
+        enrolment.require_admitted(session, "payments", "one")
+
+    evicted_after(plane, Access("g", "guard", frozenset({Scope.QUARANTINE_WRITE}), None), ingest)
     with plane.store.read() as session:
         assert enrolment.is_evicted(session, "payments", "one")
 

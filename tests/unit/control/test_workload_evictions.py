@@ -1,15 +1,14 @@
 """What an eviction leaves of a workload's allowances and tokens, and that none ends another's sidecar."""
 
-import threading
 import time
 
 import pytest
 
-from app.control import allowances, enrolment
+from app.control import allowances
 from app.control.tokens import Access, Scope
 from app.core.warrants import Principal
 
-from .test_enrolment import evict
+from .test_enrolment import evict, evicted_after
 from .test_sidecars import STATUS
 from .test_workloads import ALLOWANCES, ENROLMENTS, ONE, allow, enrol, enrolled, refused, shown, token
 from .test_workloads import system as system
@@ -74,22 +73,8 @@ def test_no_other_workload_ends_what_a_sidecar_got(api, anonymous):
 
 
 def test_an_eviction_misses_no_allowance_that_is_being_given(api, plane):
-    guard = Access("g", "guard", frozenset({Scope.ADMIN}), None)
-    began, done = threading.Event(), threading.Event()
-
-    def evict_now():
-        began.set()
-        with plane.store.write() as session:
-            enrolment.evict(session, guard, "payments", "one", "its host was stolen")
-        done.set()
-
-    with plane.store.write() as session:
-        who = Principal(issuer=ISSUER, id="job-17")
-        allowances.allow(session, guard, plane.settings.domain, "payments", "o*", who)
-        other = threading.Thread(target=evict_now)
-        other.start()
-        assert began.wait(5)
-        assert not done.wait(0.5), "it waits for what is being allowed"
-    other.join(20)
-    assert done.is_set()
+    guard, who = Access("g", "guard", frozenset({Scope.ADMIN}), None), Principal(issuer=ISSUER, id="job-17")
+    evicted_after(
+        plane, guard, lambda session: allowances.allow(session, guard, plane.settings.domain, "payments", "o*", who)
+    )
     assert [row["status"] for row in shown(api).values()] == ["evicted"]

@@ -38,7 +38,7 @@ def test_the_statement_is_as_documented():
 @pytest.mark.parametrize(
     ("raw", "told"),
     [
-        (b"{", ""),
+        (b"{", "not JSON"),
         (b" " * 70_000, "at most"),
         (IS_OPENED.statement().replace(b"lineage-break", b"lineage-other"), "predicateType"),
         (IS_OPENED.statement() + b" ", "RFC 8785"),
