@@ -90,6 +90,10 @@ test-python: tools
 soak: tools ## Repeat the kill and fault tests at length; writes docs/soak.md.
 	@$(BIN)/python tests/soak.py $(ARGS)
 
+.PHONY: mutants
+mutants: tools ## Change the library line by line: which changes does no test see? ARGS names modules.
+	@$(BIN)/python tests/mutants.py $(ARGS)
+
 .PHONY: bench
 bench: tools ## Measure against the rivals, side by side; writes docs/benchmarks.md.
 	@$(BIN)/python bench/_report.py $(ARGS)

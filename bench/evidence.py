@@ -5,6 +5,9 @@ With PostgreSQL two sidecars send at once, and two connections copy. fsck is ask
 machine; beside them stands the CPU time, of a record, and of batches of one record and of a hundred.
 The control plane makes all its checks (signature, log, sequence, root, counts) on batches that a real Sigstore signed;
 calls are made in process, without HTTP. Records are those of a governed OPA, with other decision ids.
+
+`--all` goes on with what has benchmarks of its own: `provable.py`, `replay.py`, and `search.py` as its store grows to
+5,000,000 records; one report has all aims.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from app.core.bundle import digest_of
 from bench import cpu_time, questions, result, stand
 from bench.control import BUNDLE, Control, controlled, postgresql
 from bench.raw_stores import Signed, copied, inserted, together
+from bench.result import Report
 from bench.world import World
 
 AIMS = {
@@ -208,13 +212,31 @@ def _median(times: int, work: Any) -> float:
 
 def main() -> None:
     """Run the benchmark and print its report."""
-    options = result.options(__doc__).parse_args()
-    rounds, batches = (1, 10) if options.quick else (3, 40)
-    figures, ratios = measure(result.opa_of(options), rounds, batches)
-    result.show("evidence", figures, ratios, AIMS, options.output)
+    parser = result.options(__doc__)
+    parser.add_argument("--all", action="store_true", help="decision to provable, replay and search, too")
+    parser.add_argument("--plot", type=Path, help="with --all: draw the growth of the search into this SVG file")
+    options = parser.parse_args()
+    opa, aims = result.opa_of(options), dict(AIMS)
+    figures, ratios = measure(opa, *((1, 10) if options.quick else (3, 40)))
+    if options.all:
+        for known, report in parts(opa, options.quick, options.plot):
+            aims |= known
+            figures |= report[0]
+            ratios |= report[1]
+    result.show("evidence", figures, ratios, aims, options.output)
 
 
-def measure(opa: Path, rounds: int, batches: int) -> tuple[dict[str, float], dict[str, float]]:
+def parts(opa: Path, quick: bool, plot: Path | None) -> Iterator[tuple[dict[str, float], Report]]:
+    """The aims and the report of each benchmark that goes with this one."""
+    from bench import provable, replay, search  # search makes its store of this one's records
+
+    yield provable.AIMS, provable.report(opa, quick)
+    yield replay.AIMS, replay.report(opa, quick)
+    sizes, times = (search.QUICK, 5) if quick else (search.SIZES, 20)
+    yield search.AIMS, search.report(opa, sizes, times, None, plot)
+
+
+def measure(opa: Path, rounds: int, batches: int) -> Report:
     """Figures as medians over the rounds, and their ratios."""
     runs: dict[str, list[float]] = {}
 

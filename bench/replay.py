@@ -36,6 +36,7 @@ from app.core.replayed import Verdict
 from app.core.shipped import shipped
 from app.local.replay_opa import Opas, ReplayOpa
 from bench import feed, result, stand
+from bench.result import Report
 from bench.world import World, request
 
 AIMS = {"replay/evaluation": 0.8, "replay: records per s / 5000": 1.0}
@@ -93,14 +94,19 @@ class Stored:
 def main() -> None:
     """Run the benchmark and print its report."""
     options = result.options(__doc__).parse_args()
-    rounds, count = (3, 600) if options.quick else (7, 6_000)
-    opa = Opa(result.opa_of(options))
+    result.show("replay", *report(result.opa_of(options), options.quick), AIMS, options.output)
+
+
+def report(binary: Path, quick: bool) -> Report:
+    """The figures and their ratios."""
+    rounds, count = (3, 600) if quick else (7, 6_000)
+    opa = Opa(binary)
     figures, ratios = measure(opa, rounds, count)
     measure_feed(opa, count, figures, ratios)
-    result.show("replay", figures, ratios, AIMS, options.output)
+    return figures, ratios
 
 
-def measure(opa: Opa, rounds: int, count: int) -> tuple[dict[str, float], dict[str, float]]:
+def measure(opa: Opa, rounds: int, count: int) -> Report:
     """Records per second of both, for each kind of request and for a mix of them; and the ratios."""
     figures: dict[str, float] = {}
     ratios: dict[str, float] = {}

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from app.local.tools import installed
 
+#: Figures and their ratios, each under its name.
+Report = tuple[dict[str, float], dict[str, float]]
+
 
 def options(doc: str | None) -> argparse.ArgumentParser:
     """A parser of the options that all benchmarks take; `doc` describes this one."""

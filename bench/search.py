@@ -24,6 +24,7 @@ from app.control.plane import Plane
 from app.control.settings import Settings
 from bench import filled_store, growth_plot, result
 from bench.filled_store import Plan
+from bench.result import Report
 from bench.search_questions import CONTENT, FILTERS, SUMMARIES, Question, Questions
 
 #: Milliseconds, 95th percentile, by the kind of question.
@@ -145,18 +146,25 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw the growth into this SVG file")
     options = parser.parse_args()
     sizes = QUICK if options.quick else (*(size for size in SIZES if size < options.records), options.records)
-    with _store(options.store) as directory:
-        found = measure(directory, result.opa_of(options), sizes, 5 if options.quick else options.times)
-    if options.plot:
+    times = 5 if options.quick else options.times
+    found = report(result.opa_of(options), sizes, times, options.store, options.plot)
+    result.show("search", *found, AIMS, options.output)
+
+
+def report(opa: Path, sizes: tuple[int, ...], times: int, store: Path | None, plot: Path | None) -> Report:
+    """The figures and their ratios; the growth is drawn into `plot`."""
+    with _store(store) as directory:
+        found = measure(directory, opa, sizes, times)
+    if plot:
         lines = [(size, one.kind, one.name, one.cpu_p95) for size, taken in found.items() for one in taken]
-        options.plot.write_text(growth_plot.svg(lines, AIM_MS))
+        plot.write_text(growth_plot.svg(lines, AIM_MS))
     figures = {
         f"{size:,} records, {one.kind}: {one.name}: ms {what} p95": value
         for size, taken in found.items()
         for one in taken
         for what, value in (("of CPU", one.cpu_p95), ("wall", one.wall_p95))
     }
-    result.show("search", figures, ratios(found[max(found)]), AIMS, options.output)
+    return figures, ratios(found[max(found)])
 
 
 if __name__ == "__main__":

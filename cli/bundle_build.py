@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.core.complaint import many
+from app.core.errors import PlacetError, UsageError
 from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption, pinned_opa
 from cli.progress import busy
+
+if TYPE_CHECKING:
+    from app.core.bundle_source import Source
 
 EPILOG = (
     "Examples: placet bundle build bundles/payments -o payments.tar.gz  ·  "
@@ -49,6 +54,9 @@ def build(
     git: Annotated[
         bool, typer.Option("--git/--no-git", help="Whether the manifest says what git knows about the directory.")
     ] = True,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Build unchanged git commits alone, which a proof can name as the source.")
+    ] = False,
     v0_compatible: Annotated[
         bool, typer.Option("--v0-compatible", help="All of it is older Rego (v0): convert it to today's.")
     ] = False,
@@ -62,6 +70,8 @@ def build(
 
     Beside the bundle, OUT.build.json keeps what went into it, for the provenance that `sign` signs.
     """
+    if clean and ignore:
+        raise UsageError("--clean builds commits whole: leave out --ignore")
     chosen = pinned_opa(opa)
     chosen.expect(strict=strict)  # it starts while the rest is imported
     from app.core import allowed_builtins, building, bundle_output, bundle_source
@@ -74,6 +84,7 @@ def build(
             given = [bundle_source.read(one, ignore=ignore or [], git=git) for one in sources]
     else:
         given = [bundle_source.read(one, ignore=ignore or [], git=git) for one in sources]
+    changed = _changed(given, clean)
     try:
         with busy("checking and packing"):
             built = building.build(given, chosen, choices=choices)
@@ -85,6 +96,8 @@ def build(
             say(f"also: {one.reason}: {one.message}; {one.remedy}")
         raise
     path = bundle_output.write(out, built.bundle, built.notes)
+    for difference in changed:
+        say(f"warning: {difference}; the provenance will say so (dirty), and no proof can name a source")
     if built.left_out:
         more = f" and {len(built.left_out) - 5} more" if len(built.left_out) > 5 else ""
         say(f"left out: {', '.join(built.left_out[:5])}{more}")
@@ -92,4 +105,18 @@ def build(
         say(f"converted from Rego v0: {many(len(built.converted), 'module')}")
     if built.allowed:
         say(f"placet.yaml allows {', '.join(built.allowed)}; so must the system's verification policy")
-    emit({"bundle": str(path), "digest": built.digest, "bytes": len(built.bundle), **built.inferred}, output)
+    made = {"bundle": str(path), "digest": built.digest, "bytes": len(built.bundle)}
+    emit({**made, **built.inferred, "dirty": bool(changed)}, output)
+
+
+def _changed(given: Sequence[Source], clean: bool) -> list[str]:
+    """Of which inputs the files are not those of their commit. Raises `PlacetError` for one, if they have to be."""
+    for one in given if clean else ():
+        if one.git is None:
+            raise PlacetError(f"{one.name} is of no git commit that the build knows; build without --clean")
+    changed = [
+        f"files in {one.name} differ from commit {one.git.commit[:12]}" for one in given if one.git and one.git.dirty
+    ]
+    if clean and changed:
+        raise PlacetError(f"{changed[0]}; commit or remove what is changed and new, or build without --clean")
+    return changed

@@ -10,8 +10,9 @@ import typer
 
 from app.core.errors import UsageError
 from cli import outputs, signing
-from cli.output import Output, OutputOption, emit, messages
+from cli.output import Output, OutputOption, emit
 from cli.pinned_opa import OpaOption, pinned_opa
+from cli.progress import busy
 from cli.release_files import attestations_of, release_files
 
 EPILOG = (
@@ -52,7 +53,7 @@ def countersign(
     rules = rules.model_copy(update={"minimum_signers": 1})
     files = release_files(bundle)
     session = signing.session(trust_config, staging, identity_token)
-    with messages.status("verifying"):
+    with busy("verifying"):
         release = verify_release(
             files["bundle"],
             files["signature"],
@@ -70,7 +71,7 @@ def countersign(
 
     _require_another(session.identity, names, bundle)
     outputs.require(attestations_of(bundle))
-    with messages.status("signing"):
+    with busy("signing"):
         signed = session.sign(release.signature.payload)
     attestation_file.change(attestations_of(bundle), with_signature)
     signers = [*(one.identity for one in release.signers), session.identity]

@@ -11,7 +11,7 @@ from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit
 from cli.progress import busy
 
-app = typer.Typer()
+app = typer.Typer(epilog="Examples: placet channel show payments  ·  placet channel releases payments")
 
 SystemArgument = Annotated[str, typer.Argument(help="The system.", show_default=False)]
 
@@ -44,7 +44,9 @@ def releases(
     emit(found, output, columns=["digest", "signed_at", "signer", "entrypoint"])
 
 
-@app.command(epilog="Example: placet channel point payments prod sha256:9a8b…, as `placet channel releases` lists it")
+@app.command(
+    epilog="Example: placet channel point payments prod sha256:9a8b…  ·  digests are listed by: placet channel releases"
+)
 def point(
     system: SystemArgument,
     channel: Annotated[str, typer.Argument(help="The channel, such as prod.", show_default=False)],

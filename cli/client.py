@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 import typer
 
 from app.core import loopback
-from app.core.errors import Denied, PlacetError, UsageError
+from app.core.errors import Denied, PlacetError, UsageError, reason_of
 from app.core.files import read_secret
-from app.core.reason_codes import Reason
 from cli.progress import busy
 
 if TYPE_CHECKING:
@@ -208,7 +207,7 @@ def _given(params: Mapping[str, Param]) -> dict[str, str | int | Sequence[str]]:
 def _json(response: httpx.Response) -> Any:
     try:
         return response.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PlacetError(f"{response.url.host} did not answer as a control plane does; is --server right?") from error
 
 
@@ -216,13 +215,13 @@ def _failure(response: httpx.Response, server: str) -> PlacetError:
     """The error that a problem document (RFC 9457) describes."""
     try:
         problem = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
     if not isinstance(problem, dict):
         return PlacetError(f"{server} answered {response.status_code}; is it a control plane?")
     detail = str(problem.get("detail") or problem.get("title") or f"status {response.status_code}")
-    if problem.get("reason") in set(Reason):
-        return Denied(Reason(problem["reason"]), detail, step=problem.get("step"), field=problem.get("field"))
+    if (reason := reason_of(problem.get("reason"))) is not None:
+        return Denied(reason, detail, step=problem.get("step"), field=problem.get("field"))
     if response.status_code == 401:
         return PlacetError(f"{server} does not know this token, or it was revoked")
     if response.status_code == 422:

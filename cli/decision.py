@@ -25,7 +25,10 @@ from cli.progress import counted
 if TYPE_CHECKING:
     from app.core.replayed import Replayed
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet decision list --system payments --outcome deny  ·  "
+    "placet decision replay --system payments --since 1h"
+)
 
 _COLUMNS = ["decision_id", "time", "system", "outcome", "action", "resource", "reasons"]
 
@@ -34,6 +37,7 @@ _COLUMNS = ["decision_id", "time", "system", "outcome", "action", "resource", "r
     "list",
     epilog="Examples: placet decision list --system payments --outcome deny --output json  ·  "
     "placet decision list --text 'invoice in-7' --where input.context.amount=40 --since 7d  ·  "
+    "placet decision list --where labels.version=1.22.2 --since 24h  ·  "
     "placet decision list --saved refusals --follow",
 )
 @with_filters

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.core.errors import PlacetError
 from cli.output import Output, OutputOption, emit, messages
+from cli.progress import busy
+from cli.tools import BuildDisplay
 
-app = typer.Typer()
+if TYPE_CHECKING:
+    from app.local.demo.rows import World
+
+app = typer.Typer(epilog="Example: placet demo run --check")
 
 
 @app.callback()
@@ -33,7 +40,7 @@ def run(
     if importlib.util.find_spec("placet_sdk") is None:
         raise PlacetError("the demo's services ask through placet-sdk: install it too (pip install ./sdk in a clone)")
 
-    from app.local.demo.run import Demo, Result, run_rows
+    from app.local.demo.run import Result, run_rows
 
     def done(result: Result) -> None:
         mark = "[green]holds[/]" if result.passed else "[red]FAILS[/]"
@@ -41,8 +48,8 @@ def run(
 
     if directory:
         directory.mkdir(parents=True, exist_ok=True)
-    with Demo(lambda text: messages.print(f"[dim]starting {text}[/]"), directory) as world:
-        results = run_rows(world, lambda title: None, done)
+    with _demo(directory) as world:
+        results = run_rows(world, lambda title: busy(f"trying: {title}"), done)
         emit([result.as_dict() for result in results], output, columns=["row", "passed", "seen"])
         failed = [result for result in results if not result.passed]
         if not check:
@@ -57,3 +64,28 @@ def run(
     if failed:
         messages.print(f"{len(failed)} of {len(results)} rows failed")
         raise typer.Exit(1)
+
+
+@contextmanager
+def _demo(directory: Path | None) -> Iterator[World]:
+    """The demo, while it runs. Says what it does now, wherever that takes long."""
+    from app.local import tools
+    from app.local.demo.run import Demo
+
+    with BuildDisplay() as display:
+        tools.install(tools.NEEDED, display)
+    step = ExitStack()
+
+    def starting(text: str) -> None:
+        step.close()
+        messages.print(f"[dim]starting {text}[/]")
+        step.enter_context(busy(f"starting {text}"))
+
+    demo = Demo(starting, directory)
+    with step:
+        world = demo.__enter__()
+    try:
+        yield world
+    finally:
+        with busy("ending all parts"):
+            demo.__exit__()

@@ -13,7 +13,7 @@ from app.core.files import read_bounded, write_atomically
 from cli import client
 from cli.output import Output, OutputOption, emit
 
-app = typer.Typer()
+app = typer.Typer(epilog="Examples: placet domain link partner.example  ·  placet domain list")
 
 DomainArgument = Annotated[str, typer.Argument(help="A trust domain, such as partner.example.", show_default=False)]
 

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 import typer
 
 from app.core import strict_json
-from app.core.errors import Denied, PlacetError, UsageError
-from app.core.reason_codes import Reason
+from app.core.errors import Denied, PlacetError, UsageError, reason_of
 
 if TYPE_CHECKING:
     import httpx
@@ -35,7 +34,6 @@ CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 30.0
 
 _MAX_ANSWER = 512 * 1024
-_KNOWN = set(Reason)
 
 
 class Edge:
@@ -88,8 +86,8 @@ class Edge:
         if status in (200, 403) and "reason" not in answer:
             return answer
         detail = str(answer.get("detail") or answer.get("title") or f"status {status}")
-        if answer.get("reason") in _KNOWN:
-            raise Denied(Reason(answer["reason"]), detail)
+        if (reason := reason_of(answer.get("reason"))) is not None:
+            raise Denied(reason, detail)
         raise PlacetError(f"{self._name}: {detail}")
 
 

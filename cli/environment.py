@@ -10,7 +10,7 @@ from cli import client
 from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit
 
-app = typer.Typer()
+app = typer.Typer(epilog="Example: placet environment list --system payments")
 
 SystemOption = Annotated[str, typer.Option("--system", help="The system.", show_default=False)]
 

@@ -18,7 +18,10 @@ from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit, say
 from cli.refusal import judged, refuse
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet execution list --system payments  ·  "
+    "placet execution end refunds-of-today-01 --token execution.token --outcome completed"
+)
 app.command(epilog=execution_steps.STEP_EXAMPLE, context_settings=client.TAKES_AN_ID)(execution_steps.step)
 app.command(epilog=execution_steps.END_EXAMPLE, context_settings=client.TAKES_AN_ID)(execution_steps.end)
 

@@ -19,6 +19,7 @@ from cli import edge as edges
 from cli import warrant_options as options
 from cli.api_path import below
 from cli.output import Output, OutputOption, emit, messages
+from cli.progress import busy
 from cli.refusal import refuse
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def _sha256(file: Path, kind: type[PlacetError]) -> str:
         with file.open("rb") as content:
             if file.stat().st_size < _LARGE:
                 return hashlib.file_digest(content, "sha256").hexdigest()
-            with messages.status(f"reading {file}"):
+            with busy(f"reading {file}"):
                 return hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as error:
         raise kind(f"cannot read {file}: {error.strerror}; the step is not noted") from error
@@ -240,7 +241,7 @@ def _digest(sidecar: edges.Edge, noted: dict[str, Any], token: str, output: Outp
         path_of(noted["execution"], "steps", noted["number"]),
         time.monotonic() + _FINAL_AFTER,
     )
-    with messages.status("waiting until the statement is final"):
+    with busy("waiting until the statement is final"):
         while True:
             status, answer = sidecar.get(path, token)
             digest = _noted(status, answer, noted["execution"], noted["name"], output).get("digest")

@@ -26,7 +26,7 @@ _OPTIONS: dict[str, Any] = {
     "where": Annotated[
         list[str] | None,
         typer.Option(
-            "--where", metavar="PATH=VALUE", help="With this value, as input.context.amount=40. Repeatable.",
+            "--where", metavar="PATH=VALUE", help="With this value at this path, as labels.version=1.22.2. Repeatable.",
             show_default=False,
         ),
     ],

@@ -10,7 +10,9 @@ from cli import client
 from cli.api_path import api
 from cli.output import Output, OutputOption, emit
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet forward add archive --to s3://bucket/placet --from-the-first  ·  placet forward list"
+)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The sink's name.", show_default=False)]
 

@@ -16,7 +16,10 @@ from cli import client
 from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit, say
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet governance show payments > governance.yaml  ·  "
+    "placet governance set payments --file governance.yaml --dry-run"
+)
 
 SystemArgument = Annotated[str, typer.Argument(help="The system.", show_default=False)]
 

@@ -10,7 +10,11 @@ import typer
 from cli import client
 from cli.output import Output, OutputOption, emit, say
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet grant add https://tokens.example.org spiffe://example.org/gateway "
+    "--grant assert-subject  ·  "
+    "placet grant list"
+)
 
 IssuerArgument = Annotated[
     str, typer.Argument(help="The issuer that vouches for the subject, as in the token's iss.", show_default=False)

@@ -11,7 +11,10 @@ from cli import client
 from cli.api_path import api
 from cli.output import Output, OutputOption, emit, say
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet hold place --system payments --since 2026-10-01T00:00:00Z --reason 'case 2026-17'  ·  "
+    "placet hold list"
+)
 
 _COLUMNS = ["id", "system", "issuer", "subject", "execution", "since_ns", "until_ns", "placed_by", "reason"]
 

@@ -15,7 +15,10 @@ from app.core.files import read_bounded
 from cli import client
 from cli.output import Output, OutputOption, emit, say
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet issuer add https://accounts.example.org --discover --audience payments  ·  "
+    "placet issuer list"
+)
 
 IssuerArgument = Annotated[
     str, typer.Argument(help="The issuer, as in the token's iss; a trust domain's id of kind spiffe.")

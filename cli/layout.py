@@ -11,10 +11,15 @@ import typer
 from app.core.errors import Denied, PlacetError, UsageError
 from app.core.files import read_bounded
 from cli import outputs, signing
-from cli.output import Output, OutputOption, emit, messages
+from cli.output import Output, OutputOption, emit
+from cli.progress import busy
 from cli.release_files import attestations_of
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet layout sign layout.yaml  ·  "
+    "placet layout verify layout.yaml payments.tar.gz --certificate-identity owner@example.org "
+    "--certificate-oidc-issuer https://accounts.example.org"
+)
 
 LayoutArgument = Annotated[Path, typer.Argument(help="The layout, a YAML file.", show_default=False)]
 
@@ -69,7 +74,7 @@ def sign(
 
     found = layout_form.load(layout)
     session = signing.session(trust_config, staging, identity_token)
-    with outputs.Place(_signature(layout), mode=0o644) as place, messages.status("signing"):
+    with outputs.Place(_signature(layout), mode=0o644) as place, busy("signing"):
         place.keep(session.sign(found.statement()) + b"\n")
     emit(
         {"layout": found.layout, "digest": found.digest, "identity": session.identity, "issuer": session.issuer}, output

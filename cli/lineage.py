@@ -14,7 +14,11 @@ from cli.api_path import api
 from cli.fsck import fsck
 from cli.output import Output, OutputOption, emit, say
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet lineage executions --system payments  ·  "
+    "placet lineage show refunds-of-today-01  ·  "
+    "placet lineage breaks --system payments"
+)
 
 
 app.command(epilog=lineage_monitor.MONITOR_EPILOG)(lineage_monitor.monitor)
@@ -39,7 +43,7 @@ def breaks(
     """List batches that were refused: those that stop their sidecar first."""
     with client.connect(server, token_file) as plane:
         found = plane.get("/api/v1/lineage/breaks", system=system, cleared="true" if cleared else None)
-    columns = ["id", "system", "sidecar", "kind", "stops", "opened_at", "detail"]
+    columns = ["id", "system", "sidecar", "kind", "stops", "stops_at", "opened_at", "detail"]
     emit(found, output, columns=[*columns, "cleared_by", "reason"] if cleared else columns)
 
 

@@ -53,15 +53,15 @@ TrustOption = Annotated[
 ]
 DomainOption = Annotated[
     str | None,
-    typer.Option(help="With --from-log: the sidecars' trust domain. Default: placet.internal.", show_default=False),
+    typer.Option(help="With --from-log: the sidecars' trust domain, as of `placet server init`.", show_default=False),
 ]
 IssuerOption = Annotated[
     list[str] | None,
     typer.Option(
         "--identity-issuer",
         metavar="URL",
-        help="With --from-log: who issues the sidecars' identities; repeat it for former ones. "
-        "Default: http://127.0.0.1:8470.",
+        help="With --from-log: who issues the sidecars' identities, as of `placet server run`; repeat it for former "
+        "ones.",
         show_default=False,
     ),
 ]
@@ -74,6 +74,8 @@ LogOption = Annotated[
         show_default=False,
     ),
 ]
+
+_LISTED = ["execution", "system", "sidecar", "started_at", "ended_at", "outcome", "reason"]
 
 
 class Form(StrEnum):
@@ -93,7 +95,7 @@ def executions(
     """List executions of which a sidecar stated the start, those that came last first."""
     with client.connect(server, token_file) as plane:
         found = plane.get("/api/v1/executions", system=system, limit=limit)
-    emit(found["items"], output, columns=["execution", "system", "sidecar", "started_at", "ended_at"])
+    emit(found["items"], output, columns=_LISTED)
     if found["next"] is not None:
         say(f"there are more than the newest {limit}")
 
@@ -181,8 +183,8 @@ def _document(
             raise PlacetError("the control plane did not answer with an execution's lineage; is --server right?")
         return found
     objects, lineage, trust, domain, issuers, log = archive
-    if objects is None or lineage is None:
-        raise UsageError("--from-log needs --objects and --lineage-trust-config")
+    if objects is None or lineage is None or domain is None or not issuers:
+        raise UsageError(f"--from-log needs {_lacking(objects, lineage, domain, issuers)}")
     from app.control.execution_lineage import Wanted
     from app.core import strict_json
     from app.core.graph import encode
@@ -190,6 +192,18 @@ def _document(
 
     rebuilt = rebuild(Archive(objects, lineage, trust, domain, issuers, log), execution, Wanted(*place), depth)
     return strict_json.load_object(encode(rebuilt))  # as the control plane sends it: the same bytes are printed
+
+
+def _lacking(objects: str | None, lineage: Path | None, domain: str | None, issuers: list[str] | None) -> str:
+    """What is not said of the archive. Nothing is taken for granted: with a wrong guess all would look forged."""
+    given = {
+        "--objects (the object store)": objects,
+        "--lineage-trust-config (the Sigstore that vouches for sidecars)": lineage,
+        "--domain (the sidecars' trust domain, placet.internal if `placet server init` was given none)": domain,
+        "--identity-issuer (the control plane's address in sidecars' certificates, http://127.0.0.1:8470 if "
+        "`placet server run` was given none)": issuers,
+    }
+    return " and ".join(option for option, value in given.items() if not value)
 
 
 def _row(entry: dict[str, Any]) -> dict[str, str | None]:

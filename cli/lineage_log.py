@@ -27,8 +27,8 @@ class Archive:
     lineage_trust_config: Path
     #: Of releases and approvals; None: the same.
     trust_config: Path | None
-    domain: str | None
-    identity_issuers: list[str] | None
+    domain: str
+    identity_issuers: list[str]
     #: The log's tiles; None: what the evidence itself proves of the log is enough.
     log: str | None
 
@@ -40,16 +40,15 @@ def rebuild(archive: Archive, execution: str, wanted: Wanted, depth: int) -> dic
     from app.control.identity_issuer import issuer_url
     from app.control.lineage_archive import ArchiveEvidence
     from app.control.objects import Objects
-    from app.control.plane import DEFAULT_IDENTITY_ISSUER
-    from app.control.settings import DEFAULT_DOMAIN, trust_domain
+    from app.core.trust_domain import trust_domain
     from cli.server_verifiers import batch_verifier
 
     verify = batch_verifier(archive.lineage_trust_config)
     releases = batch_verifier(archive.trust_config or archive.lineage_trust_config)
     assert verify is not None
     assert releases is not None
-    issuers = tuple(map(issuer_url, archive.identity_issuers or [DEFAULT_IDENTITY_ISSUER]))
-    signers = Signers(trust_domain(archive.domain or DEFAULT_DOMAIN), issuers, verify)
+    issuers = tuple(map(issuer_url, archive.identity_issuers))
+    signers = Signers(trust_domain(archive.domain), issuers, verify)
     with ExitStack() as stack:
         in_log = stack.enter_context(_log_check(archive)) if archive.log is not None else _believe
         shown = stack.enter_context(Shown())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import sys
 import time
@@ -15,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from app.core.errors import Denied, PlacetError, UsageError
+from app.core.trust_domain import trust_domain
 from cli import client, warrant_options
 from cli.deadline import within
-from cli.output import Output, OutputOption, emit, json_text, messages, say
+from cli.output import Output, OutputOption, emit, json_text, say
+from cli.progress import busy
 
 if TYPE_CHECKING:
     from app.core.log_expected import Expected
@@ -127,7 +128,7 @@ def entries(
     from app.core.log_expected import Onwards
 
     onwards = Onwards()
-    with client.connect(server, token_file) as plane, messages.status("asking for entries"):
+    with client.connect(server, token_file) as plane, busy("asking for entries"):
         whole = plane.get(ENTRIES, system=system)
         page = whole
         while page["more"]:
@@ -154,7 +155,7 @@ class _Look:
 
         state = MonitorState.load(self._file, self._monitor.trust)
         late = LogUnavailable(f"the look was not done in {self._longest:g} seconds (--deadline)")
-        with messages.status("reading the log"), within(self._longest, late):
+        with busy("reading the log"), within(self._longest, late):
             report, after = self._monitor.look(state, full=full)
         _print(report, self._output, line)
         if report.findings:
@@ -251,9 +252,7 @@ def _own(domain: str | None, system: str | None) -> str | None:
     """How the identities begin that `--domain` means."""
     if domain is None:
         return None
-    if not re.fullmatch(r"[a-z0-9._-]{1,255}", domain):  # SPIFFE ID specification, section 2.1
-        raise UsageError(f"{domain!r} is no trust domain: lower-case letters, digits, dots, hyphens and underscores")
-    return f"spiffe://{domain}/sidecar/{f'{system}/' if system else ''}"
+    return f"spiffe://{trust_domain(domain)}/sidecar/{f'{system}/' if system else ''}"
 
 
 class _Plane:

@@ -15,6 +15,7 @@ import typer
 from app.core.complaint import printable
 from app.core.errors import Denied, PlacetError, UsageError
 from cli.denial import told
+from cli.usage import complain
 
 #: noun -> (module that holds its Typer `app`, one line of help).
 NOUNS: dict[str, tuple[str, str]] = {
@@ -94,7 +95,7 @@ def main() -> None:
         gc.set_threshold(50_000)  # half a second of imports makes no garbage, and is looked through again and again
     try:
         _require_texts(sys.argv[1:])
-        build(sys.argv[1:])()
+        ended = _run(sys.argv[1:])
     except Denied as denied:
         _say(f"denied: {told(denied)}")
         sys.exit(denied.exit_code)
@@ -104,10 +105,6 @@ def main() -> None:
     except KeyboardInterrupt:
         _say(_INTERRUPTED)
         sys.exit(130)
-    except SystemExit as ended:  # Typer makes one of a KeyboardInterrupt, without a word
-        if ended.code == 130:
-            _say(_INTERRUPTED)
-        raise
     except BrokenPipeError:
         # The reader of our output went away; Python would complain again while it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -117,6 +114,21 @@ def main() -> None:
             raise
         _say(f"internal error: {type(error).__name__}: {error} (PLACET_DEBUG=1 shows where)")
         sys.exit(1)
+    if ended == 130:  # Typer makes this of a KeyboardInterrupt, without a word
+        _say(_INTERRUPTED)
+    sys.exit(ended)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """The exit code, unless an error tells it."""
+    root = build(arguments)
+    try:
+        ended = root(prog_name="placet", standalone_mode=False)
+    except typer.TyperException as error:
+        if text := complain(error, root, arguments):
+            _say(text)
+        return error.exit_code
+    return ended if isinstance(ended, int) else 0  # None where a command came to its end
 
 
 def _require_texts(arguments: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,13 +15,17 @@ from app.core.files import read_bounded
 from cli import client, outputs, signing
 from cli import warrant_options as options
 from cli.api_path import system_path
+from cli.asking import confirm
 from cli.output import Output, OutputOption, emit, say
 
 if TYPE_CHECKING:
     from app.core.modes import BreakGlass, Shadow
     from app.core.signing import SigningSession
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet mode shadow payments --reason 'first week' --for 7d -o shadow.jsonl  ·  "
+    "placet mode publish payments shadow.jsonl"
+)
 
 SystemArgument = Annotated[str, typer.Argument(help="The system.", show_default=False)]
 EvidenceArgument = Annotated[Path, typer.Argument(help="A file of evidence, as shadow and break-glass write it.")]
@@ -122,10 +125,7 @@ def sign(
     predicate = modes.read_declaration(evidence[0])
     for name, value in predicate.model_dump(by_alias=True).items():
         say(f"{name}: {options.words(value)}")
-    if not yes and not sys.stdin.isatty():
-        raise UsageError("nobody can be asked here; look at the declaration, then give --yes")
-    if not yes and not typer.confirm("Do you sign this?", err=True):
-        raise UsageError("nothing was signed")
+    confirm("Do you sign this?", yes, "the declaration")
     _sign(predicate, evidence, file, signing.session(trust_config, staging, identity_token), output)
 
 
@@ -175,9 +175,10 @@ def _common(
     """What both predicates say."""
     from app.core.governance import audience_of
     from app.core.modes import moment
+    from app.core.pattern_words import words
 
     if not _SYSTEM.fullmatch(system):
-        raise UsageError(f"{system!r} is no system's name")
+        raise UsageError(f"{system!r} is no system's name: it {words(f'^{_SYSTEM.pattern}$')}")
     if domain is None:
         with client.connect(server, token_file) as plane:
             domain = str(plane.get("/api/v1/domains/own")["domain"])

@@ -92,6 +92,8 @@ def _cell(value: Any) -> Text:
     """As it stands: what comes from outside may hold markup, or control a terminal."""
     if value is None:
         return Text()
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
     if isinstance(value, dict | list):
         return Text(printable(json.dumps(value, ensure_ascii=False)))
     return Text(printable(str(value)))

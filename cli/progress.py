@@ -78,8 +78,10 @@ def busy(doing: str) -> Iterator[None]:
 
     def tell() -> None:
         if not messages.is_terminal:
-            while not done.wait(_BETWEEN_LINES):
+            silent = _QUIET
+            while not done.wait(silent):
                 say(f"still {doing}")
+                silent = _BETWEEN_LINES
         elif not done.wait(_QUIET):
             with messages.status(doing):
                 done.wait()

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from app.core.proof_policy import ProofPolicy
     from app.core.trust import TrustConfig
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet proof export 4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e -o proof.json  ·  "
+    "placet proof show proof.json"
+)
 
 ProofArgument = Annotated[Path, typer.Argument(help="The proof file.", show_default=False)]
 
@@ -228,9 +231,12 @@ def _verified(raw: bytes, rules: ProofPolicy, lineage: TrustConfig, trust: Trust
 
 
 def _require_same(proof: Proof, decision: str) -> None:
-    """A record says its name, if it was not erased; `record-…` is the control plane's name for one that has none."""
+    """A record says its name, if it was not erased; the control plane names one that has none by its bytes."""
+    from app.control.record_lines import identifier
     from app.core.record_entry import read_entry
 
-    entry = read_entry(proof.record) if proof.record is not None else None
-    if entry and entry.decision_id and entry.decision_id != decision and not decision.startswith("record-"):
-        raise PlacetError(f"the control plane answered with the proof of another decision, {entry.decision_id}")
+    if proof.record is None or (entry := read_entry(proof.record)) is None:
+        return
+    name = identifier(entry.decision_id, proof.record)
+    if decision not in (entry.decision_id, name):
+        raise PlacetError(f"the control plane answered with the proof of another decision, {name}")

@@ -10,7 +10,10 @@ from app.core.errors import UsageError
 from cli import client
 from cli.output import Output, OutputOption, emit, say
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet quarantine add https://tokens.example.org job-17 --reason 'odd calls since 09:00'  ·  "
+    "placet quarantine list"
+)
 
 IssuerArgument = Annotated[
     str | None, typer.Argument(help="The issuer that vouches for the subject, as in the token's iss.")

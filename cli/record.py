@@ -14,7 +14,10 @@ from cli import client
 from cli.api_path import api
 from cli.output import Output, OutputOption, emit, say
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet record erase --subject https://tokens.example.org ann --reason 'request 2026-17'  ·  "
+    "placet record list"
+)
 
 #: Seconds between two looks at how far an erasure is, and between two lines that say so.
 _POLL, _SAY = 0.5, 2.0

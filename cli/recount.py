@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cli.output import Output, OutputOption, emit, messages
+from cli.output import Output, OutputOption, emit
+from cli.progress import busy
 from cli.server_directory import DirectoryOption, directory_of
 
 
@@ -24,6 +25,6 @@ def recount(
     from app.control import installation
     from app.control.settings import Settings
 
-    with messages.status("counting"):
+    with busy("counting"):
         number = installation.recount(Settings.load(directory_of(directory)), batch)
     emit({"batches": number}, output)

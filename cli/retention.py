@@ -12,7 +12,9 @@ from cli import client
 from cli.api_path import system_path
 from cli.output import Output, OutputOption, emit
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet retention set payments --records 90d --columns 365d  ·  placet retention show payments"
+)
 
 SystemArgument = Annotated[str, typer.Argument(help="The system.", show_default=False)]
 

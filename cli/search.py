@@ -12,7 +12,7 @@ from cli.api_path import api
 from cli.filter_options import Filters, with_filters
 from cli.output import Output, OutputOption, emit, say
 
-app = typer.Typer()
+app = typer.Typer(epilog="Examples: placet search save refused-today --outcome deny --since 1d  ·  placet search list")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The search's name.", show_default=False)]
 SystemOption = Annotated[str | None, typer.Option(help="The one of this system. Default: of all.", show_default=False)]

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import signal
-import socket
-import ssl
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.core import loopback
 from app.core.errors import PlacetError, UsageError
-from app.core.files import warn_if_open
-from cli import descriptors
+from cli import asking, descriptors, progress
 from cli.fsck import fsck
 from cli.output import Output, OutputOption, emit, messages
 from cli.recount import recount
 from cli.server_directory import DirectoryOption, directory_of
+from cli.server_listening import TrustedProxyOption, bind, check_tls, trusted_proxies
 from cli.server_verifiers import batch_verifier, break_signer, verifiers
 
-app = typer.Typer()
+app = typer.Typer(epilog="Example: placet server init --dir ./control  ·  placet server run --dir ./control")
 
 _WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 - compared with, not bound to
 
@@ -72,8 +69,8 @@ def init(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make a control plane: its keys, its database and the first administrator's token. All of it or nothing."""
-    from app.control.installation import initialise
-    from app.control.settings import DEFAULT_DOMAIN, parse_database_url, trust_domain
+    from app.control.settings import DEFAULT_DOMAIN, parse_database_url
+    from app.core.trust_domain import trust_domain
 
     where = directory_of(directory)
     if database is not None:
@@ -81,7 +78,10 @@ def init(
         if parse_database_url(database).password and source and source.name == "COMMANDLINE":
             raise UsageError("a password in the arguments is visible to the whole machine; set PLACET_DATABASE instead")
     root_key = root_key_out or where.absolute().with_name(f"{where.absolute().name}-root-key.pem")
-    made = initialise(where, root_key, database, objects, trust_domain(domain or DEFAULT_DOMAIN), warrant_key)
+    with progress.busy("making keys and database"):
+        from app.control.installation import initialise  # it takes as long as all the rest
+
+        made = initialise(where, root_key, database, objects, trust_domain(domain or DEFAULT_DOMAIN), warrant_key)
     messages.print(f"The TUF root key is in {made.root_key}. Move it offline now: it can replace every other key.")
     messages.print(f"Sidecars pin {made.root_metadata}. The first token is in {made.admin_token}.")
     emit(
@@ -101,9 +101,8 @@ def migrate(directory: DirectoryOption = None, output: OutputOption = Output.TAB
     from app.control import installation
     from app.control.settings import Settings
 
-    with messages.status("migrating"):
-        revision = installation.migrate(Settings.load(directory_of(directory)))
-    emit({"schema": revision}, output)
+    with progress.busy("migrating"):
+        emit({"schema": installation.migrate(Settings.load(directory_of(directory)))}, output)
 
 
 @app.command(
@@ -134,11 +133,9 @@ def seal(
             installation.seal_row(settings, one)
         emit({"sealed": len(row), "key": str(settings.seal_key)}, output)
         return
-    if not yes:
-        typer.confirm("Of these rows, fsck will no longer name what was changed. Go on?", abort=True, err=True)
-    with messages.status("sealing"):
-        rows = installation.seal(settings)
-    emit({"sealed": rows, "key": str(settings.seal_key)}, output)
+    asking.confirm("Of these rows, fsck will no longer name what was changed. Go on?", yes, "what server fsck says")
+    with progress.busy("sealing"):
+        emit({"sealed": installation.seal(settings), "key": str(settings.seal_key)}, output)
 
 
 @app.command(epilog="Example: placet server run --dir ./control --trust-config sigstore/trust-config.json")
@@ -205,9 +202,11 @@ def run(
             show_default=False,
         ),
     ] = None,
+    trusted_proxy: TrustedProxyOption = None,
 ) -> None:
     """Run the control plane with its web UI until Ctrl-C or SIGTERM."""
-    secure = _check_listening(host, tls_cert, tls_key)
+    secure = check_tls(host, tls_cert, tls_key)
+    proxies = trusted_proxies(trusted_proxy)
     descriptors.allow_all()
 
     import uvicorn
@@ -226,7 +225,7 @@ def run(
     verify_batch = batch_verifier(lineage_trust_config or settings.lineage_trust)
     if unsigned_records and verify_batch is not None:
         raise UsageError("there is a lineage log, so records come signed: leave out --unsigned-records")
-    with _bind(host, port) as listener:
+    with bind(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         address = f"{'https' if secure else 'http'}://{shown}:{listener.getsockname()[1]}"
         if issuer is None:
@@ -237,7 +236,8 @@ def run(
             settings, verify, verify_statement, outbound, verify_batch, issuer, check_policy, readers, unsigned_records
         )
         sign = break_signer(plane, lineage_trust_config or settings.lineage_trust)
-        application = create_app(plane, freshness_interval=freshness_interval, secure_cookies=secure, sign=sign)
+        by_tls = secure or bool(proxies)
+        application = create_app(plane, freshness_interval=freshness_interval, secure_cookies=by_tls, sign=sign)
         config = uvicorn.Config(
             application,
             log_level="warning",
@@ -246,7 +246,8 @@ def run(
             timeout_graceful_shutdown=10,
             ssl_certfile=str(tls_cert) if tls_cert else None,
             ssl_keyfile=str(tls_key) if tls_key else None,
-            proxy_headers=False,  # nothing here depends on the client's address, so no header may claim one
+            proxy_headers=bool(proxies),  # by a caller's address it is slowed down, and told in logs and pages
+            forwarded_allow_ips=proxies,
         )
         processes.settle()
         # uvicorn stops gracefully on these and then raises them again; a wanted stop is no failure.
@@ -268,32 +269,3 @@ def run(
 
 app.command(epilog="Example: placet server fsck --dir ./control --output json")(fsck)
 app.command(epilog="Examples: placet server recount --dir ./control  ·  placet server recount --batch 17")(recount)
-
-
-def _check_listening(host: str, certificate: Path | None, key: Path | None) -> bool:
-    """Whether TLS is used; refuse combinations that would show tokens to the network."""
-    if (certificate is None) != (key is None):
-        raise UsageError("give both --tls-cert and --tls-key")
-    if certificate is None or key is None:
-        if host not in loopback.NAMES:
-            raise UsageError(f"listening on {host} needs --tls-cert and --tls-key: tokens would cross the network bare")
-        return False
-    warn_if_open(key, "the key of --tls-key")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-    except ssl.SSLError as error:
-        raise UsageError(f"{certificate} and {key} are not a certificate and its key in PEM") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {certificate} or {key}: {error.strerror}") from error
-    return True
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """Take the port now, so that a taken one is one clear line before anything starts."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=512)
-    except socket.gaierror as error:
-        raise UsageError(f"{host} is not an address of this machine") from error
-    except OSError as error:
-        raise PlacetError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error

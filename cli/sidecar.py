@@ -11,14 +11,17 @@ from app.core.errors import UsageError
 from app.core.files import read_bounded, read_secret
 from cli import allowance, client, descriptors, enrolment
 from cli.bundle import IdentityOption, IssuerOption, PolicyOption
-from cli.output import Output, OutputOption, emit
+from cli.output import Output, OutputOption, emit, say
 from cli.pinned_opa import OpaOption
+from cli.progress import busy
 from cli.signing import StagingOption, TrustConfigOption
 
 if TYPE_CHECKING:
     from app.sidecar.config import SidecarConfig, SidecarFiles
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet sidecar invite payments one -o join.token  ·  placet sidecar status --dir /var/lib/placet"
+)
 app.add_typer(enrolment.app)
 app.add_typer(allowance.app)
 
@@ -164,9 +167,11 @@ def run(
     token, joins_with = (None, None) if identity_token else _given(config.files, token_file, join_token)
     trust = TrustConfig.choose(trust_config, staging=staging)
     binary = Opa(opa or tools.installed("opa"))
-    condition_check.require(rules, binary, policy)
+    with busy("checking the verification policy"):
+        condition_check.require(rules, binary, policy)
     with config.files.held():
-        token = token or _own_token(config, joins_with, identity_token)
+        with busy("joining"):
+            token = token or _own_token(config, joins_with, identity_token)
         descriptors.allow_all()
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
         logging.getLogger("placet").setLevel(logging.INFO)
@@ -182,7 +187,10 @@ def run(
 
 @app.command(epilog="Example: placet sidecar status --dir /var/lib/placet")
 def status(directory: DirOption = Path("placet-sidecar"), output: OutputOption = Output.TABLE) -> None:
-    """Show how the sidecar in a directory stands. Exit code 1 when it holds no lease."""
+    """Show how the sidecar in a directory stands.
+
+    Exit code 1 when it holds no lease, when the control plane refuses what it sends, or when nobody says so any more.
+    """
     import time
     from datetime import datetime
 
@@ -192,14 +200,25 @@ def status(directory: DirOption = Path("placet-sidecar"), output: OutputOption =
     try:
         document: dict[str, Any] = strict_json.load_object(read_bounded(path, _MAX_SMALL_FILE, "the status"))
         age = time.time() - datetime.fromisoformat(document["at"]).timestamp()
+        # A status that nobody renews says nothing about now; nor does one that a clock wrote which was set back since.
+        stale = not -10.0 <= age <= max(10.0, float(document.get("lease_ttl_seconds", 0)))
+        refusals = [_refusal(one) for one in document.get("refused", [])]
     except (strict_json.StrictJSONError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not the status of a sidecar") from error
-    # A status that nobody renews says nothing about now.
-    stale = age > max(10.0, float(document.get("lease_ttl_seconds", 0)))
     document["healthy"] = bool(document.get("healthy")) and not stale
-    emit({**document, "age_seconds": round(age, 1)}, output)
+    refused = bool(refusals) and document.get("lease") is True
+    state = "silent" if stale else "healthy" if document["healthy"] else "refused" if refused else "no-lease"
+    emit({"state": state, **document, "age_seconds": round(age, 1)}, output)
+    for refusal in refusals:
+        say(refusal)
     if not document["healthy"]:
         raise typer.Exit(1)
+
+
+def _refusal(one: dict[str, Any]) -> str:
+    """What the control plane refuses, since when, why, and what to do."""
+    why = f"{one['code']} ({one['detail']})" if one["code"] else one["detail"]
+    return f"the control plane refuses its {one['what']} since {one['since']}: {why}. {one['remedy']}"
 
 
 def _given(files: SidecarFiles, token_file: Path | None, join_token: Path | None) -> tuple[str | None, str | None]:

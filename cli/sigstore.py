@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import platformdirs
 import typer
 
-from cli import signing
-from cli.output import Output, OutputOption, emit, messages
+from cli import outputs, signing
+from cli.output import Output, OutputOption, emit, messages, say
+from cli.progress import busy
 
 if TYPE_CHECKING:
     from app.local.sigstore import LocalSigstore
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet sigstore up --dir ./sigstore  ·  placet sigstore token --identity dev@example.org"
+)
 
 _WARNING = "for development only: whoever reads the keys in {} can sign as anybody"
 
@@ -81,7 +84,7 @@ def up(
         signal.signal(number, _interrupt)
     stack = LocalSigstore(directory, ports, spiffe_issuers=_spiffe_issuers(spiffe_issuer or []))
     try:
-        with messages.status("starting the local Sigstore"):
+        with busy("starting the local Sigstore"):
             stack.start()
         messages.print(_WARNING.format(stack.directory), markup=False)
         messages.print("running; Ctrl-C stops it")
@@ -94,7 +97,7 @@ def up(
         stack.stop()
 
 
-@app.command(epilog="Example: placet sigstore token --identity dev@example.org > token")
+@app.command(epilog="Example: placet sigstore token --identity dev@example.org -o dev.jwt")
 def token(
     directory: DirectoryOption,
     identity: Annotated[str, typer.Option(help="Who it is for: an e-mail address, or the name of a workload.")],
@@ -102,6 +105,9 @@ def token(
         str, typer.Option("--audience", "--aud", help="Who will check it; Fulcio is `sigstore`.")
     ] = "sigstore",
     ttl: Annotated[int, typer.Option(help="Seconds that it is valid.")] = 600,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Write it there, mode 0600. Default: print it.")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Print an identity token of the development issuer.
@@ -111,12 +117,18 @@ def token(
     from app.local.sigstore import LocalSigstore
 
     stack = LocalSigstore(directory)
-    minted = stack.token(identity, audience, ttl)
+    with outputs.place(out) as place:
+        minted = stack.token(identity, audience, ttl)
+        if place is not None:
+            place.keep(minted.encode() + b"\n")
     messages.print(f"token of the development issuer, {_WARNING.format(stack.directory)}", markup=False)
+    about = {"identity": identity, "issuer": stack.issuer_url, "audience": audience}
     if output is Output.JSON:
-        emit({"token": minted, "identity": identity, "issuer": stack.issuer_url, "audience": audience}, output)
-    else:
+        emit(about if out else {"token": minted, **about}, output)
+    elif out is None:
         sys.stdout.write(minted + "\n")
+    else:
+        say(f"The token is in {out}")
 
 
 @app.command(epilog="Example: placet sigstore status --output json")

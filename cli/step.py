@@ -10,9 +10,10 @@ import typer
 
 from app.core.errors import UsageError
 from cli import outputs, signing
-from cli.output import Output, OutputOption, emit, messages
+from cli.output import Output, OutputOption, emit
+from cli.progress import busy
 
-app = typer.Typer()
+app = typer.Typer(epilog="Example: placet step run build -- placet bundle build bundles/payments -o payments.tar.gz")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -61,7 +62,7 @@ def run(
     from app.core import recorded_step
 
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name of a step: letters, digits, '.', '_' and '-', at most 64")
+        raise UsageError(f"{name!r} is no name of a step: letters, digits, '.', '_' and '-', at most 64, such as build")
     target = out or Path(f"{name}.link.sigstore.json")
     outputs.require(target)  # before a command that may take an hour
     here = Path()
@@ -74,7 +75,7 @@ def run(
     after = recorded_step.artifacts(here, wanted)
     statement = recorded_step.link(name, command, before, after)
     session = signing.session(trust_config, staging, identity_token)
-    with outputs.Place(target, mode=0o644) as place, messages.status("signing"):
+    with outputs.Place(target, mode=0o644) as place, busy("signing"):
         place.keep(session.sign(statement) + b"\n")
     emit(
         {

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.core import break_limit
 from app.core.errors import PlacetError, UsageError
 from cli import client
 from cli.api_path import system_path
@@ -15,7 +16,11 @@ from cli.output import Output, OutputOption, emit
 from cli.pinned_opa import pinned_opa
 from cli.warrant_options import duration
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet system create payments --certificate-identity dev@example.org "
+    "--certificate-oidc-issuer https://accounts.example.org  ·  "
+    "placet system list"
+)
 
 ShadowOption = Annotated[
     list[str] | None, typer.Option("--shadow-signer", help="IDENTITY#ISSUER who may declare shadow. Repeatable.")
@@ -113,7 +118,7 @@ def update(
 
 @app.command(
     "set",
-    epilog="Examples: placet system set payments --lineage-limit clock=3 --lineage-limit opa=never  ·  "
+    epilog="Examples: placet system set payments --lineage-limit gap=15m --lineage-limit opa=never  ·  "
     "placet system set payments --impact-max-changed 2% --impact-since 7d  ·  placet system set payments --no-impact"
     "  ·  placet system set edge --horizon 86400",
 )
@@ -128,7 +133,8 @@ def set_(
         typer.Option(
             "--lineage-limit",
             metavar="KIND=LIMIT",
-            help="When open breaks of clock, opa or dropped stop a sidecar: at-once, never, or a number. Repeatable.",
+            help="When open breaks of clock, opa, dropped, repeat, gap or fork stop a sidecar: at-once, after a time "
+            "(15m), by their number (not gap and fork), or never (clock, opa and dropped). Repeatable.",
         ),
     ] = None,
     impact: Annotated[
@@ -181,13 +187,12 @@ def list_(
 def _limit(written: str) -> tuple[str, str | int]:
     """A kind and its limit, as the API takes them."""
     kind, _, limit = written.partition("=")
-    number = int(limit) if limit.isascii() and limit.isdecimal() and len(limit) < 9 else 0
-    if kind not in ("clock", "opa", "dropped") or not (limit in ("at-once", "never") or 1 <= number <= 1000):
-        raise UsageError(
-            f"--lineage-limit is clock, opa or dropped = at-once, never or a number from 1 to 1000, not {written!r}; "
-            "gaps, forks and repeats stop a sidecar at once"
-        )
-    return kind, number or limit
+    given = int(limit) if limit.isascii() and limit.isdecimal() and len(limit) < 9 else limit
+    try:
+        break_limit.parse(kind, given)
+    except ValueError as error:
+        raise UsageError(f"--lineage-limit {written}: {error}") from error
+    return kind, given
 
 
 def _demand(wanted: bool | None, max_changed: str | None, since: str | None) -> dict[str, Any] | None:

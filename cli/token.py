@@ -12,7 +12,9 @@ from cli import client, outputs
 from cli.api_path import api
 from cli.output import Output, OutputOption, emit, messages
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet token create reviewer --scope decision:read --out reviewer.token  ·  placet token list"
+)
 
 
 @app.command(

@@ -11,7 +11,7 @@ from cli.output import Output, OutputOption, emit, messages
 if TYPE_CHECKING:
     from app.local.tools import Tool
 
-app = typer.Typer()
+app = typer.Typer(epilog="Examples: placet tools install opa  ·  placet tools list")
 
 #: What the table shows; the JSON has the digest as well.
 _COLUMNS = ("name", "version", "state", "go", "path")

@@ -13,9 +13,15 @@ from app.core.reason_codes import Reason
 from cli import client, outputs, signing, warrant_chain, warrant_key
 from cli import warrant_options as options
 from cli.api_path import system_path
-from cli.output import Output, OutputOption, emit, messages, say
+from cli.asking import confirm
+from cli.output import Output, OutputOption, emit, say
+from cli.progress import busy
 
-app = typer.Typer()
+app = typer.Typer(
+    epilog="Examples: placet warrant key new agent.pem  ·  "
+    "placet warrant list --system payments  ·  "
+    "placet warrant inspect agent.warrant"
+)
 app.command(epilog=warrant_chain.DELEGATE_EXAMPLE)(warrant_chain.delegate)
 app.command(epilog=warrant_chain.INSPECT_EXAMPLE)(warrant_chain.inspect)
 app.command(epilog=warrant_chain.VERIFY_EXAMPLE)(warrant_chain.verify)
@@ -128,7 +134,7 @@ def approve(
             raise PlacetError("the control plane names another digest than that of the request that it shows")
         _confirm({"system": system, "id": warrant, **request.document()}, yes)
         session = signing.session(trust_config, staging, identity_token)
-        with messages.status("signing"):
+        with busy("signing"):
             evidence = session.sign(approval_statement(system, warrant, request))
         done = plane.post(f"{_path(system, warrant)}/approvals", json={"evidence": evidence.decode()})
     emit({"id": warrant, "status": done.get("status"), "identity": session.identity, "issuer": session.issuer}, output)
@@ -236,12 +242,7 @@ def _confirm(request: dict[str, Any], yes: bool) -> None:
     """Show what is about to be signed, and ask, where somebody can answer."""
     for name, value in request.items():
         say(f"{name}: {options.words(value)}")
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("nobody can be asked here; look at the request, then give --yes")
-    if not typer.confirm("Sign this?", err=True):
-        raise UsageError("not signed")
+    confirm("Sign this?", yes, "the request")
 
 
 def _name(principal: Any) -> str:

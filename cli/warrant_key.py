@@ -15,7 +15,7 @@ from cli import warrant_options as options
 from cli.api_path import api
 from cli.output import Output, OutputOption, emit
 
-app = typer.Typer()
+app = typer.Typer(epilog="Examples: placet warrant key new agent.pem  ·  placet warrant key list")
 
 _COLUMNS = ["kid", "purpose", "alg", "status", "announced_at", "signs_from", "published_until"]
 

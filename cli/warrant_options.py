@@ -158,6 +158,8 @@ def words(value: Any) -> str:
         return f"{value['issuer']}#{value['id']}"
     if isinstance(value, list):
         return ", ".join(words(one) for one in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

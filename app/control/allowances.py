@@ -3,6 +3,9 @@
 An allowance ends when somebody says so, and when a sidecar that it covers is evicted: whoever has that
 sidecar's host may have the workload's tokens too. None of them that was issued before is taken again, by whichever
 allowance it comes.
+
+A name has one holder: a workload, or whoever a person invited or gave a token. While the API token of the one counts,
+the other gets none.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from app.control import lineage, standing, systems, tokens
-from app.control.problems import NotFound
-from app.control.store import Allowance, Enrolment, Eviction
+from app.control.problems import Forbidden, NotFound
+from app.control.store import Allowance, ApiToken, Enrolment, Eviction
 from app.control.store.columns import now
 from app.control.tokens import SIDECAR_SCOPES, Access, Scope
+from app.core.reason_codes import Reason
 from app.core.warrant_scope import covers
 from app.core.warrants import Principal
 
@@ -102,6 +106,35 @@ def enrolments(session: Session, system: str, limit: int = 100) -> list[tuple[En
     query = select(Enrolment, Allowance).join(Allowance, col(Allowance.id) == Enrolment.allowance)
     newest = query.where(Enrolment.system == system).order_by(col(Enrolment.id).desc()).limit(limit)
     return list(session.exec(newest))
+
+
+def holders(session: Session, system: str, sidecar: str) -> list[Principal | None]:
+    """Who has an API token of this one sidecar that counts; None: whoever a person invited, or gave it."""
+    query = select(ApiToken.id, Allowance).join(Enrolment, col(Enrolment.api_token) == ApiToken.id, isouter=True)
+    query = query.join(Allowance, col(Allowance.id) == Enrolment.allowance, isouter=True)
+    bound = (ApiToken.system == system, ApiToken.sidecar == sidecar, col(ApiToken.revoked_at).is_(None))
+    found = session.exec(query.where(*bound))
+    return [Principal(issuer=row.issuer, id=row.subject) if row else None for _, row in found]
+
+
+def held_by_workload(session: Session, system: str, sidecar: str) -> Principal | None:
+    """The workload that enrolled as the sidecar and whose API token counts, until this transaction ends."""
+    lineage.serialise(session, system, sidecar)  # as an enrolment does
+    return next((one for one in holders(session, system, sidecar) if one is not None), None)
+
+
+def require_no_workload(session: Session, system: str, sidecar: str) -> None:
+    """Raise `Forbidden` with the reason `sidecar.taken` when a workload is the sidecar."""
+    if (who := held_by_workload(session, system, sidecar)) is not None:
+        raise Forbidden(taken(who, system, sidecar), reason=str(Reason.SIDECAR_TAKEN))
+
+
+def taken(who: Principal, system: str, sidecar: str) -> str:
+    """What whoever is to be the sidecar beside a workload is told."""
+    return (
+        f"{who} enrolled as the sidecar {sidecar} of {system} (placet sidecar enrolments); "
+        "disallow it and have its API token revoked"
+    )
 
 
 def status(row: Allowance) -> str:

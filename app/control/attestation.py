@@ -11,10 +11,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from app.control import attestation_basis, attestation_results, governance, keyring, systems
-from app.control.attestation_evidence import Appraised, at, eat, image, refused, token
+from app.control.attestation_attesters import eat, summary
+from app.control.attestation_evidence import Appraised, at, image, refused, token
 from app.control.governance_document import Evidence
 from app.control.plane import Plane
 from app.control.problems import Conflict
@@ -42,10 +43,10 @@ class ImageItem:
 
 @dataclass(frozen=True)
 class TokenItem:
-    """A workload's token; with `is_eat` an entity attestation token."""
+    """A workload's token (`token`), an entity attestation token (`eat`) or a verification summary as JWT (`vsa`)."""
 
+    type: Literal["token", "eat", "vsa"]
     token: str
-    is_eat: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,14 @@ def attest(plane: Plane, system: str, sidecar: str, items: Sequence[ImageItem | 
 def _appraise(plane: Plane, rules: Evidence, sidecar: str, number: int, item: ImageItem | TokenItem) -> Appraised:
     if isinstance(item, ImageItem):
         return image(plane, rules.image, item.digest, item.bundles, at(number))
-    if item.is_eat:
-        return eat(sidecar, rules.attesters, item.token, at(number))
-    return token(plane, rules.tokens, item.token, at(number))
+    if item.type == "token":
+        return token(plane, rules.tokens, item.token, at(number))
+    appraise = eat if item.type == "eat" else summary
+    return appraise(sidecar, rules.attesters, item.token, at(number))
 
 
 def _row(system: str, sidecar: str, subject: str, appraised: Sequence[Appraised], rules: Evidence) -> AttestationResult:
-    submods: dict[str, dict[str, str]] = {}
+    submods: dict[str, dict[str, str | list[str]]] = {}
     for number, one in enumerate(appraised):
         if twice := submods.keys() & one.submods.keys():
             raise refused(f"two pieces of evidence speak about the {min(twice)}: send one of them", at(number))

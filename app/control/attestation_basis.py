@@ -33,7 +33,7 @@ def _is_taken(session: Session, home: str, basis: Basis, rules: Evidence, row: A
         return _image_is_taken(basis, rules)
     if basis["type"] == "token":
         return _token_is_taken(session, home, basis, rules)
-    return _eat_is_taken(basis, rules, row)
+    return _is_attested(basis, rules, row)
 
 
 def _image_is_taken(basis: Basis, rules: Evidence) -> bool:
@@ -63,13 +63,20 @@ def _token_is_taken(session: Session, home: str, basis: Basis, rules: Evidence) 
     return _is_signed_by(basis, issuers.keys_in_force(session, issuer))
 
 
-def _eat_is_taken(basis: Basis, rules: Evidence, row: AttestationResult) -> bool:
+def _is_attested(basis: Basis, rules: Evidence, row: AttestationResult) -> bool:
+    """By an EAT or a VSA: its attester must still have that key, be asked the same, and be given as much time."""
     attester = next((one for one in rules.attesters if one.issuer == basis["issuer"]), None)
+    if attester is None:
+        return False
+    asked = (
+        attester.verifier == basis["verifier"]
+        if basis["type"] == "vsa"
+        else {"posture": dict(attester.posture)} == basis["claims"]
+    )
     return (
-        attester is not None
+        asked
         and _is_signed_by(basis, issuer_keys.vet(attester.jwks))
         and attester.sidecar == basis["sidecar"]
-        and {"posture": dict(attester.posture)} == basis["claims"]
         and row.expires_at.timestamp() <= basis["issued_at"] + attester.max_age_seconds
     )
 

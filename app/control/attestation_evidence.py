@@ -1,4 +1,4 @@
-"""Evidence about a sidecar's environment, verified: image signatures, workload tokens, and EATs.
+"""Evidence about a sidecar's environment, verified: image signatures and workload tokens.
 
 Each piece becomes an `Appraised`: what it says, by kind of result; until when; and what it rests on, so that the
 result can be revoked when that counts no longer. Everything that is wrong is `environment.refused`.
@@ -6,7 +6,6 @@ result can be revoked when that counts no longer. Everything that is wrong is `e
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +13,12 @@ from typing import Any
 import jwt
 from sqlmodel import Session
 
-from app.control import attestation_basis, identity_tokens, issuer_keys, issuers, standing
+from app.control import attestation_basis, identity_tokens, issuers, standing
 from app.control import governance_document as accepted
 from app.control.governance_document import STATUS
 from app.control.plane import Plane
 from app.control.problems import Problem
 from app.core import statements, strict_json
-from app.core.complaint import printable
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement
 from app.core.reason_codes import Reason
@@ -29,12 +27,12 @@ from app.core.verification_policy import VerificationPolicy
 #: A verification summary attestation: https://slsa.dev/spec/v1.0/verification_summary
 VSA = "https://slsa.dev/verification_summary/v1"
 
-#: Seconds that an `iat` may lie ahead: clocks differ.
-SKEW = 2
-_MAX_VALUE = 256
-_EAT_HEADER = {"alg", "kid", "typ", "x5t", "x5t#S256"}
+#: Characters of a claim that is taken.
+MAX_VALUE = 256
 
-Submods = dict[str, dict[str, str]]
+#: What was found, by kind. Only an image's `levels` are several.
+Claims = dict[str, str | list[str]]
+Submods = dict[str, Claims]
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def image(plane: Plane, rules: accepted.ImageEvidence | None, digest: str, bundl
     if not wanted and not {statements.PROVENANCE, VSA} & set(predicates):
         raise refused("neither SLSA provenance nor a verification summary about the image", step)
     signers = list(dict.fromkeys(found.signer for found in verified))
-    said = {
+    said: Claims = {
         STATUS: "affirming",
         "digest": digest,
         "signer": signers[0].identity,
@@ -93,7 +91,7 @@ def image(plane: Plane, rules: accepted.ImageEvidence | None, digest: str, bundl
 
 def token(plane: Plane, rules: list[accepted.TokenEvidence], text: str, step: str) -> Appraised:
     """A workload's token of Kubernetes or a cloud, by an issuer that is trusted and accepted here. Raises `Denied`."""
-    named = _unverified(text, step).get("iss")
+    named = unverified(text, step).get("iss")
     rule = next((one for one in rules if one.issuer == named), None)
     if rule is None:
         raise refused("the system accepts no tokens of this issuer: see evidence.tokens of its governance", step)
@@ -121,52 +119,13 @@ def token(plane: Plane, rules: list[accepted.TokenEvidence], text: str, step: st
         **key,
         "claims": {kind: dict(mapping) for kind, mapping in parts.items()},
     }
-    submods = {kind: _mapped(identity.claims, mapping, step) for kind, mapping in parts.items()}
+    submods = {kind: mapped(identity.claims, mapping, step) for kind, mapping in parts.items()}
     return Appraised(submods, int(identity.claims["exp"]), basis)
-
-
-def eat(sidecar: str, rules: list[accepted.AttesterEvidence], text: str, step: str) -> Appraised:
-    """An EAT (RFC 9711) as JWT, by an attester whose keys stand in the system's governance. Raises `Denied`."""
-    named = _unverified(text, step).get("iss")
-    rule = next((one for one in rules if one.issuer == named), None)
-    if rule is None:
-        raise refused("the system knows no such attester: see evidence.attesters of its governance", step)
-    keys = issuer_keys.vet(rule.jwks)
-    header = _unverified(text, step, part=0)
-    kid = header.get("kid")
-    key = keys.get(kid) if isinstance(kid, str) else None
-    if key is None or not set(header) <= _EAT_HEADER or header.get("alg") != key["alg"]:
-        raise refused(
-            "the EAT's header must hold alg and kid of a key of the attester, and beside them typ and x5t alone", step
-        )
-    try:
-        claims = jwt.decode(
-            text,
-            jwt.PyJWK(key),
-            algorithms=[key["alg"]],
-            options={"require": ["iat"], "verify_aud": False, "verify_sub": False, "verify_iat": False},
-        )
-    except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
-        raise refused(f"the EAT does not verify: {printable(str(error))[:200]}", step) from error
-    _require_fresh(claims, rule.max_age_seconds, step)
-    if rule.sidecar is not None and _looked_up(claims, rule.sidecar) != sidecar:
-        raise refused(f"the EAT's {rule.sidecar} is not this sidecar, {sidecar}", step)
-    until = int(claims["iat"]) + rule.max_age_seconds
-    basis = {
-        "type": "eat",
-        "issuer": rule.issuer,
-        **attestation_basis.of_key(str(kid), key),
-        "issued_at": int(claims["iat"]),
-        "claims": {"posture": dict(rule.posture)},
-        "sidecar": rule.sidecar,
-    }
-    submods = {"posture": _mapped(claims, rule.posture, step)}
-    return Appraised(submods, min(until, int(claims.get("exp", until))), basis)
 
 
 def _key_of(session: Session, issuer: str, text: str, step: str) -> dict[str, str]:
     """The key that signed a token which was verified."""
-    row, kid = issuers.find(session, issuer), str(_unverified(text, step, part=0)["kid"])
+    row, kid = issuers.find(session, issuer), str(unverified(text, step, part=0)["kid"])
     assert row is not None, "the token was verified"
     return attestation_basis.of_key(kid, issuers.keys_in_force(session, row)[kid])
 
@@ -177,19 +136,7 @@ def _require_passed(found: VerifiedStatement, step: str) -> None:
         raise refused("the verification summary does not say PASSED", step)
 
 
-def _require_fresh(claims: Mapping[str, Any], max_age: int, step: str) -> None:
-    issued, at = claims["iat"], time.time()
-    for name in ("iat", "exp", "nbf"):
-        value = claims.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
-            raise refused(f"the EAT's {name} is no time", step)
-    if issued > at + SKEW:
-        raise refused("the EAT was issued in the future", step)
-    if issued < at - max_age:
-        raise refused(f"the EAT is older than {max_age} seconds", step)
-
-
-def _unverified(text: str, step: str, part: int = 1) -> dict[str, Any]:
+def unverified(text: str, step: str, part: int = 1) -> dict[str, Any]:
     """The claims, or as part 0 the header, before the signature was looked at: good for choosing a rule and a key."""
     try:
         return strict_json.load_object(jwt.utils.base64url_decode(text.split(".")[part]))
@@ -197,18 +144,18 @@ def _unverified(text: str, step: str, part: int = 1) -> dict[str, Any]:
         raise refused("it is no JWT", step) from error
 
 
-def _mapped(claims: Mapping[str, Any], mapping: Mapping[str, str], step: str) -> dict[str, str]:
+def mapped(claims: Mapping[str, Any], mapping: Mapping[str, str], step: str) -> Claims:
     """What a mapping takes out of verified claims; each of them must be there."""
-    said = {STATUS: "affirming"}
+    said: Claims = {STATUS: "affirming"}
     for name, path in mapping.items():
-        value = _looked_up(claims, path)
+        value = looked_up(claims, path)
         if value is None:
             raise refused(f"the claim {path} is missing, or no text, number or boolean", step)
         said[name] = value
     return said
 
 
-def _looked_up(claims: Mapping[str, Any], path: str) -> str | None:
+def looked_up(claims: Mapping[str, Any], path: str) -> str | None:
     """The text of a claim; a slash leads into an object, `~1` is a slash in a name (RFC 6901, section 4)."""
     value: Any = claims
     for part in path.split("/"):
@@ -219,7 +166,7 @@ def _looked_up(claims: Mapping[str, Any], path: str) -> str | None:
         return "true" if value else "false"
     if isinstance(value, int):
         value = str(value)
-    return value if isinstance(value, str) and 0 < len(value) <= _MAX_VALUE and value.isprintable() else None
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_VALUE and value.isprintable() else None
 
 
 def at(number: int) -> str:

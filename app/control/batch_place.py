@@ -8,12 +8,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, exists, literal, select, true
+from sqlalchemy import Select, bindparam, exists, func, literal, select, true
 from sqlmodel import Session, col
 
 from app.control import enrolment, lineage, systems
 from app.control.batch_reading import STEP
 from app.control.store import Batch, System
+from app.control.store.columns import now
 from app.core.batch import BatchStatement
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
@@ -41,6 +42,8 @@ class Place(NamedTuple):
     newest: str | None
     #: The byte after the last one of the same file.
     end: int | None
+    #: The latest time of a decision of the sidecar, in whichever batch.
+    latest_ns: int | None
 
     @property
     def stored(self) -> tuple[int, int] | None:
@@ -90,6 +93,7 @@ class Place(NamedTuple):
 def place_of(session: Session, system: str, sidecar: str, batch: BatchStatement, payload: str) -> Place:
     """Where a batch finds its sidecar; `payload` is the digest of its statement."""
     asked = {
+        "now": now(),
         "system": system,
         "sidecar": sidecar,
         "instance": batch.instance,
@@ -121,11 +125,12 @@ def _query() -> Select[Any]:
     return select(
         exists().where(col(System.name) == system),
         exists().where(*enrolment.evicting(system, sidecar)),
-        exists().where(*lineage.stopping(system, sidecar)),
+        exists().where(*lineage.stopping(system, sidecar, bindparam("now"))),
         *stored.c,
         *last.c,
         newest.scalar_subquery(),
         of_file.scalar_subquery(),
+        select(func.max(_OF.newest_ns)).where(*theirs).scalar_subquery(),
     ).select_from(one.outerjoin(stored, true()).outerjoin(last, true()))
 
 

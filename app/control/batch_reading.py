@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from app.control import value_counts
+from app.control import record_lines, value_counts
 from app.control.problems import Invalid, Problem, TooLarge
 from app.control.record_rows import COLUMNS, Counts, Read
 from app.control.value_counts import Tally
@@ -27,6 +27,8 @@ from app.core.usual_record import Usual
 MAX_BATCH = 16 * 1024 * 1024
 
 STEP = "decision batch"
+
+_ID, _POSITION = COLUMNS.index("decision_id"), COLUMNS.index("position")
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,16 @@ class Reading:
     words: bytes
     #: Values of `record_rows.COLUMNS`.
     rows: list[tuple[Any, ...]]
+    #: The positions of those whose record has no id of its own: they have one that is made of the bytes.
+    unnamed: frozenset[int]
     values: dict[str, Tally]
     #: Columns of the batch.
     summary: dict[str, int | None]
     counts: Counts
+
+    def named(self) -> list[tuple[Any, ...]]:
+        """The rows whose records have ids of their own."""
+        return [row for row in self.rows if row[_POSITION] not in self.unnamed] if self.unnamed else self.rows
 
 
 def decompress(body: bytes, limit: int = MAX_BATCH) -> bytes:
@@ -87,7 +95,10 @@ def read(system: str, sidecar: str, batch: BatchStatement, records: str, salts: 
     packed = record_frames.pack(entries)
     digest = sha256(raw).hexdigest()
     values = value_counts.of_rows(rows, COLUMNS)
-    return Reading(digest, salt, b"".join(leaves), packed, made.words, rows, values, made.summary(), made.counts)
+    placed = ((row[_POSITION], row[_ID]) for row in rows)
+    unnamed = frozenset(at for at, given in placed if not record_lines.has_own_id(given, entries[at]))
+    leaf_hashes, summary = b"".join(leaves), made.summary()
+    return Reading(digest, salt, leaf_hashes, packed, made.words, rows, unnamed, values, summary, made.counts)
 
 
 def _require_same(

@@ -63,8 +63,8 @@ def take(plane: Plane, system: str, sidecar: str, body: bytes) -> Taken:
             sidecar_statement.require_admitted(plane, system, sidecar)
         # A spoilt repeat of what is stored proves nothing against the sidecar: every proof holds its evidence.
         instance, is_repeat = batch.instance if batch else None, place is not None and place.stored is not None
-        lineage.refuse(plane, Refused(system, sidecar, instance, denied, body, stops=not is_repeat))
-        raise
+        refused = Refused(system, sidecar, instance, denied, body, stops=not is_repeat)
+        raise lineage.refuse(plane, refused) from None
 
 
 def _store(plane: Plane, system: str, sidecar: str, signed: Signed, batch: BatchStatement, reading: Reading) -> Taken:
@@ -79,7 +79,7 @@ def _store(plane: Plane, system: str, sidecar: str, signed: Signed, batch: Batch
             return Taken(*place.stored)
         place.require_next(batch)
         records.insert(session, row, reading.words, reading.rows, reading.values)
-        judged = judgement.judge(session, row, batch, place, reading.rows)
+        judged = judgement.judge(session, row, batch, place, reading.named())
     records.count(plane, system, reading.counts)
     judgement.tell(plane, judged)
     if batch.first_entry == 0:

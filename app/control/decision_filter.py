@@ -18,8 +18,9 @@ from app.control import record_lines, value_counts
 from app.control.problems import Invalid
 from app.control.store import Batch, Decision
 from app.control.store.columns import now
-from app.core import record_words
-from app.core.record_words import Leaf, Wanted
+from app.core import record_path, record_words
+from app.core.record_path import Leaf
+from app.core.record_words import Wanted
 
 OUTCOMES = tuple(value_counts.COUNTS)
 MODES = ("any", "shadow", "break-glass")
@@ -36,8 +37,6 @@ _COLUMNS = (
 
 
 _SPAN, _UNITS = re.compile(r"(\d{1,5})([dhms])"), {"d": 86400, "h": 3600, "m": 60, "s": 1}
-#: As `[0]`, at the end of a member's name.
-_PLACE = re.compile(r"\[[0-9*]*\](\.|\[|$)")
 #: Times before it are refused: a little earlier than the first year there is no time at all.
 _FIRST_YEAR = 1900
 
@@ -52,7 +51,7 @@ class Filter:
     until: datetime | None = None
     #: Words of the record, caseless: all must occur (`app.core.record_words`).
     text: str | None = None
-    #: Values at JSON paths below `input` or `result`.
+    #: Values at JSON paths.
     where: tuple[Leaf, ...] = ()
     #: shadow, break-glass, or `any` of them.
     mode: str | None = None
@@ -134,18 +133,9 @@ class Filter:
         if self.until:
             yield col(Batch.oldest_ns) < nanoseconds(self.until)
 
-    def document(self) -> dict[str, Any]:
-        """The filter as the API names it, without what does not filter."""
-        found: dict[str, Any] = {}
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if one.name == "where":
-                value = [f"{path}={text}" for path, text in value]
-            elif isinstance(value, datetime):
-                value = value.isoformat()
-            if value:
-                found[one.name] = value
-        return found
+    def asked(self) -> set[str]:
+        """The names of what filters."""
+        return {one.name for one in fields(self) if getattr(self, one.name)}
 
 
 @dataclass(frozen=True)
@@ -220,16 +210,7 @@ def where(texts: Sequence[str]) -> tuple[Leaf, ...]:
     """Values at paths, each as `input.context.amount=40`. Raises `Invalid`."""
     if len(texts) > MAX_WHERE:
         raise Invalid(f"one question may name {MAX_WHERE} paths")
-    found = []
-    for text in texts:
-        path, equals, value = text.partition("=")
-        if not equals:
-            raise Invalid(f"{text[:80]!r} is not a path and its value, such as input.context.amount=40")
-        if not path.startswith(("input.", "result.")):
-            raise Invalid(f"{path[:80]!r} begins with neither input. nor result.: no other part of records has paths")
-        if _PLACE.search(path):
-            raise Invalid(f"{path[:80]!r} names a place in an array: leave it out, any element counts")
-        if len(path) > record_words.MAX_PATH:
-            raise Invalid(f"a path has at most {record_words.MAX_PATH} characters")
-        found.append((path, value))
-    return tuple(found)
+    try:
+        return tuple(record_path.read(text) for text in texts)
+    except ValueError as error:
+        raise Invalid(str(error)) from error

@@ -50,7 +50,8 @@ def invite(
 ) -> tuple[JoinToken, str]:
     """A join token for one sidecar, and its text, which exists nowhere else.
 
-    Whoever invites must have what the sidecar will be allowed. Raises `Forbidden`, also for an evicted sidecar.
+    Whoever invites must have what the sidecar will be allowed. Raises `Forbidden`, also for a sidecar that is evicted,
+    or that a workload enrolled as.
     """
     if not 1 <= lifetime_seconds <= MAX_LIFETIME:
         raise Invalid(f"an invitation lasts between 1 and {MAX_LIFETIME} seconds")
@@ -58,6 +59,7 @@ def invite(
     by.require(Scope.TOKEN_WRITE, system)
     tokens.require_givable(by, SIDECAR_SCOPES, system)
     require_admitted(session, system, sidecar)
+    allowances.require_no_workload(session, system, sidecar)
     secret = secrets.token_urlsafe(32)
     row = JoinToken(
         id=secrets.token_hex(6),
@@ -90,7 +92,10 @@ def join(session: Session, presented: str, system: str, sidecar: str, address: s
     # One statement takes it, so that two who present it at the same moment do not both get one.
     unused = (col(JoinToken.id) == row.id, col(JoinToken.used_at).is_(None), col(JoinToken.void_at).is_(None))
     if refused := _unfit(session, row, system, sidecar):
-        return _refuse(session, row, refused, address)
+        return _refuse(session, row, *refused, address)
+    # The transaction waits here for a workload that enrols meanwhile.
+    if (who := allowances.held_by_workload(session, system, sidecar)) is not None:
+        return _refuse(session, row, Reason.SIDECAR_TAKEN, allowances.taken(who, system, sidecar), address)
     taken = session.execute(
         update(JoinToken)
         .where(*unused)
@@ -99,7 +104,7 @@ def join(session: Session, presented: str, system: str, sidecar: str, address: s
     )
     session.refresh(row)
     if taken.rowcount != 1:  # type: ignore[attr-defined]
-        return _refuse(session, row, "this join token was used already", address)
+        return _refuse(session, row, Reason.SIDECAR_INVITATION, "this join token was used already", address)
     scopes = [Scope(scope) for scope in row.scopes]
     token, text = tokens.issue(session, f"sidecar {sidecar}", scopes, system, sidecar, created_by=row.created_by)
     row.api_token = token.id
@@ -112,7 +117,7 @@ def join(session: Session, presented: str, system: str, sidecar: str, address: s
 def unknown(address: str) -> Joined:
     """The refusal of a join token that nobody made."""
     log.warning("a join token that nobody made was presented from %s", address)
-    return Joined(refused="this join token is not known here")
+    return Joined(refused="this join token is not known here", reason=Reason.SIDECAR_INVITATION)
 
 
 def evict(session: Session, by: Access, system: str, sidecar: str, reason: str) -> tuple[Eviction, bool]:
@@ -219,23 +224,23 @@ def _presented(session: Session, presented: str) -> JoinToken | None:
     return row if right else None
 
 
-def _unfit(session: Session, row: JoinToken, system: str, sidecar: str) -> str:
-    """Why a join token does not do; empty when it does."""
+def _unfit(session: Session, row: JoinToken, system: str, sidecar: str) -> tuple[Reason, str] | None:
+    """Why a join token does not do; None when it does."""
+    code = Reason.SIDECAR_INVITATION
     if (row.system, row.sidecar) != (system, sidecar):
-        return f"this join token is for the sidecar {row.sidecar} of {row.system}"
+        return code, f"this join token is for the sidecar {row.sidecar} of {row.system}"
+    if is_evicted(session, system, sidecar):  # which makes its join tokens void
+        return Reason.SIDECAR_EVICTED, "the sidecar was evicted"
     if (state := status(row)) != "open":
-        return {"used": "this join token was used already", "void": "this join token is void"}.get(
-            state, "this join token has expired; ask for another one: placet sidecar invite"
-        )
-    if is_evicted(session, system, sidecar):
-        return "the sidecar was evicted"
+        why = {"used": "was used already", "void": "is void: the sidecar was evicted since"}.get(state, "has expired")
+        return code, f"this join token {why}; ask for another one: placet sidecar invite"
     inviter = tokens.recall(session, row.created_by)
     if inviter is None or not all(inviter.may(Scope(scope)) for scope in [Scope.TOKEN_WRITE, *row.scopes]):
-        return "the token of whoever invited was revoked; ask for another join token"
-    return ""
+        return code, "the token of whoever invited was revoked; ask for another join token"
+    return None
 
 
-def _refuse(session: Session, row: JoinToken, why: str, address: str) -> Joined:
+def _refuse(session: Session, row: JoinToken, code: Reason, why: str, address: str) -> Joined:
     """Keep that it was tried: whoever knows a join token and may not use it may have stolen it."""
     # Counted by the database: of many who are refused at the same moment none is lost.
     seen = {"refusals": JoinToken.refusals + 1, "refused_at": now(), "refused_from": address[:64]}
@@ -243,7 +248,7 @@ def _refuse(session: Session, row: JoinToken, why: str, address: str) -> Joined:
         update(JoinToken).where(col(JoinToken.id) == row.id).values(**seen).execution_options(synchronize_session=False)
     )
     log.warning("the join token %s of %s/%s was refused to %s: %s", row.id, row.system, row.sidecar, address, why)
-    return Joined(refused=why)
+    return Joined(refused=why, reason=code)
 
 
 def _void_invitations(session: Session, system: str, sidecar: str) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import exists
 from sqlalchemy.orm import aliased
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, select, tuple_
 
-from app.control.lineage_rows import RowEvidence
+from app.control.lineage_rows import RowEvidence, read_link
+from app.control.objects import Objects
 from app.control.plane import Plane
 from app.control.problems import Conflict, NotFound
 from app.control.store import Link
 from app.core import execution_evidence, graph
+from app.core.errors import Denied
 from app.core.execution_evidence import Key, Source
 from app.core.link_names import END, START
 
@@ -54,21 +57,37 @@ def choose(source: Source, identifier: str, wanted: Wanted) -> Key:
     return found[0]
 
 
+#: How an execution ended whose statement of that was lost or changed in the store: fsck names it.
+UNREADABLE = "unreadable"
+#: Statements that are read at once: the store may be far away.
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class Ended:
+    """When an execution ended, how, and the code of why, where its end names one."""
+
+    at: datetime
+    outcome: str
+    reason: str | None
+
+
 @dataclass(frozen=True)
 class Started:
-    """An execution, as far as rows tell it."""
+    """An execution of which a start was stated, and its end if there is one."""
 
     key: Key
     started_at: datetime
-    ended_at: datetime | None
+    ended: Ended | None
 
 
 def listed(
-    session: Session, system: str | None, limit: int, before: int | None = None
+    session: Session, objects: Objects, system: str | None, limit: int, before: int | None = None
 ) -> tuple[list[Started], int | None]:
     """Executions by the statements of their starts, those that came last first; and where the next older ones begin."""
     earlier = aliased(Link)
-    same = [getattr(earlier, name) == getattr(Link, name) for name in ("system", "sidecar", "instance", "execution")]
+    fields = ("system", "sidecar", "instance", "execution")
+    same = [getattr(earlier, name) == getattr(Link, name) for name in fields]
     again = select(earlier.id).where(*same, earlier.number < Link.number)
     query = select(Link).where(Link.kind == START, ~exists(again))
     if system is not None:
@@ -77,10 +96,23 @@ def listed(
         query = query.where(col(Link.id) < before)
     found = list(session.exec(query.order_by(col(Link.id).desc()).limit(limit + 1)))
     rows = found[:limit]
-    ends = select(Link).where(Link.kind == END, col(Link.execution).in_([row.execution for row in rows]))
-    ended = {_key(row): row.at for row in session.exec(ends)}
+    # Executions of others may have the same ids, as many as they like.
+    ours = tuple_(col(Link.system), col(Link.sidecar), col(Link.instance), col(Link.execution))
+    keys = [(row.system, row.sidecar, row.instance, row.execution) for row in rows]
+    ends = select(Link).where(Link.kind == END, col(Link.execution).in_({key[-1] for key in keys}), ours.in_(keys))
+    with ThreadPoolExecutor(_READERS) as readers:
+        ended = dict(readers.map(lambda row: (_key(row), _ended(objects, row)), list(session.exec(ends))))
     items = [Started(_key(row), row.at, ended.get(_key(row))) for row in rows]
     return items, rows[-1].id if len(found) > limit else None
+
+
+def _ended(objects: Objects, row: Link) -> Ended:
+    """What the sidecar signed of it: rows do not hold it."""
+    try:
+        said = read_link(objects, row).byproducts
+    except (Denied, NotFound):
+        return Ended(row.at, UNREADABLE, None)
+    return Ended(row.at, said["outcome"], said["reason"])
 
 
 def _key(row: Link) -> Key:

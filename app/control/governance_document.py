@@ -117,20 +117,24 @@ class TokenEvidence(_Part):
 
 
 class AttesterEvidence(_Part):
-    """An attester (a verifier of TPM quotes, enclaves …) whose EATs (RFC 9711) say what state a host is in."""
+    """An attester whose EATs (RFC 9711) say what state a host is in, or whose VSAs say what image it runs."""
 
     issuer: Line
     #: Its public keys, a JWK set.
     jwks: dict[str, Any]
     #: A name in the result's `posture`, and the claim that holds it.
-    posture: Annotated[dict[str, str], Field(min_length=1, max_length=16), AfterValidator(_claims)]
+    posture: Annotated[dict[str, str], Field(max_length=16), AfterValidator(_claims)] = {}
+    #: The verifier that it signs verification summaries (VSAs) for, by its id; without it none of them is taken.
+    verifier: Line | None = None
     #: A claim that must hold the sidecar's SPIFFE ID, so that one host's token is none for another.
     sidecar: Line | None = None
-    #: How old an EAT may be, by its `iat`.
+    #: How old an EAT may be, by its `iat`; and a VSA, by the time of the verification.
     max_age_seconds: Annotated[int, Field(ge=5, le=86400)] = 300
 
     @model_validator(mode="after")
     def _vetted(self) -> AttesterEvidence:
+        if not self.posture and self.verifier is None:
+            raise ValueError(f"say what is taken of {self.issuer}: posture, verifier or both")
         try:
             vet(self.jwks)
         except Invalid as error:

@@ -16,6 +16,7 @@ from app.control.problems import Invalid, NotFound
 from app.control.store import Issuer, IssuerSource
 from app.control.store.columns import now
 from app.core import loopback
+from app.core.letter_case import lowered
 
 Kind = Literal["oidc", "kubernetes", "spiffe"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -68,11 +69,11 @@ def checked(trust: Trust, home: str) -> Trust:
         names = names or _KUBERNETES
         if not names.startswith(_KUBERNETES):
             raise Invalid(f"names of kind kubernetes begin with {_KUBERNETES}")
-    elif names.lower().startswith("spiffe:") and not names.startswith(f"{_SPIFFE}{domain}/"):
+    elif lowered(names).startswith("spiffe:") and not names.startswith(f"{_SPIFFE}{domain}/"):
         raise Invalid(
             f"names must begin with {_SPIFFE}{domain}/: the issuer vouches for its own domain alone (--domain)"
         )
-    elif names.lower().startswith(_KUBERNETES):
+    elif lowered(names).startswith(_KUBERNETES):
         raise Invalid("such names belong to an issuer of kind kubernetes")
     if trust.keys.x509_roots and trust.kind != "spiffe":
         raise Invalid("X.509 roots belong to an issuer of kind spiffe")

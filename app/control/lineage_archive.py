@@ -21,7 +21,7 @@ from app.control.sidecar_statement import payload_of
 from app.control.store import Batch
 from app.core import merkle
 from app.core.batch import BatchStatement
-from app.core.break_statement import OPENED, ToldBreak, within
+from app.core.break_statement import ToldBreak, within
 from app.core.errors import Denied
 from app.core.execution_evidence import Key, Recorded, SignedLink, chosen
 from app.core.governance import sidecar_id
@@ -79,7 +79,7 @@ class ArchiveEvidence(ObjectEvidence):
         return [self._journals.give(one) for one in found[:limit]]
 
     def breaks(self, key: Key, first: datetime, last: datetime | None, limit: int) -> list[ToldBreak]:
-        """Breaks that were opened between two times, and their clearing, as the control plane signed them."""
+        """Breaks that were opened or borne between two times, and what followed, as the control plane signed them."""
         found = []
         for name, evidence in self._all(f"breaks/{key.system}/{key.sidecar}"):
             try:
@@ -91,7 +91,6 @@ class ArchiveEvidence(ObjectEvidence):
             if of and name.endswith(f"/{told.says.number:012d}-{told.says.change}.json"):
                 self._in_log(evidence)
                 found.append(told)
-        found.sort(key=lambda one: (one.says.number, one.says.change != OPENED))
         return within(found, key.instance, first, last, limit)
 
     def decisions(self, key: Key, named: dict[str, str], own: bool, limit: int) -> Sequence[Recorded]:

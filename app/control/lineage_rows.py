@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, and_, col, or_, select
 
 from app.control.lineage_objects import MAX_NAMED_BATCHES, MAX_OWN_BATCHES, ObjectEvidence, Wish
@@ -17,9 +18,10 @@ from app.control.store import Batch, Decision, LineageBreak, Link, LinkResource,
 from app.control.store.break_statement import counts, lacks
 from app.control.store.bulk import chunks
 from app.core import link as journal
-from app.core.break_statement import OPENED, BreakStatement, ToldBreak, within
+from app.core.break_statement import CLEARED, OPENED, BreakStatement, ToldBreak, within
 from app.core.errors import Denied
 from app.core.execution_evidence import MAX_JOINED, Key, Recorded, SignedLink, chosen
+from app.core.link import TrustChange
 from app.core.link_names import ARTIFACT, PARENT, payload_digest
 from app.core.reason_codes import Reason
 
@@ -81,13 +83,10 @@ class RowEvidence(ObjectEvidence):
         return [self._read(row) for row in self._session.exec(query.order_by(col(Link.number)).limit(limit))]
 
     def breaks(self, key: Key, first: datetime, last: datetime | None, limit: int) -> list[ToldBreak]:
-        """Breaks that were opened between two times, and their clearing, as the control plane signed them."""
-        query = select(SignedBreak).join(LineageBreak).where(*_of_sidecar(key), LineageBreak.opened_at >= first)
-        if last is not None:
-            query = query.where(LineageBreak.opened_at < last + timedelta(seconds=1))  # statements tell whole seconds
+        """Breaks that were opened or borne between two times, and what followed, as the control plane signed them."""
+        query = select(SignedBreak).join(LineageBreak).where(*_of_sidecar(key), *_between(first, last))
         self._leave_out_unsigned(key, first, last)
-        rows = self._session.exec(query.order_by(col(SignedBreak.broken), col(SignedBreak.change).desc()))
-        return within(map(self._told, rows), key.instance, first, last, limit)
+        return within(map(self._told, self._session.exec(query)), key.instance, first, last, limit)
 
     def _leave_out_unsigned(self, key: Key, first: datetime, last: datetime | None) -> None:
         """Say so where a break counts and is not signed yet: it would look as if there were none."""
@@ -95,11 +94,9 @@ class RowEvidence(ObjectEvidence):
             *_of_sidecar(key),
             counts(),
             or_(LineageBreak.instance == key.instance, col(LineageBreak.instance).is_(None)),
-            LineageBreak.opened_at >= first,
+            *_between(first, last),
             lacks(OPENED),
         )
-        if last is not None:
-            query = query.where(LineageBreak.opened_at < last + timedelta(seconds=1))
         if self._session.exec(query.limit(1)).first() is not None:
             self.leave_out("breaks that are not signed yet")
 
@@ -148,20 +145,37 @@ class RowEvidence(ObjectEvidence):
 
     def _read(self, row: Link) -> SignedLink:
         """The statement of a row. Raises `Denied` for one that was changed since it was verified."""
-        return SignedLink(journal.Link.read(self._payload(row)), row.payload, row.signed_at, row.log_index)
+        return SignedLink(read_link(self._objects, row), row.payload, row.signed_at, row.log_index)
 
     def _told(self, row: SignedBreak) -> ToldBreak:
         """The statement of a row. Raises `Denied` for one that was changed since it was signed."""
-        says = BreakStatement.read(self._payload(row))
+        says = BreakStatement.read(_payload(self._objects, row))
         return ToldBreak(says, row.payload, row.signed_at, row.log_index)
 
-    def _payload(self, row: Link | SignedBreak) -> bytes:
-        evidence = self._objects.get(row.object)
-        payload = payload_of(evidence)
-        if (sha256(evidence).hexdigest(), payload_digest(payload)) != (row.evidence_sha256, row.payload):
-            detail = f"{row.object} was changed in the store; placet server fsck names the place"
-            raise Denied(Reason.LINK_INVALID, detail, step="stored evidence")
-        return payload
+
+def read_link(objects: Objects, row: Link) -> journal.Link | TrustChange:
+    """The statement of a row. Raises `Denied` for one that was changed since it was verified, and `NotFound`."""
+    return journal.Link.read(_payload(objects, row))
+
+
+def _payload(objects: Objects, row: Link | SignedBreak) -> bytes:
+    evidence = objects.get(row.object)
+    payload = payload_of(evidence)
+    if (sha256(evidence).hexdigest(), payload_digest(payload)) != (row.evidence_sha256, row.payload):
+        detail = f"{row.object} was changed in the store; placet server fsck names the place"
+        raise Denied(Reason.LINK_INVALID, detail, step="stored evidence")
+    return payload
+
+
+def _between(first: datetime, last: datetime | None) -> tuple[ColumnElement[bool], ...]:
+    """Breaks that were opened between two times, or borne then: what is not signed of their clearing does not count."""
+    cleared = col(LineageBreak.cleared_at)
+    open_still = or_(cleared.is_(None), cleared >= first, lacks(CLEARED))
+    borne = and_(col(LineageBreak.stops), col(LineageBreak.stops_at).is_not(None), open_still)
+    since = or_(col(LineageBreak.opened_at) >= first, borne)
+    if last is None:
+        return (since,)
+    return since, col(LineageBreak.opened_at) < last + timedelta(seconds=1)  # statements tell whole seconds
 
 
 def _of_sidecar(key: Key) -> tuple[Any, ...]:

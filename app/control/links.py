@@ -1,8 +1,8 @@
 """Take the statements of sidecars' journals (`app.core.link`), one at a time and in their order.
 
 As with batches of records: the sidecar is admitted; the statement is signed by it and logged; it follows the last one
-of its instance, and the last one of its execution. The evidence is stored as an object first, then one transaction
-asks once more. What does not fit is kept and told (`app.control.lineage`).
+of its instance, and the last one of its execution. One transaction asks once more, and stores the row and, before it
+ends, the evidence as an object. What does not fit is kept and told (`app.control.lineage`).
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def take(plane: Plane, system: str, sidecar: str, body: bytes) -> int:
             _require_next(session, system, sidecar, says)
         return _store(plane, system, sidecar, says, signed)
     except Denied as denied:
-        lineage.refuse(plane, Refused(system, sidecar, says.instance if says else None, denied, body, stops=True))
-        raise
+        refused = Refused(system, sidecar, says.instance if says else None, denied, body, stops=True)
+        raise lineage.refuse(plane, refused) from None
 
 
 def signed_by(signer: SignerIdentity, verify: StatementVerifier, evidence: bytes) -> Signed:
@@ -154,8 +154,6 @@ def _require_next_of_execution(session: Session, where: tuple[Any, ...], says: j
 def _store(plane: Plane, system: str, sidecar: str, says: Statement, signed: Signed) -> int:
     payload = payload_digest(signed.payload)
     key = object_key(system, sidecar, says, payload)
-    plane.objects.put(key, signed.evidence)
-    _keep_approvals(plane, system, says)
     row = Link(
         system=system,
         sidecar=sidecar,
@@ -177,13 +175,15 @@ def _store(plane: Plane, system: str, sidecar: str, says: Statement, signed: Sig
             return stored.number + 1
         lineage.require_whole(session, system, sidecar)
         _require_next(session, system, sidecar, says)
-        if plane.objects.get(key) != signed.evidence:  # another request put the same under another signature
-            plane.objects.put(key, signed.evidence)
         session.add(row)
         session.flush()
         session.add_all(resources(row.id or 0, says))
         if isinstance(says, TrustChange):
             states.named(session, system, [says.new])
+        # Now that nobody else is here: an object of what is refused would be in the story that is told without rows,
+        # and one of another request, the same under another signature, would not be what the row says.
+        plane.objects.put(key, signed.evidence)
+        _keep_approvals(plane, session, system, says)
     if says.number == 0:
         log.warning("%s/%s begins the journal of the instance %s", system, sidecar, says.instance)
     return says.number + 1
@@ -200,15 +200,13 @@ def resources(link: int, says: Statement) -> list[LinkResource]:
     ]
 
 
-def _keep_approvals(plane: Plane, system: str, says: Statement) -> None:
+def _keep_approvals(plane: Plane, session: Session, system: str, says: Statement) -> None:
     """Put the approvals of the warrants by which an execution was started beside it: rows may be lost one day."""
     if says.kind != START:
         return
     ids = [one.name.removeprefix("warrant/") for one in says.materials if one.name.startswith("warrant/")]
-    with plane.store.read() as session:
-        own = select(Warrant.id).where(Warrant.system == system, col(Warrant.id).in_(ids))
-        found = list(session.exec(select(Approval).where(col(Approval.warrant).in_(own)))) if ids else []
-    for approval in found:
+    own = select(Warrant.id).where(Warrant.system == system, col(Warrant.id).in_(ids))
+    for approval in session.exec(select(Approval).where(col(Approval.warrant).in_(own))) if ids else []:
         plane.objects.put(approval_key(system, approval.warrant), approval.evidence.encode())
 
 

@@ -1,8 +1,8 @@
 """What the lineage log must hold: every entry that this control plane has evidence of, for whoever follows the log.
 
 A batch of records or a statement is stored with the Sigstore bundle that proves its place in the log, and with the
-checkpoint that its sidecar saw then. So is one that its sidecar signed and that was refused. Nothing is kept apart for
-this: the evidence says it.
+checkpoint that its sidecar saw then. So is one that its sidecar signed and that was refused, and what the control plane
+signed itself of breaks, their stopping and clearing. Nothing is kept apart for this: the evidence says it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlmodel import Session, col, select
 from app.control.evidence_place import Place, place_in
 from app.control.plane import Plane
 from app.control.problems import Invalid, NotFound
-from app.control.store import Batch, LineageBreak, Link
+from app.control.store import Batch, LineageBreak, Link, SignedBreak
 from app.control.store.columns import now
 from app.core.governance import sidecar_id
 
@@ -32,16 +32,19 @@ REFUSED_READERS = 2
 #: PostgreSQL numbers rows before it commits them: a page must not go past a row that is not there to be seen yet.
 SETTLED = timedelta(seconds=60)
 
-_CURSOR = re.compile(r"b(0|[1-9][0-9]{0,17})l(0|[1-9][0-9]{0,17})k(0|[1-9][0-9]{0,17})")
+_NUMBER = "(0|[1-9][0-9]{0,17})"
+#: Of before what is signed of breaks was listed it ends sooner.
+_CURSOR = re.compile(f"b{_NUMBER}l{_NUMBER}k{_NUMBER}(?:s{_NUMBER})?")
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """The last batch, statement and break that a page showed, by their rows' numbers."""
+    """The last batch, statement, refused one and signed break that a page showed, by their rows' numbers."""
 
     batch: int = 0
     link: int = 0
-    broken: int = 0
+    refused: int = 0
+    signed: int = 0
 
     @classmethod
     def read(cls, text: str | None) -> Cursor:
@@ -51,10 +54,10 @@ class Cursor:
         found = _CURSOR.fullmatch(text)
         if found is None:
             raise Invalid(f"{text[:40]!r} is not where a page of log entries ends")
-        return cls(*(int(number) for number in found.groups()))
+        return cls(*(int(number) for number in found.groups("0")))
 
     def __str__(self) -> str:
-        return f"b{self.batch}l{self.link}k{self.broken}"
+        return f"b{self.batch}l{self.link}k{self.refused}s{self.signed}"
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Page:
-    """Some entries, in the order of their rows: the batches first, then the statements, then what was refused."""
+    """Some entries, in the order of their rows: batches first, then statements, what was refused, and signed breaks."""
 
-    #: How the identities of the sidecars begin whose entries are listed.
+    #: How the identities of the sidecars begin whose entries are all listed.
     identities: str
     entries: list[Entry]
     next: Cursor
@@ -84,15 +87,23 @@ def page(plane: Plane, system: str | None, after: Cursor, limit: int = MAX_PAGE)
         batches = _rows(session, _batches(system), Batch, Batch.received_at, after.batch, limit)
         links = _rows(session, _links(system), Link, Link.received_at, after.link, limit - len(batches))
         left = min(MAX_REFUSED, limit - len(batches) - len(links))
-        breaks = _rows(session, _breaks(system), LineageBreak, LineageBreak.opened_at, after.broken, left)
-    taken, refused = [*map(_of_batch, batches), *map(_of_link, links)], [*map(_of_break, breaks)]
+        breaks = _rows(session, _breaks(system), LineageBreak, LineageBreak.opened_at, after.refused, left)
+        said = _signed(session, system, after.signed, limit - len(batches) - len(links) - len(breaks))
+    taken = [*map(_of_batch, batches), *map(_of_link, links), *(_of_signed(*one) for one in said)]
+    refused = [*map(_of_break, breaks)]
     with ThreadPoolExecutor(READERS) as pool:
         places = list(pool.map(lambda one: place_in(plane.objects, one.key), taken))
     with ThreadPoolExecutor(REFUSED_READERS) as pool:
         places += pool.map(lambda one: place_in(plane.objects, one.key, refused=True), refused)
     named = taken + refused
     entries = [entry for one, place in zip(named, places, strict=True) if (entry := one.at(place)) is not None]
-    reached = Cursor(_last(batches, after.batch), _last(links, after.link), _last(breaks, after.broken))
+    last_said = [one for one, _ in said]
+    reached = Cursor(
+        _last(batches, after.batch),
+        _last(links, after.link),
+        _last(breaks, after.refused),
+        _last(last_said, after.signed),
+    )
     return Page(identities(plane, system), entries, reached, more=len(named) == limit or len(breaks) == MAX_REFUSED)
 
 
@@ -107,8 +118,9 @@ def newest_checkpoint(plane: Plane) -> str:
     with plane.store.read() as session:
         batch = session.exec(_batches(None).order_by(col(Batch.id).desc()).limit(MAX_PAGE)).all()
         link = session.exec(_links(None).order_by(col(Link.id).desc()).limit(MAX_PAGE)).all()
+        said = session.exec(select(SignedBreak).order_by(col(SignedBreak.id).desc()).limit(MAX_PAGE)).all()
     found = [(row.log_index, row.evidence) for row in batch if row.log_index is not None and row.evidence]
-    found += [(row.log_index, row.object) for row in link]
+    found += [(row.log_index, row.object) for row in [*link, *said]]
     for _, key in sorted(found, reverse=True):
         place = place_in(plane.objects, key)
         if place is not None:
@@ -141,6 +153,14 @@ def _rows(session: Session, query: Any, table: Any, stored_at: Any, last: int, l
     return list(session.exec(found))
 
 
+def _signed(session: Session, system: str | None, last: int, limit: int) -> list[tuple[SignedBreak, LineageBreak]]:
+    """What the control plane signed. These rows are numbered in the order of their commits (`break_signing`)."""
+    query = select(SignedBreak, LineageBreak).join(LineageBreak).where(col(SignedBreak.id) > last)
+    if system is not None:
+        query = query.where(LineageBreak.system == system)
+    return list(session.exec(query.order_by(col(SignedBreak.id)).limit(max(limit, 0))))
+
+
 def _last(rows: list[Any], before: int) -> int:
     return rows[-1].id if rows else before
 
@@ -168,6 +188,10 @@ def _of_batch(row: Batch) -> _Named:
 def _of_link(row: Link) -> _Named:
     name = f"statement {row.system}/{row.sidecar}/{row.instance}/{row.number}"
     return _Named(name, row.log_index, row.object)
+
+
+def _of_signed(row: SignedBreak, about: LineageBreak) -> _Named:
+    return _Named(f"break {about.id} of {about.system}/{about.sidecar}, {row.change}", row.log_index, row.object)
 
 
 def _of_break(row: LineageBreak) -> _Named:

@@ -203,15 +203,26 @@ def _codes(listed: Any) -> tuple[str, ...]:
     return tuple(clean(code, MAX_REASON) or "" for code in codes[:MAX_REASONS] if isinstance(code, str))
 
 
-#: How the ids of records begin that have none of their own.
-WITHOUT_ID = "record-"
+#: How the ids of records begin that have none of their own. Others may begin so, too.
+_WITHOUT_ID = "record-"
+_MADE = re.compile(_WITHOUT_ID + "[0-9a-f]{32}")
 
 
 def identifier(given: Any, raw: bytes) -> str:
     """OPA's decision id, or one made from the bytes when there is none that fits an address."""
     if isinstance(given, str) and _ID.fullmatch(given):
         return given
-    return f"{WITHOUT_ID}{sha256(raw).hexdigest()[:32]}"
+    return f"{_WITHOUT_ID}{sha256(raw).hexdigest()[:32]}"
+
+
+def may_be_made(decision: str) -> bool:
+    """Whether it has the form of an id that is made from bytes: two such records may well be the same."""
+    return _MADE.fullmatch(decision) is not None
+
+
+def has_own_id(decision: str, raw: bytes) -> bool:
+    """Whether the record says itself that it is called so."""
+    return not decision.startswith(_WITHOUT_ID) or decision != identifier(None, raw)
 
 
 def nanoseconds(value: Any) -> int | None:

@@ -14,7 +14,6 @@ DIR/tuf-root.json      what sidecars pin
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -101,13 +100,6 @@ class Settings(BaseModel):
     def admin_token(self) -> Path:
         """Where the first token is written."""
         return self.directory / "admin.token"
-
-
-def trust_domain(text: str) -> str:
-    """A SPIFFE trust domain name (SPIFFE ID specification, section 2.1)."""
-    if not re.fullmatch(r"[a-z0-9._-]{1,255}", text):
-        raise UsageError(f"{text!r} is no trust domain: lower-case letters, digits, dots, hyphens and underscores")
-    return text
 
 
 def parse_database_url(text: str) -> URL:

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 
 from sqlmodel import Session, col, select
 
-from app.control import issuers, quarantine, token_parts
+from app.control import issuers, quarantine
 from app.control.problems import Forbidden, Invalid
 from app.control.store import DomainLink, Issuer, Quarantine
+from app.core.letter_case import lowered
 from app.core.reason_codes import Reason
 from app.core.warrants import Principal
 
@@ -58,7 +59,7 @@ def vouches(issuer: Issuer, subject: str) -> bool:
     if issuer.names.startswith(_KUBERNETES):
         return True
     # An issuer of plain names cannot give names that look like workloads', however they are spelt.
-    return not token_parts.lowered(subject).startswith((_SPIFFE, _KUBERNETES))
+    return not lowered(subject).startswith((_SPIFFE, _KUBERNETES))
 
 
 def _denied(session: Session, kind: quarantine.Kind, name: str, issuer: str = "") -> bool:

@@ -120,7 +120,7 @@ def are_counted(wanted: Filter) -> bool:
 
 def _batches_know(wanted: Filter) -> bool:
     counted = wanted.counted().keys()
-    return len(counted) <= 1 and wanted.document().keys() <= _KNOWN | counted
+    return len(counted) <= 1 and wanted.asked() <= _KNOWN | counted
 
 
 def _batch_conditions(wanted: Filter) -> list[Any]:

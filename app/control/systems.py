@@ -8,6 +8,7 @@ from sqlmodel import Session, select
 
 from app.control.problems import Conflict, Invalid, NotFound
 from app.control.store import System
+from app.core.break_limit import Stored
 from app.core.errors import Denied
 from app.core.targets import STATE_TARGET
 from app.core.verification_policy import ListedSigner, VerificationPolicy
@@ -62,8 +63,8 @@ def set_horizon(session: Session, name: str, seconds: int) -> System:
     return system
 
 
-def set_limits(session: Session, name: str, limits: Mapping[str, int]) -> System:
-    """Say how many open breaks of each kind in `limits` stop a sidecar; kinds that are not named stay."""
+def set_limits(session: Session, name: str, limits: Mapping[str, Stored]) -> System:
+    """Say when breaks of each kind in `limits` stop a sidecar; kinds that are not named stay."""
     system = _locked(session, name)
     system.lineage_limits = {**system.lineage_limits, **limits}
     session.add(system)

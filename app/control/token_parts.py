@@ -12,6 +12,8 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from app.core.letter_case import lowered
+
 #: What a header may hold. Nobody reads the thumbprints; whatever else is there could change what the token means.
 _HEADER = {"alg", "kid", "typ", "x5t", "x5t#S256"}
 #: A token of another type was made to say something else (RFC 8725, section 3.11).
@@ -50,11 +52,6 @@ def decoded(part: str) -> bytes:
     if not _PADDED.fullmatch(text) or len(text) % 4:
         raise ValueError("no base64url")
     return base64.urlsafe_b64decode(text)
-
-
-def lowered(text: str) -> str:
-    """In lower case, letter by letter as Go has it: Python makes two of one."""
-    return text.replace("\u0130", "i").lower()
 
 
 def _object(part: str) -> dict[str, Any]:

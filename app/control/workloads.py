@@ -2,7 +2,8 @@
 
 The token must be for this control plane and nobody else: whoever else it were for could present it here. It may be
 presented again while it is fresh, as after the sidecar lost its API token; what it got before is then revoked. What
-another workload got under the same name is not: that one is in the way until somebody revokes its API token.
+somebody else got under the same name is not, another workload or whoever was invited: that one is in the way until a
+person revokes its API token.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from app.core.errors import Denied
 from app.core.governance import control_plane_id
 from app.core.reason_codes import Reason
 from app.core.warrant_scope import covers
-from app.core.warrants import Principal
 
 log = logging.getLogger("placet.control")
 
@@ -120,17 +120,9 @@ def _unfit(session: Session, row: Allowance, who: Identity, sidecar: str) -> Rea
     fresh_from = allowances.fresh_from(session, row.system, who.who, sidecar)
     if fresh_from is not None and who.claims["iat"] < fresh_from.timestamp():
         return Reason.IDENTITY_STALE
-    if any(Principal(issuer=one.issuer, id=one.subject) != who.who for one in _holders(session, row.system, sidecar)):
+    if any(one != who.who for one in allowances.holders(session, row.system, sidecar)):
         return Reason.SIDECAR_TAKEN
     return None
-
-
-def _holders(session: Session, system: str, sidecar: str) -> list[Allowance]:
-    """By which allowances somebody enrolled as the sidecar whose API token still counts."""
-    query = select(Allowance).join(Enrolment, col(Enrolment.allowance) == Allowance.id)
-    query = query.join(ApiToken, col(ApiToken.id) == Enrolment.api_token)
-    here = (Enrolment.system == system, Enrolment.sidecar == sidecar, col(ApiToken.revoked_at).is_(None))
-    return list(session.exec(query.where(*here)))
 
 
 def _refused(who: Identity, presented: Presented, reason: Reason) -> Joined:
@@ -140,7 +132,8 @@ def _refused(who: Identity, presented: Presented, reason: Reason) -> Joined:
         Reason.SIDECAR_EVICTED: "was evicted (placet sidecar list); have it allowed again: placet sidecar allow",
         Reason.SIDECAR_NOT_ALLOWED: "is not allowed; have it allowed: placet sidecar allow",
         Reason.IDENTITY_STALE: "needs a token that was issued after the eviction",
-        Reason.SIDECAR_TAKEN: "is not who enrolled so before (placet sidecar enrolments); have that API token revoked",
+        Reason.SIDECAR_TAKEN: "is not who has that sidecar's API token (placet sidecar enrolments, token list); "
+        "have that one revoked",
     }
     return Joined(refused=f"{named} {why[reason]}", reason=reason)
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 
+from app.core.record_path import Leaf
 from app.core.record_words import (
     BARE,
     MAX_LEAVES,
     PATHLESS,
     TOKEN_MEMBERS,
     WORD,
-    Leaf,
     TooMany,
     fold,
     leaves,

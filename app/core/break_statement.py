@@ -20,7 +20,9 @@ from app.core.targets import Digest
 
 BREAK = f"{statements.PLACET}/lineage-break/v1"
 
-OPENED, CLEARED = "opened", "cleared"
+OPENED, STOPPED, CLEARED = "opened", "stopped", "cleared"
+#: In the order in which they may be said of one break.
+CHANGES = (OPENED, STOPPED, CLEARED)
 
 #: Bytes of a statement.
 MAX_STATEMENT = 64 * 1024
@@ -35,12 +37,13 @@ class _Form(Part):
     sidecar: _Sidecar
     instance: Instance | None
     number: Decimal
-    change: Literal["opened", "cleared"]
+    change: Literal["opened", "stopped", "cleared"]
     kind: Code
     detail: _Text
     stops: bool
     of: Digest
     at: Time
+    stops_at: Time | None = None
     opened: Digest | None
     by: _Text | None
     reason: _Text | None
@@ -48,7 +51,7 @@ class _Form(Part):
 
 @dataclass(frozen=True)
 class BreakStatement:
-    """A break was opened, or a person cleared it."""
+    """A break was opened, it stops its sidecar from now on, or a person cleared it."""
 
     sidecar: str
     #: None where the refused statement could not be read.
@@ -65,10 +68,13 @@ class BreakStatement:
     of: str
     #: When, by the control plane's clock, UTC, in whole seconds.
     at: datetime
-    #: Of what is cleared: the digest of the statement that it was opened, who cleared it, and why.
+    #: The digest of the statement that it was opened; None in that one.
     opened: str | None = None
+    #: Of what is cleared: who cleared it, and why.
     by: str | None = None
     reason: str | None = None
+    #: From when on it stops the sidecar, where the system bears it for a time; None: from the beginning.
+    stops_at: datetime | None = None
 
     @property
     def subject(self) -> Ref:
@@ -83,6 +89,10 @@ class BreakStatement:
     def statement(self) -> bytes:
         """The statement, as the bytes that are signed."""
         predicate: dict[str, Any] = {**vars(self), "number": str(self.number), "at": written(self.at)}
+        # Only where there is one: statements that were signed before there were such breaks stay what they are.
+        del predicate["stops_at"]
+        if self.stops_at is not None:
+            predicate["stops_at"] = written(self.stops_at)
         return statements.statement(descriptors([self.subject]), BREAK, predicate)
 
     @staticmethod
@@ -93,10 +103,14 @@ class BreakStatement:
             raise malformed("it is about no break", "predicateType")
         form = validated(_Form, document.get("predicate"))
         at = moment(form.at, "at")
-        says = BreakStatement(**{**form.model_dump(), "number": int(form.number), "at": at})
-        told = [one is not None for one in (says.opened, says.by, says.reason)]
-        if told != [says.change == CLEARED] * 3:
+        stops_at = form.stops_at and moment(form.stops_at, "stops_at")
+        says = BreakStatement(**{**form.model_dump(), "number": int(form.number), "at": at, "stops_at": stops_at})
+        if (says.by is not None, says.reason is not None) != (says.change == CLEARED,) * 2:
             raise malformed("who cleared what, and why, is told of what is cleared, and of nothing else", "change")
+        if (says.opened is None) != (says.change == OPENED):
+            raise malformed("whatever follows the opening names its statement, and nothing else does", "opened")
+        if says.change == STOPPED and says.stops_at != says.at:
+            raise malformed("it stops at the time that was told, and no other", "stops_at")
         require_canonical(says.statement(), raw)
         return says
 
@@ -115,15 +129,19 @@ class ToldBreak:
 def within(
     told: Iterable[ToldBreak], instance: str, first: datetime, last: datetime | None, limit: int
 ) -> list[ToldBreak]:
-    """Of a sidecar's breaks in their order, those of an instance (or of nobody knows which) that were opened between
-    two times, and their clearing."""
+    """Of a sidecar's breaks, in their order those of an instance (or of nobody knows which) that were opened between
+    two times, and what followed: that it stopped the sidecar, and its clearing. With those that its system bore then:
+    opened before, and not cleared."""
+    every = sorted(told, key=lambda one: (one.says.number, CHANGES.index(one.says.change)))
+    over = {one.says.number for one in every if one.says.change == CLEARED and one.says.at < first}
     found: list[ToldBreak] = []
     opened: set[int] = set()
-    for one in told:
+    for one in every:
         says = one.says
         if says.instance not in (instance, None):
             continue
-        if says.change == OPENED and first <= says.at and (last is None or says.at <= last):
+        borne = says.stops_at is not None and says.number not in over
+        if says.change == OPENED and (first <= says.at or borne) and (last is None or says.at <= last):
             opened.add(says.number)
         if says.number in opened:
             found.append(one)

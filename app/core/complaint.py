@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from app.core.pattern_words import words
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
 
 #: Kinds of fault whose own words speak of the software rather than of the document.
 _PLAIN = {
-    "string_pattern_mismatch": "is not of the accepted form",
     "extra_forbidden": "there is no such member",
 }
 
@@ -27,6 +28,8 @@ def complaint(error: ValidationError) -> str:
 
 def fault(one: Mapping[str, Any]) -> str:
     """What one of a validation's errors says, without its place."""
+    if one["type"] == "string_pattern_mismatch":
+        return words(one["ctx"]["pattern"])[:400]
     return _PLAIN.get(one["type"], printable(one["msg"].removeprefix("Value error, ")))[:400]
 
 

@@ -40,9 +40,15 @@ class Library:
 
     @classmethod
     def of_directory(cls, directory: Path) -> Library:
-        """The library whose modules lie in a directory."""
+        """The library whose modules lie in a directory. Raises `OSError`, or `ValueError` where one is no text."""
         paths = (path for path in directory.glob("*.rego") if not path.name.endswith("_test.rego"))
-        return cls.of({path.name: path.read_bytes() for path in paths})
+        modules = {path.name: path.read_bytes() for path in paths}
+        for name, source in modules.items():
+            try:
+                source.decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{name} is not UTF-8") from error
+        return cls.of(modules)
 
     @classmethod
     def of(cls, modules: Mapping[str, bytes]) -> Library:

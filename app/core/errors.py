@@ -42,13 +42,21 @@ class Denied(PlacetError):
         """Exceptions would come out of another process with their text alone."""
         return _denied, (type(self), self.reason, self.detail, self.step, self.field)
 
-    def as_dict(self) -> dict[str, str | None]:
+    def as_dict(self) -> dict[str, Any]:
         """The denial as the JSON that the CLI and the API print."""
         return {"reason": str(self.reason), "detail": self.detail, "step": self.step, "field": self.field}
 
 
 class TooSlow(Denied):
     """A denial because something took too long on this host, now. It says nothing lasting about the input."""
+
+
+def reason_of(given: Any) -> Reason | None:
+    """The reason that an answer gives, if it is one that we know: it may give anything, also a list or an object."""
+    try:
+        return Reason(given)
+    except ValueError:
+        return None
 
 
 def _denied(kind: type[Denied], reason: Reason, detail: str, step: str | None, field: str | None) -> Denied:

@@ -126,9 +126,9 @@ class Source(Protocol):
         """What the sidecar's journal says of itself between two numbers, the oldest first; to its end for None."""
 
     def breaks(self, key: Key, first: datetime, last: datetime | None, limit: int) -> Sequence[ToldBreak]:
-        """Breaks of the instance, or of nobody knows which, that were opened between two times, and their clearing.
+        """Breaks of the instance, or of nobody knows which, that were opened or borne between two times.
 
-        By their numbers, the opening first.
+        With what followed: that they stopped the sidecar, and their clearing. By their numbers, the opening first.
         """
 
     def decisions(self, key: Key, named: dict[str, str], own: bool, limit: int) -> Sequence[Recorded]:

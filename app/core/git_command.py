@@ -103,7 +103,9 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
     """The user's own, without what would point git elsewhere or make it ask."""
     kept = {name: value for name, value in given.items() if not name.startswith("GIT_") or name in _KEPT}
     silent = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "GCM_INTERACTIVE": "never"}
-    return {**kept, **silent, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
+    # An object is what its name says, and not what a reference of the repository puts in its place.
+    exact = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_NO_LAZY_FETCH": "1"}
+    return {**kept, **silent, **exact, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
 
 
 def _told(said: str) -> str:

@@ -188,7 +188,7 @@ def _read(raw: bytes) -> Link | TrustChange:
     if set(document) != {"_type", "subject", "predicateType", "predicate"}:
         raise malformed("not the members of an in-toto statement")
     kinds: dict[Any, Any] = {statements.LINK: _link, link_form.TRUST_CHANGE: _trust_change}
-    if document["_type"] != statements.STATEMENT or document["predicateType"] not in kinds:
+    if document["_type"] != statements.STATEMENT or document["predicateType"] not in list(kinds):
         raise malformed("neither a link nor a trust change", "predicateType")
     found: Link | TrustChange = kinds[document["predicateType"]](document)
     require_canonical(found.statement(), raw)

@@ -144,12 +144,12 @@ class Matching:
             self._remember(found.digest)
 
     def _compare(self, seen: Checkpoint, one: ExpectedEntry) -> None:
-        """What the sidecar saw when it signed is a witness, too."""
+        """What whoever signed it saw then is a witness, too."""
         if (seen.size, seen.root) in self._known:
             return
         self._report.witnessed += 1
         try:
-            require_begins(self._tiles, seen, self._now, f"the sidecar saw with {one.name}")
+            require_begins(self._tiles, seen, self._now, f"its signer saw with {one.name}")
         except Denied as denied:
             self._report.denied(denied, entry=one.name)
         if len(self._known) >= _MAX_REMEMBERED:

@@ -5,6 +5,7 @@ Nothing that comes from there is trusted: whoever reads it compares it with a si
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -40,7 +41,7 @@ class LogUnavailable(PlacetError):
 
 
 class Unfit(LogUnavailable):
-    """What is there is no file of the size that it may have."""
+    """What is there is no file of the size that it may have: whoever reads a log's tiles finds them invalid."""
 
 
 class LogSource(Protocol):
@@ -56,7 +57,10 @@ class LogSource(Protocol):
         """
 
     def tiles(self) -> list[str]:
-        """The names of all files below `tile/`; none where they cannot be listed. Raises `LogUnavailable`."""
+        """The names of all files below `tile/`; none where they cannot be listed. Raises `LogUnavailable`.
+
+        Links are followed. One that leads nowhere, or to where another leads, is as a file of its own.
+        """
 
 
 class DirectorySource:
@@ -77,18 +81,34 @@ class DirectorySource:
             with place.open("rb") as file:
                 content = file.read(limit + 1)
         except FileNotFoundError:
+            if place.is_symlink():
+                raise Unfit(f"cannot read {path} of {self.name}: it is a link that leads nowhere") from None
             return None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise Unfit(f"cannot read {path} of {self.name}: it is a link that leads to itself") from error
             raise LogUnavailable(f"cannot read {path} of {self.name}: {error.strerror}") from error
         _require_bounded(len(content), limit, str(place))
         return content
 
     def tiles(self) -> list[str]:
         """As `LogSource.tiles`."""
-        found = []
-        for directory, _, files in os.walk(self._directory / "tile", onerror=self._unlisted):
-            found += [(Path(directory) / name).relative_to(self._directory).as_posix() for name in files]
-        return found
+        found: list[Path] = []
+        seen: set[tuple[int, int]] = set()
+        for name, below, files in os.walk(self._directory / "tile", onerror=self._unlisted, followlinks=True):
+            directory = Path(name)
+            try:
+                there = directory.stat()
+            except OSError as error:
+                self._unlisted(error)
+                continue
+            if (place := (there.st_dev, there.st_ino)) in seen:  # a link to where we were
+                below.clear()
+                found.append(directory)
+                continue
+            seen.add(place)
+            found += [directory / one for one in files]
+        return [one.relative_to(self._directory).as_posix() for one in found]
 
     def _unlisted(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):  # an empty log; or removed meanwhile

@@ -15,7 +15,7 @@ from functools import lru_cache
 from app.core import merkle
 from app.core.checkpoint import MAX_CHECKPOINT, Checkpoint, invalid
 from app.core.errors import Denied
-from app.core.log_source import LogSource, LogUnavailable
+from app.core.log_source import LogSource, LogUnavailable, Unfit
 from app.core.reason_codes import Reason
 from app.core.trust import TrustConfig
 
@@ -160,7 +160,7 @@ class LogTiles:
         limit = _MAX_BUNDLE if level == ENTRIES else WIDTH * merkle.HASH
         names = [full] if width == WIDTH else [f"{full}.p/{width}", full]
         for name in names:
-            raw = self._source.read(name, limit)
+            raw = _file(self._source, name, limit)
             if raw is not None:
                 return raw, name
         raise missing(f"{names[0]} is not there, although the log says that it has {self.size} entries")
@@ -178,7 +178,7 @@ class LogTiles:
 
 def newest(source: LogSource, trust: TrustConfig, *, at: datetime) -> Checkpoint:
     """The checkpoint that the log shows now. Raises `Denied` with `log.invalid`, `LogUnavailable`."""
-    raw = source.read("checkpoint", MAX_CHECKPOINT)
+    raw = _file(source, "checkpoint", MAX_CHECKPOINT)
     if raw is None:
         raise LogUnavailable(f"{source.name} has no checkpoint; is it the prefix of a log's tiles?")
     return Checkpoint.read(raw, trust, at=at)
@@ -200,6 +200,14 @@ def tile_path(level: str, number: int) -> str:
 def missing(detail: str, index: int | None = None) -> Denied:
     """The log does not have what it must have."""
     return Denied(Reason.LOG_MISSING, detail, step=_STEP, field=None if index is None else f"entry {index}")
+
+
+def _file(source: LogSource, name: str, limit: int) -> bytes | None:
+    """A file of the log. What is too large, or none, is there, and is not what a log has: not an answer to wait for."""
+    try:
+        return source.read(name, limit)
+    except Unfit as unfit:
+        raise invalid(unfit.detail, name) from unfit
 
 
 def _split(count: int) -> int:

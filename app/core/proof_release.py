@@ -202,7 +202,7 @@ def commits(provenance: Mapping[str, Any]) -> tuple[Commit, ...]:
         if "gitCommit" in digests:
             noted = one.get("annotations")
             changed = isinstance(noted, dict) and noted.get("dirty", False) is not False
-            found.append(Commit(_name(one, "uri", "name"), str(digests["gitCommit"]), changed))
+            found.append(Commit(_name(one, "uri", "name"), _text(digests["gitCommit"]), changed))
     return tuple(found)
 
 
@@ -225,7 +225,12 @@ def _dependencies(provenance: Mapping[str, Any]) -> Iterable[tuple[dict[str, Any
 
 
 def _name(dependency: Mapping[str, Any], *members: str) -> str:
-    return str(next(filter(None, map(dependency.get, members)), ""))
+    """The first that is given. One that is no text names nothing: the next may not stand in for it."""
+    return _text(next((one for one in map(dependency.get, members) if one not in (None, "")), ""))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _test(one: VerifiedStatement) -> TestResult:

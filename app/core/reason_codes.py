@@ -167,6 +167,7 @@ class Reason(StrEnum):
     ENVIRONMENT_REFUSED = "environment.refused"
     RECORD_UNSIGNED = "record.unsigned"
     SIDECAR_EVICTED = "sidecar.evicted"
+    SIDECAR_INVITATION = "sidecar.invitation"
     SIDECAR_NOT_ALLOWED = "sidecar.not_allowed"
     SIDECAR_TAKEN = "sidecar.taken"
     PROOF_MISSING = "proof.missing"

@@ -140,6 +140,7 @@ def _break(one: ToldBreak) -> Entry:
         "kind": says.kind,
         "detail": says.detail,
         "stops": says.stops,
+        "stops_at": says.stops_at and moment(says.stops_at),
         "by": says.by,
         "reason": says.reason,
     }

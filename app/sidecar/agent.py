@@ -19,12 +19,10 @@ from typing import Any
 
 from app.core.compose import Library
 from app.core.errors import PlacetError
-from app.core.files import write_atomically
 from app.core.governance import sidecar_id
 from app.core.modes import Mode, verify_mode
 from app.core.opa import Opa
 from app.core.reason_codes import Reason
-from app.core.strict_json import canonical
 from app.core.trust import TrustConfig
 from app.sidecar import (
     journal_shipping,
@@ -42,7 +40,7 @@ from app.sidecar.authzen_decisions import Decisions
 from app.sidecar.bundle_server import BundleServer
 from app.sidecar.clock import Clock
 from app.sidecar.config import SidecarConfig
-from app.sidecar.control_plane import ControlPlane, NotAccepted
+from app.sidecar.control_plane import ControlPlane
 from app.sidecar.doubts import Doubts
 from app.sidecar.edge import Edge
 from app.sidecar.ended_executions import EndedExecutions
@@ -63,6 +61,7 @@ from app.sidecar.opa_process import OpaProcess
 from app.sidecar.pki import SidecarCA
 from app.sidecar.record_keeper import RecordKeeper
 from app.sidecar.releases import Releases
+from app.sidecar.reporting import Reporting
 from app.sidecar.rollout import Rollout
 from app.sidecar.running import Running
 from app.sidecar.shipping import shipping
@@ -71,8 +70,6 @@ from app.sidecar.trust_keeper import TrustKeeper
 
 log = logging.getLogger("placet.sidecar")
 
-#: Seconds between two reports of the status.
-_REPORT_EVERY = 2.0
 #: Seconds to go on shipping what is left when the agent ends.
 _LAST_SHIPMENT = 5.0
 
@@ -112,7 +109,6 @@ class Agent:
             concerns[signed_shipping.CONCERN] = signed_shipping.VOUCH_HOLDS
             concerns[journal_shipping.CONCERN] = journal_shipping.VOUCH_HOLDS
         self._doubts = Doubts(concerns, self._on_doubt)
-        self._doubts.vouch(status.CONCERN)
         self._failures = Failures()
         ca = SidecarCA.open(files.private / "ca.key", files.ca)
         ca.server_leaf(files.run / "agent.pem", files.run / "agent.key")
@@ -124,6 +120,7 @@ class Agent:
         releases = Releases(config, trust, opa, library)
         self._records = RecordKeeper(config, self._keeper, self._doubts)
         self._plane = ControlPlane(config, token, files.instance())
+        self._reporting = Reporting(files, self._plane, self._doubts, self._failures)
         ended = EndedExecutions(lambda: self._trust.room)
         self._lineage = lineage = self._journalled(config.lineage, library, opa, ended) if config.lineage else None
         enforced = files.private / "enforced.json"
@@ -189,6 +186,7 @@ class Agent:
         if self._lineage:
             self._lineage.open()
         self._shipping.open()
+        self._reporting.open()
         for path in self._config.files.records.glob("*.log"):
             reserve.release(path)  # now that nobody writes them any more
         self._keys.open()
@@ -286,14 +284,4 @@ class Agent:
         reserve.free(path, acknowledged)
 
     def _report(self) -> float:
-        report = status.reported(self._parts)
-        here = {**report, **status.local(self._parts)}
-        write_atomically(self._config.files.root / "status.json", canonical(here) + b"\n", mode=0o644)
-        try:
-            self._plane.report(report)
-            self._doubts.vouch(status.CONCERN)
-        except NotAccepted as error:
-            if error.reason in (Reason.SIDECAR_EVICTED, Reason.LINEAGE_BROKEN):
-                self._doubts.doubt(status.CONCERN, error.reason, str(error))
-            self._failures.tell("status", str(error))  # the file above tells those who are here
-        return _REPORT_EVERY
+        return self._reporting.step(self._parts)

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -41,20 +41,21 @@ class DatabaseFile(ABC):
     def damaged(self, why: str) -> PlacetError:
         """What to say of a file that cannot be gone on with."""
 
-    def open(self) -> bool:
-        """Open or make the file, and say whether it is new. Raises `PlacetError` when it is damaged or of no use."""
-        is_new = not self.path.exists()
+    def open(self, before_making: Callable[[], None] = lambda: None) -> None:
+        """Open or make the file. Raises `PlacetError` when it is damaged or of no use.
+
+        `before_making`: what must be done while there is nothing in it yet; when that fails, there still is nothing.
+        """
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
             self.path.chmod(0o600)
             database = sqlite3.connect(self.path, timeout=_TIMEOUT, check_same_thread=False, isolation_level=None)
-            found = self._prepare(database)
+            self._prepare(database, before_making)
         except OSError as error:
             raise PlacetError(f"cannot use {self.path}: {error.strerror}") from error
         except sqlite3.DatabaseError as error:
             raise self.damaged(str(error)) from error
         self._database = database
-        return is_new or found == 0
 
     def close(self) -> None:
         """Nobody uses it any more."""
@@ -80,11 +81,13 @@ class DatabaseFile(ABC):
                 if database.in_transaction:
                     database.execute("ROLLBACK")
 
-    def _prepare(self, database: sqlite3.Connection) -> int:
-        """Bring the file to the newest version. Returns the one that it had."""
+    def _prepare(self, database: sqlite3.Connection, before_making: Callable[[], None]) -> None:
+        """Bring the file to the newest version."""
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=FULL")
         version = int(database.execute("PRAGMA user_version").fetchone()[0])
+        if version == 0:
+            before_making()
         if version in self.missing:
             database.executescript(f"BEGIN; {self.missing[version]} PRAGMA user_version={self.version}; COMMIT;")
         elif version != self.version:
@@ -92,4 +95,3 @@ class DatabaseFile(ABC):
         found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise self.damaged(str(found).splitlines()[0])
-        return version

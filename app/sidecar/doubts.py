@@ -7,6 +7,7 @@ paused and goes on, cannot keep a lease alive with what it knew before.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -38,15 +39,20 @@ class Doubts:
         self._changed = changed
         self._lock = threading.Lock()
         self._vouched: dict[str, float] = {}
+        #: What becomes of a vouch, and when.
+        self._ends: dict[str, tuple[float, Doubt]] = {}
         self._raised: dict[str, Doubt] = {
             concern: Doubt(concern, Reason.AGENT_PAUSED, "not checked yet") for concern in limits
         }
 
-    def vouch(self, concern: str) -> None:
-        """The concern was checked just now and is well."""
+    def vouch(self, concern: str, until: float = math.inf, then: Doubt | None = None) -> None:
+        """The concern was checked just now and is well: until a time of `boot_seconds`, when it becomes this doubt."""
         with self._lock:
             self._vouched[concern] = boot_seconds()
             self._raised.pop(concern, None)
+            self._ends.pop(concern, None)
+            if then is not None:
+                self._ends[concern] = until, then
 
     def prolong(self, concern: str) -> None:
         """The check of the concern goes on: a vouch that still holds does so for as long again. Ends no doubt."""
@@ -69,9 +75,17 @@ class Doubts:
         with self._lock:
             standing = []
             for concern, limit in self._limits.items():
+                until, then = self._ends.get(concern, (math.inf, None))
                 if raised := self._raised.get(concern):
                     standing.append(raised)
+                elif then and now >= until:
+                    standing.append(then)
                 elif now - self._vouched[concern] > limit:
                     age = now - self._vouched[concern]
                     standing.append(Doubt(concern, Reason.AGENT_PAUSED, f"last checked {age:.1f} s ago"))
             return standing
+
+    def left(self) -> float:
+        """Seconds until the first vouch becomes a doubt of itself: no lease is to last longer."""
+        with self._lock:
+            return min((until for until, _ in self._ends.values()), default=math.inf) - boot_seconds()

@@ -1,4 +1,4 @@
-"""What a sidecar shows to be attested: files that say which image, token or EAT, read anew before each use.
+"""What a sidecar shows to be attested: files that say which image, token, EAT or VSA, read anew before each use.
 
 A file is YAML or JSON and holds one item or a list:
 
@@ -11,6 +11,9 @@ A file is YAML or JSON and holds one item or a list:
 
     type: eat          # an entity attestation token (RFC 9711) as JWT
     file: eat.jwt
+
+    type: vsa          # a verification summary of the image, as JWT
+    file: vsa.jwt
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ class _Image(_Item):
 
 
 class _Token(_Item):
-    type: Literal["token", "eat"]
+    type: Literal["token", "eat", "vsa"]
     file: str
 
     def read(self, beside: Path) -> dict[str, Any]:

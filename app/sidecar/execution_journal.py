@@ -248,6 +248,9 @@ class ExecutionJournal:
     def _require_startable(
         self, database: sqlite3.Connection, execution: str, claims: Mapping[str, Any], workflow: str | None
     ) -> None:
+        self._require_not_ended(execution)  # it may have been stopped since it got its token
+        if execution in self.left():  # and what is about to be noted as over does not start once more
+            raise Denied(Reason.EXECUTION_ENDED, "it is over")
         row = row_of(database, execution)
         require_same(row, claims, workflow)
         if row is not None and self._is_full(database, execution, row):

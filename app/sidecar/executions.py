@@ -224,18 +224,17 @@ class Executions:
         expires = min(now + LIFETIME, until)
         if expires <= now:
             raise Denied(Reason.EXECUTION_EXPIRED, "what it rests on has expired")
-        name = self._running.hold(identifier, rests, expires, trust)
-        token = self._keys.sign(
-            {
-                **claims,
-                "rests": name,
-                "iss": trust["execution"]["issuer"],
-                "aud": trust["audience"],
-                "iat": now,
-                "exp": expires,
-                "exe": identifier,
-                "until": until,
-            }
+        said = {
+            **claims,
+            "iss": trust["execution"]["issuer"],
+            "aud": trust["audience"],
+            "iat": now,
+            "exp": expires,
+            "exe": identifier,
+            "until": until,
+        }
+        token = self._running.hold(
+            identifier, rests, expires, trust, lambda name: self._keys.sign({**said, "rests": name})
         )
         at = datetime.fromtimestamp(expires, tz=UTC).isoformat().replace("+00:00", "Z")
         return {"id": identifier, "token": token, "expires_at": at}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -15,6 +16,7 @@ import jwt
 from app.core import x509_roots
 from app.core.bundle import digest_of
 from app.core.errors import Denied
+from app.core.letter_case import lowered
 from app.core.reason_codes import Reason
 from app.core.strict_json import canonical
 
@@ -70,6 +72,14 @@ def lost(footing: Footing, trust: Mapping[str, Any], now: float) -> Reason | Non
     return next(_losses(footing, trust, now), None)
 
 
+def is_stale(footing: Footing, trust: Mapping[str, Any], now: float) -> bool:
+    """Whether the identity is too old: the one thing that is lost by time alone, under the same trust state."""
+    limit = trust["max_identity_age_seconds"]
+    if limit is None or footing["key"] is None:
+        return False
+    return footing["issued"] is None or now > footing["issued"] + limit
+
+
 def _losses(footing: Footing, trust: Mapping[str, Any], now: float) -> Iterator[Reason]:
     """All that is lost, in the order of the table of reasons."""
     yield from _of_identity(footing, trust, now)
@@ -93,8 +103,7 @@ def _of_identity(footing: Footing, trust: Mapping[str, Any], now: float) -> Iter
         yield from _of_key(footing["key"], issuer["keys"], Reason.IDENTITY_KEY_UNKNOWN, Reason.IDENTITY_INVALID)
         if not set(footing["audiences"]) & set(issuer["audiences"]):
             yield Reason.IDENTITY_AUDIENCE
-        limit = trust["max_identity_age_seconds"]
-        if limit is not None and (footing["issued"] is None or now > footing["issued"] + limit):
+        if is_stale(footing, trust, now):
             yield Reason.IDENTITY_STALE
     if not _vouched_for(footing, trust):
         yield Reason.IDENTITY_DOMAIN
@@ -114,12 +123,15 @@ def _vouched_for(footing: Footing, trust: Mapping[str, Any]) -> bool:
     named = [asking, *footing["actors"]]
     if footing["grant"] == "assert-subject":
         named.append([asking[0], subject[1]])
+    asker = issuers[asking[0]]
     # For whom a certificate is forwarded its roots vouch.
     return (
         issuers[subject[0]]["domain"] == footing["domain"]
         and _is_linked(footing["domain"], trust)
-        and _is_linked(issuers[asking[0]]["domain"], trust)
+        and _is_linked(asker["domain"], trust)
         and all(issuer in issuers and _gives(issuers[issuer], name) for issuer, name in named)
+        # An issuer names actors of its own trust domain alone.
+        and all(issuers[issuer]["domain"] == asker["domain"] for issuer, _ in footing["actors"])
     )
 
 
@@ -156,12 +168,17 @@ def _gives(issuer: Mapping[str, Any], name: str) -> bool:
         return False
     if issuer["names"].startswith("spiffe:"):
         return name.startswith(f"spiffe://{issuer['domain']}/")
-    return bool(issuer["names"].startswith(_WORKLOADS)) or not name.lower().startswith(_WORKLOADS)
+    return bool(issuer["names"].startswith(_WORKLOADS)) or not lowered(name).startswith(_WORKLOADS)
 
 
 def _signed_by(keys: Mapping[str, Any], kid: Any) -> dict[str, Any]:
     """A key by its id and its digest; without one where it is gone by now."""
-    return {"kid": kid, "digest": digest_of(canonical(keys[kid])) if kid in keys else None}
+    return {"kid": kid, "digest": _key_digest(tuple(keys[kid].items())) if kid in keys else None}
+
+
+@lru_cache(maxsize=1024)  # thousands of executions rest on few keys
+def _key_digest(members: tuple[tuple[str, str], ...]) -> str:
+    return digest_of(canonical(dict(members)))
 
 
 def _roots(chain: Sequence[str], roots: Sequence[str]) -> list[str]:

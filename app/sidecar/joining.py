@@ -5,17 +5,14 @@ It joins once with a join token; or enrols with its workload's identity token, o
 
 from __future__ import annotations
 
-import json
 import ssl
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from app.core import strict_json
-from app.core.errors import Denied, PlacetError
+from app.core.errors import Denied, PlacetError, UsageError, reason_of
 from app.core.files import read_bounded, write_atomically
-from app.core.reason_codes import Reason
 from app.sidecar.config import SidecarFiles
 
 #: Seconds for the one call.
@@ -26,7 +23,6 @@ _MAX_IDENTITY = 8192
 _MEMBERS = {"token", "system", "sidecar", "joined_with"}
 #: In place of the id of a join token.
 _BY_IDENTITY = "identity token"
-_KNOWN = set(Reason)
 
 
 def kept(files: SidecarFiles) -> Path:
@@ -40,8 +36,8 @@ def own_token(
     """The sidecar's own API token: the one in its directory, else the one that `join_token` is exchanged for.
 
     The directory's is also taken when `join_token` is the one that it came from, so that a service may be started
-    with the same arguments each time. None when there is neither. Raises `PlacetError`, also when the control plane
-    refuses to exchange it.
+    with the same arguments each time. None when there is neither. Raises `PlacetError`, and `Denied` when the control
+    plane refuses to exchange it.
     """
     held = _of(files, system, name)
     if join_token is None:
@@ -105,7 +101,7 @@ def _identifier(join_token: str) -> str:
     """Its second part, which is no secret."""
     parts = join_token.split("_", 2)
     if len(parts) != 3 or not (join_token.isascii() and join_token.isprintable()) or " " in join_token:
-        raise PlacetError("the join token is malformed; it looks like placet-join_ID_SECRET")
+        raise UsageError("the join token is malformed; it looks like placet-join_ID_SECRET")
     return parts[1]
 
 
@@ -134,13 +130,13 @@ def _exchange(server: str, server_ca: Path | None, path: str, shown: dict[str, s
                 body += chunk
                 if len(body) > _MAX_ANSWER:
                     raise PlacetError("the control plane's answer is too large")
-        document: Any = json.loads(body)
+        document = strict_json.loads(body)
     except (httpx.HTTPError, ValueError) as error:
         raise PlacetError(f"cannot join: the control plane does not answer: {error or type(error).__name__}") from error
     if not isinstance(document, dict):
         document = {}
-    if document.get("reason") in _KNOWN:
-        raise Denied(Reason(document["reason"]), f"cannot join: {document.get('detail')}")
+    if (reason := reason_of(document.get("reason"))) is not None:
+        raise Denied(reason, f"cannot join: {document.get('detail')}")
     if not answer.is_success:
         raise PlacetError(f"cannot join: {document.get('detail') or f'status {answer.status_code}'}")
     token = document.get("token")

@@ -22,6 +22,7 @@ from app.sidecar.control_plane import NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.failures import Failures
 from app.sidecar.journal import Final, Journal
+from app.sidecar.refusals import Refused
 from app.sidecar.statement_signer import Unsigned, raise_failed
 
 CONCERN = "journal"
@@ -120,6 +121,11 @@ class JournalShipping:
     def describe(self) -> dict[str, Any]:
         """How the journal stands, for the local status."""
         return {**self._journal.counts(), "acknowledged": self._acknowledged, "trouble": self._standing.trouble}
+
+    @property
+    def refused(self) -> Refused | None:
+        """Why the control plane takes no statements of this sidecar, if it takes none."""
+        return self._standing.refusals.standing
 
     def vouch(self) -> None:
         """Not while a break stands, or while the journal cannot be written."""

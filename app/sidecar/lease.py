@@ -66,6 +66,7 @@ class LeaseKeeper:
     def step(self) -> float:
         """Renew the lease or take it away. Returns the seconds until the next time."""
         issued = time.time_ns()  # read before anything is checked: a pause after the checks shortens the lease
+        left = self._doubts.left()
         against = self.doubts()
         if against:
             self._say(against)
@@ -73,7 +74,7 @@ class LeaseKeeper:
         if known is None or api is None:
             self.valid_until = 0.0
             return _RETRY
-        until = issued + int(min(self._config.lease_ttl, known.left()) * 1e9)
+        until = issued + int(min(self._config.lease_ttl, known.left(), max(left, 0)) * 1e9)
         lease = None if against else {"issued_at_ns": issued, "valid_until_ns": until}
         try:
             self._put(api, known, lease)

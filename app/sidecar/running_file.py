@@ -23,9 +23,12 @@ CREATE TABLE held (
     footing BLOB NOT NULL,
     expires INTEGER NOT NULL,
     reason TEXT,
+    state TEXT,
     PRIMARY KEY (execution, name)
 ) STRICT, WITHOUT ROWID;
 """
+#: By which state they were stopped was not kept, and the next one would be a wrong answer.
+_STATES = "ALTER TABLE held ADD COLUMN state TEXT; UPDATE held SET state = '' WHERE reason IS NOT NULL;"
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,15 @@ class Held:
     footing: Footing
     expires: int
     reason: Reason | None = None
+    #: The digest of the first trust state that says so, empty where that is not known; None before there was one.
+    state: str | None = None
 
 
 class RunningFile(DatabaseFile):
     """The database of the executions that run here."""
 
-    version = 1
-    missing: ClassVar[Mapping[int, str]] = {0: _SCHEMA}
+    version = 2
+    missing: ClassVar[Mapping[int, str]] = {0: _SCHEMA, 1: _STATES}
     reason = Reason.AGENT_FAILED
     what = "the file of running executions"
 
@@ -54,26 +59,33 @@ class RunningFile(DatabaseFile):
     def load(self) -> list[Held]:
         """All that was kept. Raises `PlacetError` when it cannot be read."""
         with self.transaction() as database:
-            rows = database.execute("SELECT execution, name, footing, expires, reason FROM held").fetchall()
+            rows = database.execute("SELECT execution, name, footing, expires, reason, state FROM held").fetchall()
         try:
             return [
-                Held(execution, name, json.loads(footing), expires, Reason(reason) if reason else None)
-                for execution, name, footing, expires, reason in rows
+                Held(execution, name, json.loads(footing), expires, Reason(reason) if reason else None, state)
+                for execution, name, footing, expires, reason, state in rows
             ]
         except ValueError as error:
             raise self.damaged(str(error)) from error
 
-    def keep(self, held: Iterable[Held]) -> None:
-        """Keep these, in place of what is kept of them. Raises `Denied` when that cannot be written."""
-        rows = [
-            (one.execution, one.name, canonical(one.footing), one.expires, one.reason and str(one.reason))
-            for one in held
-        ]
+    def keep(self, held: Held) -> None:
+        """Keep this, in place of what is kept of it. Raises `Denied` when that cannot be written."""
+        row = (held.execution, held.name, canonical(held.footing), held.expires, *_why(held))
         with self.transaction() as database:
-            database.executemany("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?)", rows)
+            database.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def stop(self, held: Iterable[Held]) -> None:
+        """Keep why these, which are kept, were stopped. Raises `Denied` when that cannot be written."""
+        rows = [(*_why(one), one.execution, one.name) for one in held]
+        with self.transaction() as database:
+            database.executemany("UPDATE held SET reason = ?, state = ? WHERE execution = ? AND name = ?", rows)
 
     def forget(self, held: Iterable[Held]) -> None:
         """Keep these no longer. Raises `Denied` when that cannot be written."""
         with self.transaction() as database:
             names = [(one.execution, one.name) for one in held]
             database.executemany("DELETE FROM held WHERE execution = ? AND name = ?", names)
+
+
+def _why(held: Held) -> tuple[str | None, str | None]:
+    return held.reason and str(held.reason), held.state

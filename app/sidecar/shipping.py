@@ -14,6 +14,7 @@ from app.sidecar.config import SidecarConfig, SidecarFiles
 from app.sidecar.control_plane import ControlPlane, NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.failures import Failures
+from app.sidecar.refusals import Refusals, Refused
 from app.sidecar.shipper import Shipper
 from app.sidecar.signed_shipping import PART, SignedShipping
 from app.sidecar.statement_signer import StatementSigner
@@ -40,8 +41,8 @@ class Shipping(Protocol):
         """How signed batches stand; None where none are signed."""
 
     @property
-    def refusal(self) -> Denied | None:
-        """Why the control plane takes no records of this sidecar, where that is no break of its lineage."""
+    def refused(self) -> Refused | None:
+        """Why the control plane takes no records of this sidecar, if it takes none."""
 
 
 class PlainShipping:
@@ -52,7 +53,7 @@ class PlainShipping:
         self._notes = files.batches / files.instance()
         self._instance = files.instance_file
         self._failures = failures
-        self.refusal: Denied | None = None
+        self._refusals = Refusals()
 
     def open(self) -> None:
         """Raise `UsageError` when an earlier agent signed: what it has under way would be shipped once more."""
@@ -67,11 +68,11 @@ class PlainShipping:
         try:
             more = self._shipper.ship()
         except NotAccepted as error:
-            if error.reason is None:  # it did not answer, perhaps: what it said last may still be so
+            self._refusals.heard(error)
+            if error.reason is None:
                 raise
-            self.refusal = Denied(error.reason, str(error))
-            raise self.refusal from error
-        self.refusal = None
+            raise Denied(error.reason, str(error)) from error
+        self._refusals.taken()
         self._failures.forget(PART)
         return 0.0 if more else _IDLE
 
@@ -87,6 +88,11 @@ class PlainShipping:
 
     def describe(self) -> None:
         """Nothing is signed."""
+
+    @property
+    def refused(self) -> Refused | None:
+        """Why the control plane takes no records, if it takes none."""
+        return self._refusals.standing
 
 
 def shipping(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.complaint import many
-from app.core.errors import Denied, PlacetError
+from app.core.errors import PlacetError
 from app.core.reason_codes import Reason
 from app.sidecar import archived_states
 from app.sidecar.batch_notes import Batch, Notes
@@ -26,6 +26,7 @@ from app.sidecar.breaks import Standing
 from app.sidecar.control_plane import ControlPlane, NotAccepted
 from app.sidecar.doubts import Doubts
 from app.sidecar.failures import Failures
+from app.sidecar.refusals import Refused
 from app.sidecar.shipper import Progress
 from app.sidecar.statement_signer import StatementSigner, raise_failed
 
@@ -84,8 +85,6 @@ class SignedShipping:
         self._lock = threading.Lock()
         self._standing = Standing(notes.directory / BREAK, BREAKS, CONCERN, PART, doubts, failures)
         self._acknowledged = 0
-        #: Of the unsigned kind; here a refusal that lasts is a break.
-        self.refusal: Denied | None = None
 
     def open(self) -> None:
         """Read what an earlier agent left. Raises `PlacetError` when that is damaged."""
@@ -147,6 +146,11 @@ class SignedShipping:
             "waiting_since": pending[0].says.closed_at.isoformat() if pending else None,
             "trouble": self._standing.trouble,
         }
+
+    @property
+    def refused(self) -> Refused | None:
+        """Why the control plane takes no batches of this sidecar, if it takes none."""
+        return self._standing.refusals.standing
 
     def _sign(self) -> None:
         """Begin to sign what waits. Raises what went wrong with a batch that was being signed."""

@@ -20,6 +20,7 @@ from app.sidecar.metadata_watcher import MetadataWatcher
 from app.sidecar.modes import Modes, as_reported
 from app.sidecar.opa_keeper import OpaKeeper
 from app.sidecar.record_keeper import RecordKeeper
+from app.sidecar.refusals import Refused
 from app.sidecar.rollout import Rollout
 from app.sidecar.shipping import Shipping
 from app.sidecar.trust_keeper import TrustKeeper
@@ -57,7 +58,7 @@ def reported(parts: Parts) -> dict[str, Any]:
     return {
         "channel": parts.config.channel,
         "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "healthy": parts.lease.valid_until > time.time(),
+        "healthy": _holds_lease(parts) and not _refused(parts),
         "reasons": list(_reasons(parts))[:_REASONS],
         "release": enforced.release.digest if enforced else None,
         "sequence": enforced.pointer.sequence if enforced else None,
@@ -79,6 +80,9 @@ def local(parts: Parts) -> dict[str, Any]:
     ends = environment.expires_at() if environment else None
     known = parts.metadata.known
     return {
+        "lease": _holds_lease(parts),
+        # What the control plane does not take.
+        "refused": [one.told(what) for what, one in _refused(parts).items()],
         # How old what it knows is, and how old it may become.
         "metadata_age_seconds": round(known.age(), 1) if known else None,
         "horizon_seconds": known.snapshot.pointer.horizon_seconds if known else None,
@@ -99,13 +103,26 @@ def _reasons(parts: Parts) -> Iterator[dict[str, str]]:
         *parts.modes.failures(),
         parts.trust.failure,
         parts.environment.failure if parts.environment else None,
-        parts.shipping.refusal,
     ]
     for failure in failures:
         if failure is not None:
             yield _said(failure.reason, failure.detail)
+    doubted = {doubt.reason for doubt in parts.lease.against or []}
+    for refused in _refused(parts).values():
+        if refused.reason is not None and refused.reason not in doubted:
+            yield _said(refused.reason, refused.detail)
     if trouble := parts.metadata.failure:
         yield _said(_code(trouble), str(trouble))
+
+
+def _holds_lease(parts: Parts) -> bool:
+    return parts.lease.valid_until > time.time()
+
+
+def _refused(parts: Parts) -> dict[str, Refused]:
+    """What the control plane takes no more of this sidecar, and why."""
+    sent = {"records": parts.shipping.refused, "journal": parts.lineage.shipping.refused if parts.lineage else None}
+    return {what: refused for what, refused in sent.items() if refused is not None}
 
 
 def _code(trouble: PlacetError) -> Reason:

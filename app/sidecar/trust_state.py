@@ -16,6 +16,7 @@ from app.core.bundle import digest_of
 from app.core.errors import Denied
 from app.core.files import write_atomically
 from app.core.governance import Revocation, SystemGovernance, audience_of
+from app.core.letter_case import lowered
 from app.core.reason_codes import Reason
 from app.core.targets import PublishedState, QuarantinedName, TrustedIssuer
 from app.sidecar import archived_states, ended_executions, trust_segments
@@ -165,8 +166,7 @@ def _names(issuer: TrustedIssuer, domain: str) -> str:
     else:
         begin = _SERVICE_ACCOUNTS if issuer.kind == "kubernetes" else ""
     names = issuer.names or begin
-    lowered = names.lower()
-    if not names.startswith(begin) or (lowered.startswith("spiffe:") and not names.startswith(own)):
+    if not names.startswith(begin) or (lowered(names).startswith("spiffe:") and not names.startswith(own)):
         raise _invalid(f"{issuer.issuer} may not vouch for the names {names}")
     return names
 

@@ -46,7 +46,7 @@ func judge(policy string, signed []*verify.VerificationResult) map[string]any {
 			for _, dependency := range named {
 				digests, _ := member(dependency, "digest").(map[string]any)
 				if hash, there := digests["gitCommit"]; there {
-					commits = append(commits, commit(dependency, fmt.Sprint(hash), step))
+					commits = append(commits, commit(dependency, text(hash), step))
 				}
 			}
 			demand(sources == nil || len(commits) > before, "%s: the provenance names no commit", step)
@@ -66,10 +66,11 @@ func judge(policy string, signed []*verify.VerificationResult) map[string]any {
 
 // commit demands that a commit is of one of the sources, and that nothing else was built.
 func commit(dependency any, hash, step string) map[string]any {
-	place, _ := member(dependency, "uri").(string)
-	if place == "" {
-		place, _ = member(dependency, "name").(string)
+	named := member(dependency, "uri")
+	if named == nil || named == "" { // what is no text names nothing, and no name stands in for it
+		named = member(dependency, "name")
 	}
+	place := text(named)
 	noted, _ := member(dependency, "annotations").(map[string]any)
 	dirty, there := noted["dirty"]
 	changed := there && dirty != false
@@ -77,6 +78,11 @@ func commit(dependency any, hash, step string) map[string]any {
 		return (place == wanted[0] || strings.HasPrefix(place, wanted[0]+"@")) && (wanted[1] == "" || wanted[1] == hash)
 	}), "%s: built from %s at %s, which is not one of the sources, or was changed", step, place, hash)
 	return map[string]any{"uri": place, "commit": hash, "changed": changed}
+}
+
+func text(value any) string {
+	said, _ := value.(string)
+	return said
 }
 
 // member gives what stands at a path of member names, nil where nothing does.

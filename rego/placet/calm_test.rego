@@ -42,6 +42,20 @@ test_usual_requests if {
 	left(object.union(usuals.warranted, {"warrant": limited}))
 }
 
+test_tokens_of_executions_that_none_would_sign_are_left if {
+	every claims in [
+		{"iat": 1800000002, "exp": 1800000001},
+		{"iat": 1800000001, "exp": 1800000001},
+		{"iat": 1800000003},
+		{"exp": 253402300800},
+		{"sub": "", "principals": [[fixtures.issuer, ""]]},
+	] {
+		left(usuals.carrying(claims))
+	}
+	passes(usuals.carrying({"iat": 1800000000, "exp": 1800000001}))
+	passes(usuals.carrying({"iat": 1800000002}))
+}
+
 test_the_first_end_counts if {
 	[inside] := [one | some one in found(usuals.carrying({"exp": 1800000003}), usuals.state)]
 	inside.until_ns == 1800000003000000000

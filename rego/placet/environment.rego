@@ -1,8 +1,8 @@
 # Where the request is decided, and where its caller runs: attestation results, as a trusted verifier signed them.
 #
 # A result is a JWT of type `ear+jwt`, shaped as an EAT attestation result: `submods` holds what was found, by kind
-# (image, node, region, posture). Those in the trust state are about this sidecar, those in the request about its
-# verified caller.
+# (image, node, region, posture); or of type `vsa+jwt`, a verification summary, which is a result about an image. Those
+# in the trust state are about this sidecar, those in the request about its verified caller.
 
 # METADATA
 # scope: package
@@ -15,6 +15,7 @@ import data.placet.chain
 import data.placet.clock
 import data.placet.identity
 import data.placet.state
+import data.placet.summary
 
 # The reason codes of what is wrong, in the order of the table. Empty when each required kind is affirmed.
 default failures := ["environment.missing"]
@@ -61,8 +62,17 @@ affirming(result, kind) if result.submods[kind]["ear.status"] == "affirming"
 accepted(result, kind) if {
 	is_object(required[kind].accept)
 	every claim, values in required[kind].accept {
-		result.submods[kind][claim] in values
+		meets(result.submods[kind], claim, values)
 	}
+}
+
+# An image has several levels, one of each track: any of them will do.
+meets(part, claim, values) if part[claim] in values
+
+meets(part, "levels", values) if {
+	is_array(part.levels)
+	some level in part.levels
+	level in values
 }
 
 # The one clock reading, in seconds.
@@ -95,10 +105,10 @@ presented := input.environment if {
 	count(input.environment) <= 4
 }
 
-# The claims of a result that a trusted attester signed for this system, and that was not revoked, and the attester's
-# trust domain. One that has expired
-# gets through (it verifies at the last second of its own): what is required of its age is looked at above.
-verified(token) := [claims, attester.domain] if {
+# A result that a trusted attester signed for this system, and that was not revoked, and the attester's trust domain. One
+# that has expired gets through (it verifies at the last second of its own): what is required of its age is looked at
+# above.
+verified(token) := [read(header.typ, claims), attester.domain] if {
 	count(token) <= 8192
 	[first, body, _] := split(token, ".")
 	said := json.unmarshal(base64url.decode(body))
@@ -108,7 +118,7 @@ verified(token) := [claims, attester.domain] if {
 	# A cached verification does not look at `alg` again, and other members of a header may panic the builtin.
 	header := json.unmarshal(base64url.decode(first))
 	key := attester.keys[header.kid]
-	header == {"alg": key.alg, "kid": header.kid, "typ": "ear+jwt"}
+	header == {"alg": key.alg, "kid": header.kid, "typ": header.typ}
 	key.alg in {"EdDSA", "ES256", "ES384"}
 	chain.whole(said.exp) # to count with others can cost much
 	[true, _, claims] = io.jwt.decode_verify(token, {
@@ -118,8 +128,6 @@ verified(token) := [claims, attester.domain] if {
 		"time": (said.exp - 1) * 1000000000,
 	})
 	claims.iss == said.iss
-	claims.eat_profile == "https://placet.dev/environment/v1"
-	is_object(claims.submods)
 	chain.whole(claims.iat)
 	chain.whole(claims.exp)
 	claims.iat <= now + 2
@@ -129,6 +137,22 @@ verified(token) := [claims, attester.domain] if {
 
 	# `object.get` is defined for objects alone, so a list of another form clears nothing.
 	object.get(data.placet_state.trust.environment.revoked, claims.jti, set()) == set()
+}
+
+# The type alone says how claims are read, so that no token passes for one of the other type.
+read("ear+jwt", claims) := claims if {
+	claims.eat_profile == "https://placet.dev/environment/v1"
+	is_object(claims.submods)
+}
+
+read("vsa+jwt", claims) := {
+	"sub": object.get(claims, "sub", null),
+	"sub_id": object.get(claims, "sub_id", null),
+	"iat": min([claims.iat, found.verified_at]),
+	"exp": claims.exp,
+	"submods": {"image": found.image},
+} if {
+	found := summary.read(claims)
 }
 
 # What is wrong, for a denial: of each kind that is not affirmed, how near it came.

@@ -96,13 +96,15 @@ test_results_may_come_from_sidecar_and_caller if {
 	half := result({"submods": {"region": claims.submods.region}})
 	other := result(object.union(about_alice, {"jti": "r3"}))
 	with_result({"submods": {"region": claims.submods.region}}) == []
-	every presented in [[other], [half, other], ["junk", other]] {
+	every presented in [[other], [half, other], ["junk", other], ["junk", "junk", "junk", other]] {
 		failures(state({"results": []}), {"environment": presented}) == []
 	}
 }
 
 test_missing if {
-	failures(state({"results": []}), {}) == ["environment.missing"]
+	judged(state({"results": []}), {}) == {"failures": ["environment.missing"], "expires_at": null}
+	half := result({"submods": {"image": {"ear.status": "none"}}})
+	judged(state({"results": [half]}), {}) == {"failures": ["environment.rejected"], "expires_at": null}
 	failures(state({"results": [fixtures.sign(header, object.union(object.remove(claims, ["submods"]), {"submods": {}}), fixtures.root_key)]}), {}) == ["environment.missing"]
 }
 
@@ -124,6 +126,7 @@ test_invalid if {
 		{"jti": null},
 		{"iat": fixtures.second + 3},
 		{"iat": "1800000000"},
+		{"padding": sprintf("%6000d", [1])},
 		{"iat": null},
 		{"iat": -1},
 		{"exp": "1800000900"},
@@ -212,6 +215,11 @@ test_an_attester_of_another_domain_speaks_for_that_domain_alone if {
 		with data.placet_state as alone
 		with data.placet.identity.subject as helper
 		with data.placet.clock.now as fixtures.now
+	unlinked := json.patch(alone, [{"op": "replace", "path": "/trust/links", "value": {}}])
+	["environment.invalid"] == environment.failures with input as presented
+		with data.placet_state as unlinked
+		with data.placet.identity.subject as helper
+		with data.placet.clock.now as fixtures.now
 	about_home := {"environment": [result(object.union(about_alice, {"iss": foreign}))]}
 	failures(alone, about_home) == ["environment.invalid"]
 }
@@ -230,6 +238,12 @@ test_rejected if {
 		with_result({"submods": {"image": {"digest": value}}}) == ["environment.rejected"]
 	}
 	with_result({"submods": {"image": "affirming"}}) == ["environment.rejected"]
+
+	# What holds still says more than what has expired.
+	no := {"submods": {"image": {"ear.status": "none"}}}
+	old := {"iat": fixtures.second - 300}
+	failures(state({"results": [result(no), result(old)]}), {}) == ["environment.rejected"]
+	failures(state({"results": [result(object.union(no, old)), result(old)]}), {}) == ["environment.stale"]
 	with_result({"iat": fixtures.second - 400, "submods": {"image": {"digest": "sha256:cc"}}}) == ["environment.rejected"]
 }
 

@@ -24,6 +24,7 @@ test_accepted if {
 	failing({}) == []
 	failing({"until": 1800000900}) == []
 	failing({"exp": 1800000001}) == []
+	failing({"exp": 253402300799}) == []
 	failing({"iat": 1800000002}) == []
 }
 
@@ -121,7 +122,7 @@ test_claims if {
 	every changes in [
 		{"iss": "spiffe://example.org/sidecar/payments/eu-2"}, {"iss": null}, {"aud": "spiffe://example.org/system/ledger"},
 		{"aud": ""}, {"aud": []}, {"exp": null}, {"exp": "1800000300"}, {"iat": "x"}, {"iat": 1800000300}, {"exe": 7},
-		{"iat": 1800000003},
+		{"iat": 1800000003}, {"iat": 1800000002, "exp": 1800000001}, {"iat": 1800000001, "exp": 1800000001},
 		{"sub": null}, {"sub_iss": 7}, {"domain": []}, {"actors": {}}, {"principals": null}, {"domains": "x"},
 		{"warrants": {}}, {"claims": []}, {"principals": [["i", "a"], ["b"]]}, {"principals": ["ab"]}, {"principals": [["i", 7]]},
 		{"domains": [7]}, {"warrants": [["w"]]}, {"sub": ""}, {"domain": ""}, {"warrant_issuer": 7}, {"exp": 253402300800},

@@ -13,6 +13,9 @@ test_good_requests if {
 		{"context": {"amount": 1}},
 		{"warrant": []},
 		{"execution": {"id": "e-1", "step": 3}},
+		{"proof": ""},
+		{"environment": []},
+		{"environment": [1, "text", null, {}]}, # what they are is looked at where they are needed
 		{"resource": {"properties": {"owner": "bob"}}},
 	] {
 		failures(fixtures.request_with(changes)) == []
@@ -92,6 +95,12 @@ test_malformed if {
 		fixtures.request_with({"context": []}),
 		fixtures.request_with({"context": null}),
 		fixtures.request_with({"warrant": "eyJ"}),
+		fixtures.request_with({"proof": null}),
+		fixtures.request_with({"proof": ["eyJ"]}),
+		fixtures.request_with({"environment": null}),
+		fixtures.request_with({"environment": "eyJ"}),
+		fixtures.request_with({"environment": {"a": "eyJ"}}),
+		fixtures.request_with({"environment": ["a", "b", "c", "d", "e"]}),
 		fixtures.request_with({"execution": false}),
 		fixtures.request_with({"execution": "e-1"}),
 		fixtures.request_with({"execution": {"id": ""}}),

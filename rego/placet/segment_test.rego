@@ -87,6 +87,10 @@ test_the_trust_boundary if {
 	guests := object.union(trust, {"segments": object.union(segments, {"resources": {"note/n": "guests"}})})
 	failures_in(guests, helper, {"action": {"name": "read"}, "resource": {"type": "note", "id": "n"}}) == []
 	failures_in(guests, helper, {"action": {"name": "write"}, "resource": {"type": "note", "id": "n"}}) == ["segment.boundary"]
+
+	# An actor whose flow is there has crossed nothing, whatever its subject lacks.
+	stranded := object.union(named("stranded"), {"actors": [{"issuer": partner, "id": "helper"}]})
+	failures(stranded, "read", "payment/p-1") == ["segment.flow"]
 }
 
 test_an_actor_of_another_domain_crosses_the_boundary_too if {

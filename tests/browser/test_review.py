@@ -113,7 +113,7 @@ def test_it_works_without_javascript(chromium, server):
     context.close()
 
 
-@pytest.mark.parametrize("path", ["/systems", "/systems/payments", "/sidecars", "/quarantine"])
+@pytest.mark.parametrize("path", ["/systems", "/systems/payments", "/sidecars", "/quarantine", "/keeping"])
 def test_every_page_opens_without_complaint(page, path):
     page.goto(path)
     expect(page.get_by_role("heading", level=1)).to_be_visible()

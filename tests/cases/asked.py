@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from bench.world import OIDC, SUPPORT, WARRANTS, Key, World, base64url, hop, request
+from bench.world import ATTESTER, OIDC, SUPPORT, WARRANTS, Key, World, base64url, hop, request
 
 #: Holders of warrants, from the root's down.
 HOLDERS = [Key(f"holder-{n}") for n in range(9)]
@@ -43,6 +44,39 @@ def proven(world: World, **claims: Any) -> dict[str, Any]:
 def inside(world: World, **claims: Any) -> dict[str, Any]:
     """A request inside an execution, whose token has these claims."""
     return request(execution={"id": "run-1", "token": world.execution(**claims)})
+
+
+def summarised(world: World, header: Mapping[str, Any] | None = None, **claims: Any) -> dict[str, Any]:
+    """A request with a verification summary about the caller's image, of this header and these claims."""
+    good = world.keys[ATTESTER].sign(
+        {
+            **{name: value for name, value in decoded(about(world).split(".")[1]).items() if name != "submods"},
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": "app", "digest": {"sha256": "ab" * 32}}],
+            "predicateType": "https://slsa.dev/verification_summary/v1",
+            "predicate": predicate(world),
+        },
+        typ="vsa+jwt",
+    )
+    return by(world.identity(), environment=[resigned(world.keys[ATTESTER], good, header, claims)])
+
+
+def predicate(world: World, **changes: Any) -> dict[str, Any]:
+    """What a verification summary says, with members replaced."""
+    return {
+        "verifier": {"id": ATTESTER},
+        "timeVerified": datetime.fromtimestamp(world.now - 60, UTC).isoformat(),
+        "resourceUri": "oci://registry.example.org/app",
+        "policy": {"uri": "https://example.org/policy"},
+        "verificationResult": "PASSED",
+        "verifiedLevels": ["SLSA_BUILD_LEVEL_3"],
+        **changes,
+    }
+
+
+def about(world: World, **changes: Any) -> str:
+    """An attestation result about the caller."""
+    return world.attestation(sub=SUPPORT, **changes)
 
 
 def resigned(key: Key, token: str, header: Mapping[str, Any] | None, claims: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ say differs.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -32,7 +33,7 @@ def built_from(*commits: dict[str, Any]) -> bytes:
     return statements.provenance(about, sources=named, manifest={"roots": ["payments"]}, **times)
 
 
-def commit(uri: str = f"{REPOSITORY}@{COMMIT}", digest: Any = COMMIT, **annotations: Any) -> dict[str, Any]:
+def commit(uri: Any = f"{REPOSITORY}@{COMMIT}", digest: Any = COMMIT, **annotations: Any) -> dict[str, Any]:
     noted = {"annotations": annotations} if annotations else {}
     return {"uri": uri, "digest": {"gitCommit": digest}, **noted}
 
@@ -50,6 +51,15 @@ STATEMENTS = {
     "built with changes or not": built_from(commit(dirty=None)),
     "built of nothing": built_from(),
     "built of a name": built_from({"name": "git", "digest": {"gitCommit": COMMIT}}),
+    "built under a name": built_from({"name": f"{REPOSITORY}@{COMMIT}", "digest": {"gitCommit": COMMIT}}),
+    "built under a name beside nothing": built_from(commit("") | {"name": f"{REPOSITORY}@{COMMIT}"}),
+    # What is no text, with a good name beside it.
+    **{
+        f"built of {json.dumps(odd)}": built_from(commit(odd) | {"name": f"{REPOSITORY}@{COMMIT}"})
+        for odd in (7, 0, True, False, [], [f"{REPOSITORY}@{COMMIT}"], {}, {"uri": REPOSITORY})
+    },
+    "built of a hash in a list": built_from(commit(digest=[COMMIT])),
+    "built of a hash that is null": built_from(commit(digest=None)),
     "built of no hash": built_from(commit(REPOSITORY, "main")),
     "built of a longer name": built_from(commit(f"{REPOSITORY}.evil@{COMMIT}")),
     "built of two": built_from(commit(), commit(f"{OTHER}@{OTHER_COMMIT}", OTHER_COMMIT)),
@@ -89,11 +99,15 @@ CASES: list[tuple[str, Wanted, Reason | None, str | None]] = [
     *((f"built, {one}", TESTS, OTHERWISE, "release.evidence[1]") for one in (
         "warned", "failed", "passed and failed", "passed and odd", "small", "listed", "silent", "failed, passed")),
     ("built, passed, failed", TESTS, OTHERWISE, "release.evidence[2]"),
-    *((one, wanted, None, None) for one in ("built", "built by tag", "built clean") for wanted in (SOURCE, PINNED)),
+    *((one, wanted, None, None) for one in (
+        "built", "built by tag", "built clean", "built under a name", "built under a name beside nothing")
+      for wanted in (SOURCE, PINNED)),
     ("built of two", BOTH, None, None),
     *((one, SOURCE, OTHERWISE, "release.evidence[0]") for one in (
         "built with changes", "built with changes or not", "built of a name", "built of no hash",
         "built of a longer name", "built of two", "built elsewhere")),
+    *((one, SOURCE, OTHERWISE, "release.evidence[0]") for one in STATEMENTS if one.startswith((
+        "built of [", "built of {", "built of 7", "built of 0", "built of true", "built of false", "built of a hash"))),
     ("built of nothing", SOURCE, MISSING, "release.evidence[0]"),
     ("built, built elsewhere", SOURCE, OTHERWISE, "release.evidence[1]"),
     ("built", Wanted(sources=(f"{REPOSITORY}@{OTHER_COMMIT}",)), OTHERWISE, "release.evidence[0]"),

@@ -150,10 +150,21 @@ def decider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Decider]:
 @pytest.fixture(scope="module")
 def demanding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Decider]:
     """One that demands an attestation of the caller's region."""
-    environment = World(0).trust()["environment"]
-    required = {"region": {"max_age_seconds": 600, "accept": {"region": ["eu-1"]}}}
-    with deciding(tmp_path_factory.mktemp("demanding"), environment=environment | {"required": required}) as found:
+    with requiring(tmp_path_factory.mktemp("demanding"), region={"region": ["eu-1"]}) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def imaging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Decider]:
+    """One that demands a summary of the caller's image."""
+    accept = {"digest": [f"sha256:{'ab' * 32}"], "levels": ["SLSA_BUILD_LEVEL_3"]}
+    with requiring(tmp_path_factory.mktemp("imaging"), image=accept) as found:
+        yield found
+
+
+def requiring(directory: Path, **accept: dict[str, list[str]]) -> contextlib.AbstractContextManager[Decider]:
+    required = {kind: {"max_age_seconds": 600, "accept": values} for kind, values in accept.items()}
+    return deciding(directory, environment=World(0).trust()["environment"] | {"required": required})
 
 
 # ---- what everything starts from ---------------------------------------------------------------------------
@@ -169,17 +180,12 @@ BASES: dict[str, Callable[[World], dict[str, Any]]] = {
     "delegated": lambda world: made.delegated(world, constraints=world.claims()["constraints"]),
     "proven": lambda world: made.proven(world, iat=int(time.time())),
     "inside": lambda world: made.inside(world),
-    "certain": lambda world: made.by(world.identity()) | {"environment": [about(world)]},
+    "certain": lambda world: made.by(world.identity()) | {"environment": [made.about(world)]},
     "naming": lambda world: made.by(world.identity(), execution={"id": "run-1", "step": 1, "parent": PARENT}),
 }
 PARENT = "sha256:" + "a" * 64
 #: What the oracle can read.
 READABLE = [name for name in BASES if name not in ("forwarded", "asserted")]
-
-
-def about(world: World, **changes: Any) -> str:
-    """An attestation result about the caller."""
-    return world.attestation(sub=SUPPORT, **changes)
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -216,8 +222,9 @@ def test_certificates_that_prove_nothing(decider: Decider, certificate: Callable
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_case(decider: Decider, folder: Path) -> None:
+def test_case(request: pytest.FixtureRequest, folder: Path) -> None:
     expected = json.loads((folder / "expected.json").read_text())
+    decider = request.getfixturevalue("imaging" if folder.name.startswith("input-summary-") else "decider")
     given = maker(folder).request(decider.world)
     body = given if isinstance(given, bytes) else json.dumps({"input": given}).encode()
     status, codes, allowed = decider.send(body)
@@ -371,8 +378,14 @@ TOKENS: dict[str, Kind] = {
 
 #: The same for a system that demands to know where the caller runs.
 DEMANDED: Kind = (
-    lambda world: (world.keys[ATTESTER], about(world)),
+    lambda world: (world.keys[ATTESTER], made.about(world)),
     lambda world, token: made.by(world.identity()) | {"environment": [token]},
+    "environment.",
+)
+
+SUMMARISED: Kind = (
+    lambda world: (world.keys[ATTESTER], made.summarised(world)["environment"][0]),
+    DEMANDED[1],
     "environment.",
 )
 
@@ -470,9 +483,21 @@ def test_every_member_of_a_demanded_attestation(demanding: Decider, member: str)
     assert spoilt(demanding, DEMANDED, member, harmless.get(member, set())) == {}
 
 
+@pytest.mark.parametrize("member", [
+    "header.alg", "header.kid", "header.typ", "iss", "sub_id", "aud", "iat", "exp", "jti", "_type", "subject",
+    "subject/0", "subject/0/digest", "subject/0/digest/sha256", "predicateType", "predicate", "predicate/verifier",
+    "predicate/verifier/id", "predicate/timeVerified", "predicate/resourceUri", "predicate/policy",
+    "predicate/policy/uri", "predicate/verificationResult", "predicate/verifiedLevels", "predicate/verifiedLevels/0",
+])  # fmt: skip
+def test_every_member_of_a_demanded_summary(imaging: Decider, member: str) -> None:
+    last = member.rpartition("/")[2]
+    harmless = {*TEXTS, "empty text"} if last in ("jti", "resourceUri", "uri") else set()
+    assert spoilt(imaging, SUMMARISED, member, harmless) == {}
+
+
 @pytest.mark.parametrize("path", ["environment", "environment.0"])
 def test_a_demanded_attestation_in_every_wrong_form(demanding: Decider, path: str) -> None:
-    good = made.by(demanding.world.identity()) | {"environment": [about(demanding.world)]}
+    good = made.by(demanding.world.identity()) | {"environment": [made.about(demanding.world)]}
     assert demanding.ask(good) == []
     for name, text in {MISSING: None, **VALUES}.items():
         body = json.dumps({"input": replaced(good, path.split("."), missing=text is None)})

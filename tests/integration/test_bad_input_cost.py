@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import bad_input, questions, stand
 from bench.world import World, request
-from tests.integration.test_bad_input import FOLDERS, Decider, deciding, maker
+from tests.cases import asked as made
+from tests.integration.test_bad_input import FOLDERS, Decider, deciding, maker, requiring
 
 pytestmark = pytest.mark.stack
 
@@ -135,3 +137,17 @@ def test_no_attack_of_the_benchmark_costs_more_than_its_good_request(counter: Co
     place = 100_000 * (1 + list(bad_input.ATTACKS).index(name))
     cost = counter.made(bad, place) / counter.made(good, place + REQUESTS)
     assert cost <= 1.1
+
+
+def test_no_summary_costs_more_than_a_good_one_where_one_is_demanded(tmp_path: Path) -> None:
+    accept = {"digest": [f"sha256:{'ab' * 32}"], "levels": ["SLSA_BUILD_LEVEL_3"]}
+    costs = {}
+    with requiring(tmp_path, image=accept) as decider:
+        counter = Counter(decider)
+        limit = counter.made(lambda world, n: made.summarised(world, jti=str(n)), 0)
+        for folder in FOLDERS:
+            if folder.name.startswith("input-summary-"):
+                body = json.dumps({"input": maker(folder).request(counter.world)}).encode()
+                costs[folder.name] = counter.allocations([body] * REQUESTS) / limit
+    assert len(costs) == 10
+    assert {name: cost for name, cost in costs.items() if cost > TOLERANCE} == {}

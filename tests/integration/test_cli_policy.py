@@ -368,12 +368,6 @@ def test_all_that_a_build_writes_can_be_looked_into(placet, tmp_path, opa_binary
     assert shown[0]["faults"] == []
 
 
-@pytest.mark.parametrize("noun", ["policy", "bundle"])
-def test_a_group_of_commands_has_an_example(noun):
-    shown = CliRunner().invoke(build([noun]), [noun, "--help"])
-    assert "Example: placet " in shown.output
-
-
 def test_every_command_has_an_example_that_parses():
     policy = typer.main.get_command(build(["policy"])).commands["policy"]
     assert set(policy.commands) == {"new", "check", "fmt", "test", "eval", "bench", "explain", "watch"}

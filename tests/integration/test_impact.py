@@ -225,6 +225,8 @@ def test_wrong_usage_is_one_line(plane: Plane, arguments: list[str]) -> None:
     [
         [],
         ["--lineage-limit", "gap=3"],
+        ["--lineage-limit", "gap=8d"],
+        ["--lineage-limit", "root=15m"],
         ["--lineage-limit", "clock"],
         ["--lineage-limit", "clock=-1"],
         ["--lineage-limit", "clock=0"],
@@ -241,7 +243,13 @@ def test_wrong_settings_are_one_line(plane: Plane, arguments: list[str]) -> None
 
 def test_limits_of_breaks_are_set_by_the_command(plane: Plane) -> None:
     limits = plane.running.json(
-        "system", "set", "payments", "--lineage-limit", "clock=3", "--lineage-limit", "opa=never"
+        "system",
+        "set",
+        "payments",
+        *("--lineage-limit", "clock=3", "--lineage-limit", "opa=never"),
+        *("--lineage-limit", "gap=15m", "--lineage-limit", "repeat=2"),
     )
-    assert limits["lineage_limits"] == {"clock": 3, "opa": "never", "dropped": "at-once"}
+    assert limits["lineage_limits"] == {
+        "clock": 3, "opa": "never", "dropped": "at-once", "repeat": 2, "gap": "15m", "fork": "at-once",
+    }  # fmt: skip
     assert plane.running.json("system", "set", "payments", "--no-impact")["impact"]["required"] is False

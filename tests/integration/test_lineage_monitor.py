@@ -18,6 +18,7 @@ from app.core.log_archive import keep
 from app.core.log_source import DirectorySource
 from app.core.log_tiles import LogTiles
 from tests.integration.proof_stand import RELEASER, SIDECAR, Stand
+from tests.last_words import last_words
 from tests.unit.core.log_kit import Authority, MadeLog, some
 
 pytestmark = pytest.mark.stack
@@ -126,8 +127,8 @@ def test_what_is_held_is_there_and_what_is_not_held_is_named(stand, monitor, tmp
     (tmp_path / "monitor.json").unlink()
     done = monitor("--expect", file, "--grace", "1s")
     assert done.returncode == 3
-    assert done.stderr.startswith("placet: denied: log.missing: at ")
-    assert done.stderr.count("\n") == 1
+    assert last_words(done.stderr).startswith("placet: denied: log.missing: at ")
+    assert last_words(done.stderr).count("\n") == 1
     [finding] = json.loads(done.stdout)["findings"]
     assert finding["entry"] == "batch 1"
     assert not (tmp_path / "monitor.json").exists()

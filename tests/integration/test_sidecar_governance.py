@@ -87,6 +87,28 @@ def test_the_environment_is_attested_refreshed_and_demanded(world, tmp_path):
     eventually("nothing is demanded", lambda: codes(world, world.first) == [], within=20)
 
 
+def test_a_sidecar_whose_records_are_refused_says_so(world):
+    """Its API token is revoked: it goes on to decide, and nobody would see that its records stay with it."""
+    stack = world.stack
+    sidecar = stack.start_sidecar("sidecar-refused")
+    assert stack.placet("sidecar", "status", "--dir", str(sidecar.directory))["state"] == "healthy"
+    tokens = stack.placet("token", "list")["items"]
+    [token] = [one["id"] for one in tokens if one["sidecar"] == sidecar.name]
+    stack.placet("token", "revoke", token)
+    assert codes(world, sidecar) == []
+    # Its journal may be refused before.
+    [refused] = eventually(
+        "refused", lambda: [one for one in sidecar.status().get("refused", ()) if one["what"] == "records"], within=30
+    )
+    assert refused["code"] is None
+    assert refused["detail"].startswith("status 401: ")
+    shown = stack.placet("sidecar", "status", "--dir", str(sidecar.directory), expect=1)
+    assert (shown["state"], shown["healthy"], shown["lease"]) == ("refused", False, True)
+    assert f"refuses its records since {refused['since']}: status 401" in shown["stderr"]
+    assert codes(world, sidecar) == [], "decisions go on"
+    stack.stop_sidecar(sidecar)
+
+
 def test_a_mode_counts_only_where_the_sidecars_own_policy_says_who_may(world, tmp_path):
     """The control plane takes and publishes it; a sidecar whose policy lists nobody reports it and goes on denying."""
     stack = world.stack

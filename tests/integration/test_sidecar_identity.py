@@ -209,10 +209,10 @@ class Sidecar:
         said = self.process.communicate(timeout=60)[1]
         return self.process.returncode, said
 
-    def refused(self):
-        """What it said before it ended by itself, with exit code 1."""
+    def refused(self, code=1):
+        """What it said before it ended by itself, with this exit code."""
         said = self.process.communicate(timeout=60)[1].strip()
-        assert self.process.returncode == 1, said
+        assert self.process.returncode == code, said
         return said
 
 
@@ -256,7 +256,10 @@ def test_a_sidecar_joins_once_and_goes_on_with_its_own_token(plane, stack, opa_b
 
     # Somebody who copied the join token comes too late, and that is kept.
     thief = Sidecar(plane, stack, opa_binary, tmp_path / "thief", "--join-token", join)
-    assert thief.refused() == "placet: cannot join: this join token was used already"
+    assert thief.refused(code=3) == (
+        "placet: denied: sidecar.invitation: cannot join: this join token was used already; "
+        "ask for another one: placet sidecar invite"
+    )
     assert not (tmp_path / "thief" / "private" / "enrolment.json").exists()
     (seen,) = plane.json("sidecar", "invitations", "payments")
     assert (seen["status"], seen["refusals"], seen["refused_from"]) == ("used", 1, "127.0.0.1")
@@ -314,8 +317,9 @@ def test_what_does_not_fit_is_one_clear_line_and_uses_nothing_up(plane, tmp_path
     malformed = "the join token is malformed; it looks like placet-join_ID_SECRET"
     for text in ("", "hello", "a_b", "placet-join_é_x", "placet-join_a_b c", "placet-join_a_b\nc"):
         fails(malformed, text)
-    fails("cannot join: this join token is not known here", "placet-join_ab_cd")
-    fails("cannot join: this join token is for the sidecar three of payments", good, name="four")
+    denied = "sidecar.invitation: cannot join: this join token is"
+    fails(f"{denied} not known here", "placet-join_ab_cd")
+    fails(f"{denied} for the sidecar three of payments", good, name="four")
     with pytest.raises(PlacetError, match="cannot join: the control plane does not answer"):
         own(good, server="http://127.0.0.1:1")
     assert not joining.kept(files).exists()

@@ -295,6 +295,18 @@ def up(tmp_path):
         process.kill()
 
 
+def test_a_token_goes_to_a_file_that_others_cannot_read(sigstore, tmp_path):
+    file = tmp_path / "id.jwt"
+    done = run("token", "--dir", sigstore.directory, "--identity", DEVELOPER, "-o", file, "--output", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"identity": DEVELOPER, "issuer": sigstore.issuer_url, "audience": "sigstore"}
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert jwt.decode(file.read_text().strip(), options={"verify_signature": False})["email"] == DEVELOPER
+    nowhere = run("token", "--dir", sigstore.directory, "--identity", DEVELOPER, "-o", tmp_path / "no" / "id.jwt")
+    assert (nowhere.returncode, nowhere.stdout) == (1, "")
+    assert nowhere.stderr.startswith("placet: cannot write ")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_up_stops_everything_when_told_to(up, number):
     process, _, ports = up

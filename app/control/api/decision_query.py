@@ -42,7 +42,7 @@ def known_system(session: Session, access: Access, asked: str | None) -> str | N
 
 
 def filter_of(document: Mapping[str, Any]) -> Filter:
-    """The filter that a document of `Filter.document` or a question describes. Raises `Invalid`."""
+    """The filter that a question describes, by the names of `Filter`. Raises `Invalid`."""
     members = {name: value for name, value in document.items() if value}
     for name in ("since", "until"):
         if name in members:
@@ -59,7 +59,8 @@ def document(
     until: Annotated[str | None, Query(max_length=40)] = None,
     text: Annotated[str | None, Query(max_length=MAX_TEXT, description="Words of the record; all occur.")] = None,
     where: Annotated[
-        list[str] | None, Query(max_length=MAX_WHERE, description="`input.context.amount=40`, any JSON path")
+        list[str] | None,
+        Query(max_length=MAX_WHERE, description="At this JSON path this value: `input.context.amount=40`."),
     ] = None,
     mode: Annotated[str | None, Query(max_length=16)] = None,
     execution: _Long = None,
@@ -72,10 +73,10 @@ def document(
     reason: Annotated[str | None, Query(max_length=100)] = None,
     policy: Annotated[str | None, Query(max_length=80)] = None,
 ) -> dict[str, Any]:
-    """What was asked for, as `Filter.document` names it, times as they were written."""
+    """What was asked for, by the names of `Filter`, times as they were written."""
     asked = {
         "system": system, "outcome": outcome, "since": since, "until": until, "text": text,
-        "where": [one[:1024] for one in where or []], "mode": mode, "execution": execution, "sidecar": sidecar,
+        "where": where or [], "mode": mode, "execution": execution, "sidecar": sidecar,
         "subject_id": subject, "subject_issuer": issuer, "action": action, "resource_type": resource_type,
         "resource_id": resource, "reason": reason, "policy": policy,
     }  # fmt: skip

@@ -94,7 +94,7 @@ def join(request: Request, plane: PlaneOf, body: Join) -> dict[str, Any]:
 def show_joined(joined: Joined) -> dict[str, Any]:
     """The sidecar's API token. Raises `Forbidden`, after the commit: what was tried is kept."""
     if joined.token is None:
-        raise Forbidden(joined.refused, **({"reason": str(joined.reason)} if joined.reason else {}))
+        raise Forbidden(joined.refused, reason=str(joined.reason))
     return {
         "token": joined.secret,
         "id": joined.token.id,

@@ -32,9 +32,9 @@ class ImageEvidence(Body):
 
 
 class TokenEvidence(Body):
-    """A workload's token of Kubernetes or a cloud (`token`), or an entity attestation token (`eat`)."""
+    """A workload's token of Kubernetes or a cloud, an entity attestation token, or a verification summary as JWT."""
 
-    type: Literal["token", "eat"]
+    type: Literal["token", "eat", "vsa"]
     token: TokenText
 
 
@@ -74,9 +74,7 @@ def attest_environment(
     with plane.store.read() as session:
         enrolment.require_admitted(session, system, sidecar)
     items = [
-        ImageItem(item.digest, item.bundles)
-        if isinstance(item, ImageEvidence)
-        else TokenItem(item.token, item.type == "eat")
+        ImageItem(item.digest, item.bundles) if isinstance(item, ImageEvidence) else TokenItem(item.type, item.token)
         for item in body.evidence
     ]
     issued = attestation.attest(plane, system, sidecar, items)

@@ -22,13 +22,16 @@ Instance = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,12
 
 def show(started: Started) -> dict[str, Any]:
     """An execution as the API lists it."""
+    ended = started.ended
     return {
         "execution": started.key.id,
         "system": started.key.system,
         "sidecar": started.key.sidecar,
         "instance": started.key.instance,
         "started_at": started.started_at.isoformat(),
-        "ended_at": started.ended_at.isoformat() if started.ended_at else None,
+        "ended_at": ended.at.isoformat() if ended else None,
+        "outcome": ended.outcome if ended else None,
+        "reason": ended.reason if ended else None,
     }
 
 
@@ -43,7 +46,7 @@ def list_executions(
     """Executions of which a sidecar stated the start, those that came last first."""
     with plane.store.read() as session:
         wanted = known_system(session, access, system)
-        found, older = execution_lineage.listed(session, wanted, limit, cursor)
+        found, older = execution_lineage.listed(session, plane.objects, wanted, limit, cursor)
     return {"items": [show(one) for one in found], "next": None if older is None else str(older)}
 
 

@@ -24,7 +24,8 @@ class Clearing(Body):
 
 
 def show(row: LineageBreak) -> dict[str, Any]:
-    """A break as the API shows it. `stops`: whether it stops the sidecar; `batch`: the row of one that was taken."""
+    """A break as the API shows it. `stops`: whether it stops the sidecar, `stops_at`: from when on, None for at once;
+    `batch`: the row of one that was taken."""
     return {
         "id": row.id,
         "system": row.system,
@@ -33,6 +34,7 @@ def show(row: LineageBreak) -> dict[str, Any]:
         "kind": row.kind,
         "detail": row.detail,
         "stops": row.stops,
+        "stops_at": row.stops_at.isoformat() if row.stops and row.stops_at else None,
         "batch": row.batch,
         "sha256": row.body_sha256,
         "object": row.object,

@@ -37,8 +37,8 @@ def list_entries(
 ) -> dict[str, Any]:
     """The entries that follow `after`, in the order in which they were stored.
 
-    `next` is where the following page begins, also when nothing is there yet. On PostgreSQL an entry is listed a
-    minute after it was stored.
+    `next` is where the following page begins, also when nothing is there yet. On PostgreSQL an entry of a
+    sidecar is listed a minute after it was stored.
     """
     with plane.store.read() as session:
         wanted = known_system(session, access, system)

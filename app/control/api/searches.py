@@ -30,7 +30,7 @@ class SavedFilter(Body):
     since: str | None = Field(default=None, max_length=40)
     until: str | None = Field(default=None, max_length=40)
     text: str | None = None
-    where: list[Annotated[str, Field(max_length=1024)]] | None = None
+    where: list[str] | None = None
     mode: str | None = None
     execution: str | None = Field(default=None, max_length=512)
     sidecar: str | None = Field(default=None, max_length=63)
@@ -43,7 +43,7 @@ class SavedFilter(Body):
     policy: str | None = Field(default=None, max_length=80)
 
     def document(self) -> dict[str, Any]:
-        """As `Filter.document` names it."""
+        """By the names of `Filter`."""
         fields = {name: field for field, name in PARAMETERS.items()}
         return {fields.get(name, name): value for name, value in self.model_dump().items() if value}
 

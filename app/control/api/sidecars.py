@@ -116,7 +116,10 @@ def list_sidecars(plane: PlaneOf, system: Name, _: Annotated[Access, by(Scope.SY
 def report_status(
     plane: PlaneOf, system: Name, sidecar: Name, body: Status, _: Annotated[Access, by(Scope.RECORD_WRITE)]
 ) -> dict[str, Any]:
-    """Keep what a sidecar says about itself. While a break of its lineage is open, it hears of that: 409."""
+    """Keep what a sidecar says about itself. While a break of its lineage is open, it hears of that: 409.
+
+    Of one that its system bears for a time: `lineage`, with the seconds that are left.
+    """
     row = Sidecar(
         system=system,
         name=sidecar,
@@ -133,7 +136,8 @@ def report_status(
         sidecars.report(session, row)
     with plane.store.read() as session:
         lineage.require_whole(session, system, sidecar)  # so that one that ships nothing now hears of it, too
-    return {"received_at": row.received_at.isoformat()}
+        pending = lineage.pending(session, system, sidecar)
+        return {"received_at": row.received_at.isoformat(), "lineage": lineage.told(pending) if pending else None}
 
 
 @router.post("/{sidecar}/records")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import Field, PlainValidator, ValidationInfo, model_validator
 from sqlmodel import Session
 
-from app.control import judgement, modes, systems
+from app.control import modes, systems
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Name
 from app.control.api.modes import brief
 from app.control.store import System
 from app.control.tokens import Access, Scope
+from app.core import break_limit
+from app.core.break_limit import Stored
 from app.core.verification_policy import ListedSigner, SignerIdentity, VerificationPolicy
 
 router = APIRouter(prefix="/api/v1/systems", tags=["systems"])
@@ -60,39 +62,30 @@ class Signers(Body):
     break_glass: _Declarers = ()
 
 
-_WORDS = {"at-once": judgement.AT_ONCE, "never": judgement.NEVER}
+def _limit(value: Any, info: ValidationInfo) -> Stored:
+    return break_limit.parse(info.field_name or "", value)
 
 
-def _limit(value: Any) -> str | int:
-    if value in _WORDS or (type(value) is int and 1 <= value <= judgement.MAX_LIMIT):
-        return value  # type: ignore[no-any-return]
-    raise ValueError(f"must be at-once, never, or a number from 1 to {judgement.MAX_LIMIT}")
-
-
-#: Open breaks of a kind that stop a sidecar: one, none whatever comes, or so many.
-Limit = Annotated[str | int, PlainValidator(_limit, json_schema_input_type=Literal["at-once", "never"] | int)]
+#: What is borne of breaks of a kind: at-once, never, so many that are open, or one for a time such as 15m.
+Limit = Annotated[Stored, PlainValidator(_limit, json_schema_input_type=str | int)]
 
 
 class Limits(Body):
-    """When breaks that the control plane judged stop a sidecar; kinds that are left out stay as they are."""
+    """When breaks of lineage stop a sidecar; kinds that are left out stay as they are."""
 
     clock: Limit | None = None
     opa: Limit | None = None
     dropped: Limit | None = None
+    repeat: Limit | None = None
+    gap: Limit | None = None
+    fork: Limit | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _known(cls, given: Any) -> Any:
-        if isinstance(given, dict) and not given.keys() <= cls.model_fields.keys():
-            raise ValueError(f"{judgement.LIMITED}; {judgement.UNLIMITED}")
+        if isinstance(given, dict) and not given.keys() <= break_limit.KINDS.keys():
+            raise ValueError(break_limit.NAMES)
         return given
-
-
-def show_limits(limits: dict[str, int]) -> dict[str, str | int]:
-    """The limits as they are given."""
-    words = {number: word for word, number in _WORDS.items()}
-    found = {kind: limits.get(kind, judgement.AT_ONCE) for kind in judgement.KINDS}
-    return {kind: words.get(limit, limit) for kind, limit in found.items()}
 
 
 def show(session: Session, system: System) -> dict[str, Any]:
@@ -106,7 +99,7 @@ def show(session: Session, system: System) -> dict[str, Any]:
         "shadow": system.shadow,
         "break_glass": system.break_glass,
         "horizon_seconds": system.horizon_seconds,
-        "lineage_limits": show_limits(system.lineage_limits),
+        "lineage_limits": break_limit.show(system.lineage_limits),
         "modes": [brief(mode) for mode in modes.in_force(session, system.name)],
         "created_at": system.created_at.isoformat(),
     }
@@ -167,10 +160,9 @@ def set_horizon(
 def set_limits(
     plane: PlaneOf, system: Name, body: Limits, _: Annotated[Access, by(Scope.SYSTEM_WRITE)]
 ) -> dict[str, Any]:
-    """Say anew when a judged break stops a sidecar. Breaks that are open stay as they are."""
-    given = {kind: _WORDS.get(limit, limit) for kind, limit in body.model_dump(exclude_none=True).items()}
+    """Say anew when a break of lineage stops a sidecar. Breaks that are open stay as they are."""
     with plane.store.write() as session:
-        return show(session, systems.set_limits(session, system, given))
+        return show(session, systems.set_limits(session, system, body.model_dump(exclude_none=True)))
 
 
 @router.get("/{system}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import AfterValidator, Field, StringConstraints
 
-from app.control import enrolment, tokens
+from app.control import allowances, enrolment, tokens
 from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Name, line
 from app.control.store import ApiToken
@@ -56,6 +56,7 @@ def create_token(
         token, secret = tokens.create(session, access, body.name, body.scopes, body.system, body.sidecar)
         if token.system is not None and token.sidecar is not None:
             enrolment.require_admitted(session, token.system, token.sidecar)
+            allowances.require_no_workload(session, token.system, token.sidecar)
     return show(token) | {"token": secret}
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 #: changed: it is not what it must be. missing: something that must be there is not. surplus: something is there that
-#: must not be. unproved: evidence does not verify. gap, fork: batches do not follow each other. unused: an object that
-#: no row names, such as one of a request that ended half-way; it harms nothing and is no finding.
-Kind = Literal["changed", "missing", "surplus", "unproved", "gap", "fork", "unused"]
+#: must not be. unproved: evidence does not verify. gap, fork: batches do not follow each other. repeat: a batch has
+#: decisions that were sent before. unused: an object that no row names, such as one of a request that ended half-way;
+#: it harms nothing and is no finding.
+Kind = Literal["changed", "missing", "surplus", "unproved", "gap", "fork", "repeat", "unused"]
 
 #: Of a row that has another seal.
 WRITTEN = "not as the control plane wrote it"

@@ -1,8 +1,8 @@
-"""Objects besides those that batch rows name: trust states, what was refused, and what no row names."""
+"""What is besides batches: decision rows and objects that no row names, trust states, and what was refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -21,6 +21,9 @@ from app.core.errors import Denied
 #: Where objects of batches lie; and those that are younger than this may be of a request that is under way.
 KINDS = ("records", "salts", "leaves", "evidence")
 SETTLED = timedelta(minutes=1)
+
+#: Decision rows of a batch that is not there, which are named one by one.
+_MAX_ORPHANS = 50
 
 
 def listing(objects: Objects, system: str | None, settled: timedelta) -> Iterator[str]:
@@ -50,6 +53,20 @@ def states(scratch: Scratch, objects: Objects) -> Iterator[Finding | None]:
             yield None
         else:
             yield Finding("changed", "the trust state has another digest", table, batch, None, key, digest, there)
+
+
+def orphans(tables: Tables, scratch: Scratch, missing: Collection[tuple[str, int] | None]) -> Iterator[Finding]:
+    """Decision rows of batches that are not there. Of those of `missing` pairs it is one finding."""
+    for batch, count, first, last in scratch.orphans():
+        detail = f"there is no batch {batch}"
+        if ("batch", batch) in missing:
+            yield Finding("surplus", detail, "decision", column="batch", found=batch, pair=("batch", batch))
+        elif count <= _MAX_ORPHANS:
+            for row in tables.decision_ids(batch, first, last, _MAX_ORPHANS):
+                yield Finding("surplus", detail, "decision", row, "batch", None, None, batch, ("decision", row))
+        else:
+            detail = f"{detail}, which {count} decision rows from {first} to {last} name"
+            yield Finding("surplus", detail, "decision", first, "batch", found=batch)
 
 
 def refused(breaks: list[Row], objects: Objects) -> Iterator[Finding]:
@@ -136,5 +153,6 @@ def _lost(key: str, objects: Objects, store: Store, signers: Signers) -> Finding
 
 def break_document(row: Row) -> dict[str, Any]:
     """A break as it is listed."""
-    names = ("id", "system", "sidecar", "kind", "stops", "opened_at", "cleared_at", "cleared_by", "note", "detail")
+    names = ("id", "system", "sidecar", "kind", "stops", "stops_at", "opened_at", "cleared_at", "cleared_by", "note",
+             "detail")  # fmt: skip
     return {name: row[name] for name in names} | {"stops": bool(row["stops"])}

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.control.fsck import chain, leftovers, named, published, seals, values
+from app.control.fsck import chain, leftovers, named, published, repeats, seals, values
 from app.control.fsck.batch import Checked, Task
 from app.control.fsck.claims import SIGNED
 from app.control.fsck.finding import Finding, moved
@@ -32,9 +32,6 @@ _CHUNK = 2
 
 #: Findings that wait for another one that may say the same (`Finding.pair`).
 _MAX_HELD = 10_000
-
-#: Decision rows of a batch that is not there, which are named one by one.
-_MAX_ORPHANS = 50
 
 
 @dataclass(frozen=True)
@@ -127,6 +124,8 @@ class _Run:
         self._held: list[Finding] = []
         #: Rows that were named, by table and key.
         self._told: set[tuple[str, str]] = set()
+        #: Decision rows that were named, and batches that are too many, likewise.
+        self._wrong: set[tuple[str, str]] = set()
         #: Everything of the systems is looked at, so that something can be too many.
         self._all = scope.sidecar is None and scope.since is None
 
@@ -157,7 +156,8 @@ class _Run:
         progress(Progress("order of batches"))
         self._tell(chain.follow(self.scratch, whole=self._scope.since is None))
         if self._scope == Scope():
-            self._tell(self._orphans(tables))
+            elsewhere = {one.pair for one in self._held if one.kind == "missing"}
+            self._tell(leftovers.orphans(tables, self.scratch, elsewhere))
             self._tell(values.orphans(tables, {batch for batch, *_ in self.scratch.orphans()}))
         self._tell_held()
         progress(Progress("trust states"))
@@ -173,7 +173,10 @@ class _Run:
             self._tell(published.documents(tables, self._objects, domain))
             self._tell(leftovers.signed(tables, self._objects))
             self._seals(tables, progress)
-        breaks = tables.breaks(self._scope.system, self._scope.sidecar)
+        whose = self._scope.system, self._scope.sidecar
+        breaks = tables.breaks(*whose)
+        if self._scope.since is None:
+            self._tell(repeats.check(tables, self.scratch, whose, self._wrong, breaks))
         self._tell(leftovers.refused(breaks, self._objects))
         self._tell(leftovers.judged(breaks, tables))
         self.report.breaks = [leftovers.break_document(row) for row in breaks]
@@ -237,32 +240,23 @@ class _Run:
             self.report.sealed += 1
             self._tell([finding] if finding is not None else [])
 
-    def _orphans(self, tables: Tables) -> Iterator[Finding]:
-        """Decision rows of batches that are not there."""
-        elsewhere = {one.pair for one in self._held if one.kind == "missing"}
-        for batch, count, first, last in self.scratch.orphans():
-            detail = f"there is no batch {batch}"
-            if ("batch", batch) in elsewhere:
-                yield Finding("surplus", detail, "decision", column="batch", found=batch, pair=("batch", batch))
-            elif count <= _MAX_ORPHANS:
-                for row in tables.decision_ids(batch, first, last, _MAX_ORPHANS):
-                    yield Finding("surplus", detail, "decision", row, "batch", None, None, batch, ("decision", row))
-            else:
-                detail = f"{detail}, which {count} decision rows from {first} to {last} name"
-                yield Finding("surplus", detail, "decision", first, "batch", found=batch)
-
     def _tell(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
             if finding.pair is not None and len(self._held) < _MAX_HELD:
                 self._held.append(finding)
                 continue
-            if finding.kind != "unused":
-                self.report.findings += 1
-            elif self.report.unused is not None:
-                self.report.unused += 1
             if finding.table not in (None, *UNSEALED):
                 self._told.add((str(finding.table), str(finding.row)))
-            self._found(finding)
+            self._say(finding)
+
+    def _say(self, finding: Finding) -> None:
+        if finding.kind != "unused":
+            self.report.findings += 1
+        elif self.report.unused is not None:
+            self.report.unused += 1
+        if finding.table == "decision" or finding.kind in ("surplus", "fork"):
+            self._wrong.add((str(finding.table), str(finding.row)))
+        self._found(finding)
 
     def _tell_held(self) -> None:
         """What is missing here and too many there was moved: one finding, not two."""
@@ -279,8 +273,7 @@ class _Run:
                 one = moved(pair, missing, surplus)
             elif pair is not None and pair[0] == "batch":
                 one = replace(one, kind="changed")
-            self.report.findings += 1
-            self._found(one)
+            self._say(one)
 
 
 def _shown(progress: Callable[[Progress], None], done: int, of: int) -> None:

@@ -15,6 +15,7 @@ CREATE TABLE span (batch INTEGER PRIMARY KEY, count, first, last);
 CREATE TABLE named (key TEXT PRIMARY KEY, id) WITHOUT ROWID;
 CREATE TABLE listed (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE seal (about, key, mac, PRIMARY KEY (about, key)) WITHOUT ROWID;
+CREATE TABLE repeat (later, earlier, count, decision, PRIMARY KEY (later, earlier)) WITHOUT ROWID;
 CREATE TABLE state (system, digest, id, PRIMARY KEY (system, digest)) WITHOUT ROWID;
 """
 
@@ -86,6 +87,18 @@ class Scratch:
     def states(self) -> Iterator[tuple[str, str, int | None]]:
         """Trust states that there must be."""
         return (tuple(one) for one in self._connection.execute("SELECT * FROM state ORDER BY system, digest"))
+
+    def add_repeat(self, later: int, earlier: int, decision: str) -> None:
+        """A decision of one batch that is in another one, too."""
+        again = "ON CONFLICT DO UPDATE SET count = count + 1"
+        self._connection.execute(
+            f"INSERT INTO repeat VALUES (?, ?, 1, ?) {again}",  # noqa: S608 - a text of ours
+            (later, earlier, _plain(decision)),
+        )
+
+    def repeats(self) -> Iterator[tuple[int, int, int, str]]:
+        """Pairs of batches: the later one, the earlier one, how many decisions both have, and one of them."""
+        return (tuple(one) for one in self._connection.execute("SELECT * FROM repeat ORDER BY later, earlier"))
 
     def add_seals(self, seals: Iterable[tuple[Any, Any, Any]]) -> None:
         """Seals of rows: table, key and HMAC."""

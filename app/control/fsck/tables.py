@@ -92,6 +92,19 @@ class Tables:
         for row in self.connection.execute(query, execution_options={"stream_results": True}):  # of the query alone
             yield row[0], row[1], row[2], row[3]
 
+    def repeats(self, system: str | None, sidecar: str | None) -> Iterator[tuple[str, int, int]]:
+        """Decisions of which a sidecar has more than one: the decision id, and the ids of the first and the last row.
+
+        By the time first: what has the same one is few rows, and the index by time gives them one after the other.
+        """
+        where, bound = _equal(system=system, sidecar=sidecar)
+        same = "time_ns, system, sidecar, decision_id"
+        query = text(
+            f"SELECT decision_id, MIN(id), MAX(id) FROM decision WHERE {where} GROUP BY {same} HAVING COUNT(*) > 1"  # noqa: S608 - names of ours, values are bound
+        )
+        for row in self.connection.execute(query, bound, execution_options={"stream_results": True}):
+            yield str(row[0]), row[1], row[2]
+
     def decisions(self, batch: int, first: int, last: int, limit: int) -> list[tuple[Any, ...]]:
         """A batch's decision rows by id, which lie between two ids; `limit` of them at most."""
         query = f"{self._decisions} WHERE id BETWEEN :first AND :last AND batch = :batch ORDER BY id LIMIT :limit"
@@ -127,9 +140,8 @@ class Tables:
 
     def breaks(self, system: str | None, sidecar: str | None) -> list[Row]:
         """Breaks of lineage, open and cleared."""
-        where = [f"{name} = :{name}" for name, value in (("system", system), ("sidecar", sidecar)) if value is not None]
-        query = f"{self._breaks} WHERE {' AND '.join(where) or 'TRUE'} ORDER BY id"
-        return [_row(LineageBreak, one) for one in self._run(query, system=system, sidecar=sidecar)]
+        where, bound = _equal(system=system, sidecar=sidecar)
+        return [_row(LineageBreak, one) for one in self._run(f"{self._breaks} WHERE {where} ORDER BY id", **bound)]
 
     def sealed(self, table: Table) -> Iterator[Row]:
         """All rows of a table of any size."""
@@ -186,6 +198,12 @@ def reading(store: Store) -> Iterator[Tables]:
 def columns_of(table: Any) -> tuple[str, ...]:
     """The names of a table's columns, in their order."""
     return tuple(column.name for column in _table(table).columns)
+
+
+def _equal(**asked: str | None) -> tuple[str, dict[str, str]]:
+    """The condition that columns are what is asked for, where something is, and the values that it binds."""
+    bound = {name: value for name, value in asked.items() if value is not None}
+    return " AND ".join(f"{name} = :{name}" for name in bound) or "TRUE", bound
 
 
 def _table(table: Any) -> Table:

@@ -42,6 +42,7 @@ class Batch(Table, table=True):
             postgresql_where=text("first_entry IS NOT NULL"),
         ),
         Index(None, "newest_ns", "id"),
+        Index(None, "system", "sidecar", "newest_ns"),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=RowId)

@@ -62,7 +62,7 @@ class AttestationResult(Table, table=True):
     sidecar: str = Field(max_length=63)
     subject: str
     #: What was appraised, by kind: the result's submods.
-    submods: dict[str, dict[str, str]] = Field(sa_type=JSON)
+    submods: dict[str, dict[str, str | list[str]]] = Field(sa_type=JSON)
     #: What it rests on: [{"type", …}], see `app.control.attestation_evidence`.
     basis: list[dict[str, Any]] = Field(sa_type=JSON)
     issued_at: datetime = Field(sa_type=Instant)

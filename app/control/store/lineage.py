@@ -27,6 +27,8 @@ class LineageBreak(Table, table=True):
     detail: str
     #: Whether it stops the sidecar until it is cleared: only what the sidecar itself had signed does.
     stops: bool
+    #: From when on, where its system bears such a break for a time; None: from the beginning.
+    stops_at: datetime | None = Field(default=None, sa_type=Instant)
     #: The row of a batch that was taken (`app.control.judgement`); None of one that was refused.
     batch: int | None = Field(default=None, sa_type=BigInteger)
     #: SHA-256 of the refused body, and where it lies in the object store; None when it was not kept. Of a batch that

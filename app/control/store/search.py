@@ -19,7 +19,7 @@ class SavedSearch(Table, table=True):
 
     system: str = Field(default="", primary_key=True, max_length=63)
     name: str = Field(primary_key=True, max_length=63)
-    #: `app.control.decision_filter.Filter.document`.
+    #: By the names of `app.control.decision_filter.Filter`.
     filter: dict[str, Any] = Field(sa_type=JSON)
     #: The name of the token.
     saved_by: str = Field(max_length=200)

@@ -10,6 +10,7 @@ from sqlmodel import Field
 
 from app.control.store.columns import Instant, now
 from app.control.store.table import Table
+from app.core.break_limit import Stored
 
 
 class System(Table, table=True):
@@ -28,9 +29,8 @@ class System(Table, table=True):
     #: Who may declare the two modes, in the same form.
     shadow: list[dict[str, str]] = Field(default_factory=list, sa_type=JSON)
     break_glass: list[dict[str, str]] = Field(default_factory=list, sa_type=JSON)
-    #: How many open breaks of a kind that the control plane judged stop a sidecar, by `clock`, `opa`, `dropped`:
-    #: 1 where nothing is said, 0 never.
-    lineage_limits: dict[str, int] = Field(default_factory=dict, sa_type=JSON)
+    #: What is borne of breaks of a kind before they stop a sidecar, as `app.core.break_limit` stores it.
+    lineage_limits: dict[str, Stored] = Field(default_factory=dict, sa_type=JSON)
     #: What must be known of a release's effect before a channel points to it (`app.control.impact`); None: nothing.
     impact: dict[str, Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     created_at: datetime = Field(default_factory=now, sa_type=Instant)

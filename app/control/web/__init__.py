@@ -9,14 +9,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from app.control.web import decision_pages, execution_pages, fleet_pages, login, rendering, trust_pages, warrant_pages
+from app.control.web import (
+    decision_pages,
+    execution_pages,
+    fleet_pages,
+    keeping_pages,
+    login,
+    rendering,
+    trust_pages,
+    warrant_pages,
+)
 
 _MACHINE = ("/tuf/", "/healthz", "/readyz", "/static/")
 
 
 def install(app: FastAPI) -> None:
     """Add the pages and their assets to the app."""
-    for module in (login, decision_pages, execution_pages, fleet_pages, trust_pages, warrant_pages):
+    pages = (decision_pages, execution_pages, fleet_pages, keeping_pages, trust_pages, warrant_pages)
+    for module in (login, *pages):
         app.include_router(module.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
 

@@ -36,7 +36,8 @@ def stated_list(
     page: dict[str, Any] = {"title": "Executions", "system": system}
     with plane.store.read() as session:
         page["systems"] = [row.name for row in systems.listed(session, access.system)]
-        found, older = execution_lineage.listed(session, only_system(access, system or None), _PAGE, cursor)
+        only = only_system(access, system or None)
+        found, older = execution_lineage.listed(session, plane.objects, only, _PAGE, cursor)
     page["rows"] = found
     fields = {"system": system, "cursor": older}
     page["older"] = f"/executions/stated?{urlencode(fields)}" if older is not None else None

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.control import (
+    allowances,
     attestation_results,
     channels,
     enrolment,
@@ -25,6 +26,7 @@ from app.control import (
 from app.control.api.access import PlaneOf, by
 from app.control.publication import object_key, release_file
 from app.control.store import Evidence, Release
+from app.control.store.columns import now
 from app.control.tokens import Access, Scope
 from app.control.web.rendering import render
 from app.core import strict_yaml
@@ -61,15 +63,18 @@ def system_list(request: Request, plane: PlaneOf, access: BoundReader) -> Respon
 
 
 @router.get("/systems/{system}")
-def system_page(request: Request, plane: PlaneOf, system: str, _: Reader) -> Response:
+def system_page(request: Request, plane: PlaneOf, system: str, access: Reader) -> Response:
     """One system: who may sign, where its channels point, its modes and governance, and its releases."""
     with plane.store.read() as session:
+        # As at the API, who may let workloads in sees which ones may.
+        allowed = allowances.listed(session, system) if access.may(Scope.TOKEN_WRITE) else []
         found, in_force = systems.find(session, system), governance.current(session, system)
         document = governance.of(session, system)
         page = {
             "title": f"System {system}",
             "system": found,
             "modes": [(mode, modes.condition(mode)) for mode in modes.listed(session, system)],
+            "allowances": [(one, allowances.status(one)) for one in allowed],
             "governance": document,
             "governance_version": in_force.version if in_force else 0,
             "governance_text": strict_yaml.dump(document.model_dump(mode="json")),
@@ -114,7 +119,7 @@ def sidecar_list(request: Request, plane: PlaneOf, access: BoundReader) -> Respo
             row = evicted.pop((one.system, one.name), None)
             condition = sidecars.condition(one, row)
             rows.append({"sidecar": one, "condition": condition, "age": sidecars.age(one), "evicted": row})
-    page = {"title": "Sidecars", "rows": rows, "unheard": list(evicted.values()), "breaks": breaks}
+    page = {"title": "Sidecars", "rows": rows, "unheard": list(evicted.values()), "breaks": breaks, "now": now()}
     return render(request, "sidecars.html", page)
 
 

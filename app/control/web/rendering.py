@@ -38,6 +38,7 @@ _MENU = (
     ("/sidecars", "Sidecars", Scope.SYSTEM_READ),
     ("/issuers", "Issuers", Scope.SYSTEM_READ),
     ("/quarantine", "Quarantine", Scope.SYSTEM_READ),
+    ("/keeping", "Keeping", Scope.SYSTEM_READ),
 )
 
 _environment = Environment(

@@ -59,11 +59,16 @@ class Part:
         self.process.kill()
         self.process.wait()
 
-    def stop(self) -> None:
-        """End the process as an operator would."""
+    def ask_to_end(self) -> None:
+        """Ask the process to end, as an operator would, and wait for nothing."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
+
+    def stop(self) -> None:
+        """End the process as an operator would."""
+        if self.process.poll() is None:
+            self.ask_to_end()
             try:
                 self.process.wait(timeout=20)
             except subprocess.TimeoutExpired:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,16 +66,18 @@ class Demo:
             self._scratch.cleanup()
 
 
-def run_rows(world: World, begin: Callable[[str], None], done: Callable[[Result], None]) -> list[Result]:
-    """Go through all rows. A row that fails is reported, and the next one is tried."""
+def run_rows(
+    world: World, trying: Callable[[str], AbstractContextManager[None]], done: Callable[[Result], None]
+) -> list[Result]:
+    """Go through all rows, each within `trying`. A row that fails is reported, and the next one is tried."""
     results = []
     for row in ROWS:
-        begin(row.title)
         began = time.monotonic()
-        try:
-            seen, passed = row.show(world), True
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the promise was not shown
-            seen, passed = f"{type(error).__name__}: {error}".splitlines()[0], False
+        with trying(row.title):
+            try:
+                seen, passed = row.show(world), True
+            except Exception as error:  # noqa: BLE001 - whatever went wrong, the promise was not shown
+                seen, passed = f"{type(error).__name__}: {error}".splitlines()[0], False
         result = Result(row.title, passed, seen, round(time.monotonic() - began, 1))
         results.append(result)
         done(result)

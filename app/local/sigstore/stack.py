@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ import httpx
 from app.core.errors import PlacetError, UsageError
 from app.core.file_lock import AlreadyLocked, file_lock
 from app.core.files import write_atomically
+from app.core.trust_domain import trust_domain
 from app.local import tools
 from app.local.children import Children
 from app.local.ports import LOOPBACK, free_ports
@@ -246,9 +246,7 @@ def checked_spiffe_issuer(url: str, domain: str) -> str:
         raise UsageError(f"{url!r} is no issuer: give its URL as in the iss of its tokens, without a slash at the end")
     if parts.scheme == "http" and parts.hostname not in {LOOPBACK, "::1", "localhost"}:
         raise UsageError(f"{url} must be https: over plain http anyone on the way could give its keys")
-    if not re.fullmatch(r"[a-z0-9._-]{1,255}", domain):  # SPIFFE ID specification, section 2.1
-        raise UsageError(f"{domain!r} is no trust domain: lower-case letters, digits, dots, hyphens and underscores")
-    return domain
+    return trust_domain(domain)
 
 
 def _answers(client: httpx.Client, url: str) -> bool:

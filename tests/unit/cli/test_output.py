@@ -6,6 +6,7 @@ from app.core.errors import Denied
 from app.core.reason_codes import Reason
 from cli.denial import told
 from cli.output import Output, emit, escaped
+from cli.warrant_options import words
 
 HOSTILE = {"a": "\x9b2J \x7f \u202e \u2066 \U000e0041 é 日本 \x1b", "b": ["\ud800"]}
 
@@ -26,6 +27,16 @@ def test_in_a_pipe_one_long_cell_makes_no_other_row_longer(capsys):
     assert len(long) > 3000
     emit([{"id": "a", "why": "x" * 300}, {"id": "b", "why": "y"}], Output.TABLE)
     assert capsys.readouterr().out.splitlines()[2] == "b   y"
+
+
+def test_a_table_says_yes_and_no_and_json_true_and_false(capsys):
+    emit([{"id": "a", "open": True}, {"id": "b", "open": False}], Output.TABLE)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [["a", "yes"], ["b", "no"]]
+    emit({"open": True}, Output.TABLE)
+    assert capsys.readouterr().out.split() == ["open", "yes"]
+    emit({"open": True}, Output.JSON)
+    assert json.loads(capsys.readouterr().out) == {"open": True}
+    assert (words(True), words(False), words(1)) == ("yes", "no", "1")
 
 
 def test_a_denial_says_step_and_place_once():

@@ -40,8 +40,19 @@ def test_quick_work_is_silent(stderr, monkeypatch, terminal):
     assert said.getvalue() == ""
 
 
+def test_long_work_is_told_first_after_two_seconds_and_then_now_and_then(stderr, monkeypatch):
+    assert progress._QUIET == 2
+    monkeypatch.setattr(progress, "_QUIET", 0.05)
+    said = stderr(terminal=False)
+    with progress.busy("testing"):
+        until(said, "still testing\n")
+        time.sleep(0.2)
+    assert said.getvalue() == "still testing\n"
+
+
 def test_long_work_is_told_now_and_then(stderr, monkeypatch):
-    monkeypatch.setattr(progress, "_BETWEEN_LINES", 0.05)
+    for name in ("_QUIET", "_BETWEEN_LINES"):
+        monkeypatch.setattr(progress, name, 0.05)
     said = stderr(terminal=False)
     with progress.busy("testing"):
         until(said, "still testing\nstill testing\n")
@@ -59,7 +70,8 @@ def test_a_terminal_shows_it_while_it_lasts(stderr, monkeypatch):
 
 
 def test_the_whole_is_told_and_not_its_parts(stderr, monkeypatch):
-    monkeypatch.setattr(progress, "_BETWEEN_LINES", 0.05)
+    for name in ("_QUIET", "_BETWEEN_LINES"):
+        monkeypatch.setattr(progress, name, 0.05)
     said = stderr(terminal=False)
     with progress.busy("publishing"), progress.busy("waiting"):
         until(said, "still publishing\nstill publishing\n")

@@ -4,6 +4,7 @@ import http.server
 import json
 import stat
 import threading
+from hashlib import sha256
 
 import pytest
 
@@ -94,7 +95,15 @@ def test_an_erased_record_has_no_name(export, capsys):
 
 def test_a_record_without_a_name_is_asked_for_by_the_control_planes_name(export):
     record = json.dumps({"decision_id": "a b", "type": RECORD_TYPE}).encode()
-    export(200, whole(record=record).write(), "record-0f")
+    export(200, whole(record=record).write(), f"record-{sha256(record).hexdigest()[:32]}")
+    for name in ("record-0f", "d-1"):
+        with pytest.raises(PlacetError, match="another decision, record-"):
+            export(200, whole(record=record).write(), name)
+
+
+def test_what_begins_like_the_control_planes_names_is_no_way_around_them(export):
+    with pytest.raises(PlacetError, match="another decision, d-2"):
+        export(200, whole("d-2").write(), "record-0f")
 
 
 @pytest.mark.parametrize("body", [b"null", b"[]", b"{}", b"1.5", b"1e400", b'{"batch": 9007199254740993}', b"html"])

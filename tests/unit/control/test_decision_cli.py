@@ -96,6 +96,8 @@ def test_the_list_takes_every_filter(run, stored):
         (("--limit", 2), ["d4", "d3"]),
         (("--where", "input.context.amount=3"), ["d3"]),
         (("--where", "input.context.amount=3", "--where", "result.allow=true"), []),
+        (("--where", "timestamp=2026-01-31T12:00:03.000000001Z"), ["d3"]),
+        (("--where", "path=placet/decision", "--limit", 1), ["d4"]),
         (("--text", "in-2"), ["d2"]),
         (("--action", "refund", "--outcome", "deny"), ["d3"]),
         (("--resource", "in-4"), ["d4"]),
@@ -271,7 +273,8 @@ def test_the_batch_that_a_break_keeps_is_fetched(run, plane, stored, tmp_path):
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        ("labels.version=1", "begins with neither input. nor result."),
+        ("=1", "is not a path and its value"),
+        ("labels.list[1]=1", "names a place in an array: leave it out"),
         ("input.context.a[0]=x", "names a place in an array: leave it out"),
         ("result.reasons[*].code=x", "names a place in an array: leave it out"),
         ("input.context.amount", "is not a path and its value"),

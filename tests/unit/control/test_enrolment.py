@@ -89,7 +89,8 @@ def test_a_second_use_is_refused_and_kept(api, anonymous):
     assert join(anonymous, text).status_code == 201
     for times in (1, 2):
         answer = join(anonymous, text)
-        assert (answer.status_code, answer.json()["detail"]) == (403, "this join token was used already")
+        assert (answer.status_code, answer.json()["reason"]) == (403, "sidecar.invitation")
+        assert answer.json()["detail"].startswith("this join token was used already; ask for another")
         assert "token" not in answer.json()
         found = invitation(api)
         assert (found["refusals"], found["refused_from"], found["status"]) == (times, "testclient", "used")
@@ -145,6 +146,7 @@ def test_an_absurd_life_is_refused(api, seconds):
 def test_what_is_no_join_token_is_refused(anonymous, text):
     answer = join(anonymous, text)
     assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
+    assert answer.json()["reason"] == "sidecar.invitation"
 
 
 def test_a_wrong_secret_is_refused_and_not_held_against_the_invitation(api, anonymous):
@@ -282,6 +284,17 @@ def test_a_readmitted_sidecar_must_join_anew(api, anonymous):
     assert calls(again)["status"].status_code == 200
     assert calls(again)["identity"].status_code == 200
     assert api.delete(f"{ONE}/eviction").status_code == 404
+
+
+def test_a_join_token_says_whether_its_sidecar_is_evicted_or_was(api, anonymous):
+    text = invite(api)
+    evict(api)
+    answer = join(anonymous, text)
+    assert (answer.status_code, answer.json()["reason"]) == (403, "sidecar.evicted")
+    assert api.delete(f"{ONE}/eviction").status_code == 200
+    answer = join(anonymous, text)
+    assert (answer.status_code, answer.json()["reason"]) == (403, "sidecar.invitation")
+    assert "is void" in answer.json()["detail"]
 
 
 def test_evictions_are_kept_and_one_is_in_force_at_a_time(api, plane):

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from datetime import UTC, datetime
 
 import jwt
 import pytest
@@ -18,6 +19,7 @@ from .test_trust import P256, add_issuer, public
 
 CLOUD = "https://cloud.example.org"
 ATTESTER = "https://attester.example.org"
+VERIFIER = "https://attester.example.org/images"
 KEY = ed25519.Ed25519PrivateKey.generate()
 IMAGE = "sha256:" + "ab" * 32
 VSA = "https://slsa.dev/verification_summary/v1"
@@ -25,7 +27,9 @@ PATH = "/api/v1/systems/payments/sidecars/one/environment"
 RULES = {
     "image": {"identities": [DEVELOPER]},
     "tokens": [{"issuer": CLOUD, "audience": "placet", "region": {"region": "zone/region"}}],
-    "attesters": [{"issuer": ATTESTER, "jwks": {"keys": [public(KEY)]}, "posture": {"level": "level"}}],
+    "attesters": [
+        {"issuer": ATTESTER, "jwks": {"keys": [public(KEY)]}, "posture": {"level": "level"}, "verifier": VERIFIER}
+    ],
 }
 
 
@@ -217,6 +221,119 @@ def test_eats_are_fresh_and_of_an_attester(api):
     refused(api, "does not verify", {"type": "eat", "token": eat(iat=None)})
     refused(api, "does not verify", {"type": "eat", "token": eat(exp=at - 1)})
     refused(api, "of a key of the attester", {"type": "eat", "token": eat(key=P256, algorithm="ES256")})
+
+
+def moment(seconds_ago):
+    return datetime.fromtimestamp(time.time() - seconds_ago, UTC).isoformat()
+
+
+def predicate(verified_ago=100, **changes):
+    return {
+        "verifier": {"id": VERIFIER},
+        "timeVerified": moment(verified_ago),
+        "resourceUri": "oci://registry.example.org/app",
+        "policy": {"uri": "https://example.org/policy"},
+        "verificationResult": "PASSED",
+        "verifiedLevels": ["SLSA_BUILD_LEVEL_3", "SLSA_SOURCE_LEVEL_2"],
+    } | changes
+
+
+def summary(headers=None, predicate_with=None, **changes):
+    said = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "app", "digest": {"sha256": "ab" * 32}}],
+        "predicateType": VSA,
+        "predicate": predicate(**(predicate_with or {})),
+    }
+    return eat(headers={"typ": "vsa+jwt", **(headers or {})}, **said | changes)
+
+
+def test_a_verification_summary_as_jwt_is_a_result_about_an_image(api):
+    claims = claims_of(send(api, {"type": "vsa", "token": summary()}))
+    assert claims["submods"] == {
+        "image": {
+            "ear.status": "affirming",
+            "digest": IMAGE,
+            "verifier": VERIFIER,
+            "resource": "oci://registry.example.org/app",
+            "policy": "https://example.org/policy",
+            "levels": ["SLSA_BUILD_LEVEL_3", "SLSA_SOURCE_LEVEL_2"],
+        }
+    }
+    assert 190 <= claims["exp"] - claims["iat"] <= 200, "as old as the verification"
+    soon = claims_of(send(api, {"type": "vsa", "token": summary(exp=int(time.time()) + 60)}))
+    assert soon["exp"] - soon["iat"] <= 60
+    [one, _] = api.get("/api/v1/systems/payments/environment").json()
+    assert one["submods"] == claims["submods"]
+
+
+NO_SUMMARY = "no statement of a verification summary"
+
+
+@pytest.mark.parametrize(
+    ("said", "changes"),
+    [
+        ("knows no such attester", {"iss": CLOUD}),
+        ("older than 300", {"iat": 1}),
+        ("in the future", {"iat": 4102444800}),
+        ("VSA does not verify", {"key": ed25519.Ed25519PrivateKey.generate()}),
+        ("VSA's header must hold", {"headers": {"kid": "k2"}}),
+        ("VSA's header must hold", {"headers": {"cty": "JWT"}}),
+        ("must have the typ vsa+jwt", {"headers": {"typ": "JWT"}}),
+        ("must have the typ vsa+jwt", {"headers": {"typ": "ear+jwt"}}),
+        ("does not say PASSED", {"predicate_with": {"verificationResult": "FAILED"}}),
+        ("does not say PASSED", {"predicate_with": {"verifiedLevels": ["SLSA_BUILD_LEVEL_3", "FAILED"]}}),
+        (NO_SUMMARY, {"predicate_with": {"verificationResult": "passed"}}),
+        ("another verifier", {"predicate_with": {"verifier": {"id": ATTESTER}}}),
+        ("older than 300", {"predicate_with": {"verified_ago": 301}}),
+        ("in the future", {"predicate_with": {"verified_ago": -6000}}),
+        (NO_SUMMARY, {"predicate_with": {"timeVerified": "2027-01-15"}}),
+        (NO_SUMMARY, {"predicate_with": {"timeVerified": "2027-01-15T08:00:00"}}),
+        ("no time", {"predicate_with": {"timeVerified": "2027-13-15T08:00:00Z"}}),
+        ("older than 300", {"predicate_with": {"timeVerified": "0001-01-01T00:00:00+23:00"}}),
+        (NO_SUMMARY, {"predicate_with": {"policy": {"digest": {"sha256": "ab" * 32}}}}),
+        (NO_SUMMARY, {"predicate_with": {"resourceUri": 7}}),
+        (NO_SUMMARY, {"predicate_with": {"verifiedLevels": "SLSA_BUILD_LEVEL_3"}}),
+        (NO_SUMMARY, {"predicate_with": {"verifiedLevels": ["a\nb"]}}),
+        (NO_SUMMARY, {"predicate": None}),
+        (NO_SUMMARY, {"_type": None}),
+        (NO_SUMMARY, {"predicateType": "https://slsa.dev/provenance/v1"}),
+        (NO_SUMMARY, {"subject": []}),
+        (NO_SUMMARY, {"subject": [{"digest": {"sha256": "ab" * 32}}] * 2}),
+        (NO_SUMMARY, {"subject": [{"digest": {"sha512": "ab" * 32}}]}),
+        (NO_SUMMARY, {"subject": [{"digest": {"sha256": "AB" * 32}}]}),
+        (NO_SUMMARY, {"subject": [{"digest": {"sha256": "ab" * 32 + "\n"}}]}),
+    ],
+)
+def test_a_verification_summary_that_is_none_or_says_no(api, said, changes):
+    refused(api, said, {"type": "vsa", "token": summary(**changes)})
+
+
+def test_no_type_of_token_passes_for_another(api):
+    refused(api, "send it as vsa", {"type": "eat", "token": summary(level=3)})
+    refused(api, "must have the typ", {"type": "vsa", "token": eat()})
+    refused(api, "speak about the image", image(about_image()), {"type": "vsa", "token": summary()})
+    rule = RULES["attesters"][0]
+    govern(api, attesters=[{**rule, "posture": {}}])
+    refused(api, "no EATs of this attester", {"type": "eat", "token": eat()})
+    govern(api, attesters=[{**rule, "verifier": None, "sidecar": "sub"}])
+    refused(api, "no VSAs of this attester", {"type": "vsa", "token": summary()})
+    govern(api, attesters=[{**rule, "sidecar": "sub"}])
+    refused(api, "the VSA's sub is not this sidecar", {"type": "vsa", "token": summary()})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"jwks": {"keys": [public(P256)]}}, {"max_age_seconds": 60}, {"verifier": "other"}, {"sidecar": "sub"}],
+    ids=["key", "age", "verifier", "sidecar"],
+)
+def test_an_attester_that_changes_ends_the_results_of_its_summaries(api, changed):
+    rule = RULES["attesters"][0]
+    claims = claims_of(send(api, {"type": "vsa", "token": summary(predicate_with={"verified_ago": 0})}))
+    govern(api, **{**RULES, "attesters": [{**rule, "posture": {"level": "other"}}]})
+    assert revoked(api) == []
+    govern(api, **{**RULES, "attesters": [{**rule, **changed}]})
+    assert revoked(api) == [claims["jti"]]
 
 
 def test_one_refusal_refuses_all_and_leaves_nothing(api):

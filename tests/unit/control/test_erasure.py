@@ -393,6 +393,54 @@ def test_holds_are_placed_and_released_by_name(api, plane):
     assert len(rows(plane, Hold)) == 2
 
 
+def cells(browser, heading):
+    """The rows of the table under a heading of the page, as texts."""
+    text = browser.get("/keeping").text
+    table = text.split(f"<h2>{heading}</h2>")[1].split("</section>")[0]
+    found = re.findall(r"<tr>(<td.*?)</tr>", table, re.DOTALL)
+    return [
+        [" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in re.findall(r"<td.*?</td>", row, re.DOTALL)]
+        for row in found
+    ]
+
+
+def test_a_page_shows_what_is_kept_and_what_was_erased(api, plane, anonymous, filled):
+    assert anonymous.post("/login", data={"token": api.token}).status_code == 303
+    keep(api, records_days=1, columns_days=2)
+    hold(api, issuer=ISSUER, subject="bob")
+    hold(api, system="ledger", since="2026-01-01T00:00:00Z")
+    api.post("/api/v1/holds/2/release", json={"reason": "closed"})
+    order = of_ann(api).json()["id"]
+    kept = cells(anonymous, "How long records are kept")
+    assert [row[:3] for row in kept] == [["ledger", "for ever", "for ever"], ["payments", "1 day", "2 days"]]
+    assert kept[1][3].startswith("first administrator at ")
+    [held] = cells(anonymous, "Legal holds in force")
+    assert held[:5] == ["1", "all", f"subject bob issuer {ISSUER}", "case 3", "first administrator"]
+    [released] = cells(anonymous, "Released holds")
+    assert released[:5] == ["2", "ledger", "from 2026-01-01 00:00:00.000", "case 3", "first administrator"]
+    assert released[6] == "closed"
+    [erased] = cells(anonymous, "Erasures")
+    assert erased[:6] == [str(order), "all", "3 decisions of a subject", "0 of 3", "request 17", "first administrator"]
+    assert erased[7] == "under way"
+    while erasing.step(plane):
+        pass
+    [erased] = cells(anonymous, "Erasures")
+    assert erased[3] == "3 of 3" and erased[7].startswith("20")
+    bound = api.with_token("system:read", system="ledger").token
+    anonymous.post("/login", data={"token": bound})
+    assert [row[0] for row in cells(anonymous, "How long records are kept")] == ["ledger"]
+
+
+def test_a_page_names_the_hold_that_an_erasure_waits_for(api, plane, anonymous, filled):
+    anonymous.post("/login", data={"token": api.token})
+    of_ann(api)
+    hold(api, issuer=ISSUER, subject="ann")
+    while erasing.step(plane):
+        pass
+    [erased] = cells(anonymous, "Erasures")
+    assert erased[3] == "0 of 3" and erased[7] == "hold.active hold 1"
+
+
 def test_a_refused_batch_that_holds_such_records_is_removed_with_them(api, plane, filled):
     chain = Chain(name="two")
     strange = chain.peek(of("ann", 9)).change(root="0" * 64)

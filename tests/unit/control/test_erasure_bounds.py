@@ -226,4 +226,4 @@ def test_a_page_of_log_entries_reads_few_refused_bodies(api, plane, monkeypatch)
                                      body_sha256="0" * 64, object="quarantine/x"))  # fmt: skip
     first = log_entries.page(plane, None, Cursor())
     second = log_entries.page(plane, None, first.next)
-    assert (first.next.broken, first.more, second.next.broken, second.more) == (2, True, 3, False)
+    assert (first.next.refused, first.more, second.next.refused, second.more) == (2, True, 3, False)

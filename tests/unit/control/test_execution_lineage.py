@@ -332,10 +332,49 @@ def test_an_erased_record_is_told_by_its_leaf_alone_and_stays_proved(world, monk
     assert sorted(one["record"] is None for one in proof["decisions"]) == [False, True]
 
 
+def test_a_list_tells_why_an_execution_was_stopped(world, browser):
+    journal = Journal("six", "payments", "i6")
+    journal.start("execution-that-is-stopped")
+    journal.end("execution-that-is-stopped", outcome="stopped", reason="identity.key_unknown")
+    journal.send_all(world.api)
+
+    def told():
+        one = world.get("/api/v1/executions", limit=1)["items"][0]
+        return one["execution"], one["outcome"], one["reason"]
+
+    assert told() == ("execution-that-is-stopped", "stopped", "identity.key_unknown")
+    assert "stopped <code>identity.key_unknown</code>" in page(browser, "/executions/stated").text
+    with world.plane.store.read() as session:
+        ends = Link.execution == "execution-that-is-stopped", Link.number == 1
+        key = session.exec(select(Link).where(*ends)).one().object
+    evidence = world.plane.objects.get(key)
+    world.plane.objects.put(key, evidence + b" ")
+    assert told() == ("execution-that-is-stopped", "unreadable", None)
+    world.plane.objects.remove(key)
+    assert told() == ("execution-that-is-stopped", "unreadable", None)
+    assert world.get("/api/v1/executions")["items"][-1]["outcome"] == "completed", "others are told all the same"
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+def test_a_list_reads_how_those_ended_that_are_in_it(world, monkeypatch):
+    for instance in ("i7", "i8", "i9"):  # which call theirs as ours is called
+        other = Journal("seven", "billing", instance)
+        other.start(EXECUTION)
+        other.end(EXECUTION)
+        other.send_all(world.api)
+    read = []
+    whole = execution_lineage.read_link
+    monkeypatch.setattr(execution_lineage, "read_link", lambda objects, row: read.append(row) or whole(objects, row))
+    found = world.get("/api/v1/executions", system="payments")["items"]
+    assert [one["outcome"] for one in found if one["execution"] == EXECUTION] == ["completed"]
+    assert [(row.system, row.execution) for row in read] == [("payments", EXECUTION)]
+
+
 def test_executions_are_listed_by_the_statements_of_their_starts(world, browser):
     found = world.get("/api/v1/executions")
     assert [one["execution"] for one in found["items"]] == ["execution-without-any-tie", OTHER, EXECUTION]
     assert (found["items"][2]["ended_at"], found["items"][1]["ended_at"]) == ("2026-01-31T12:00:06+00:00", None)
+    assert [(one["outcome"], one["reason"]) for one in found["items"]] == [(None, None)] * 2 + [("completed", None)]
     first = world.get("/api/v1/executions", limit=2)
     rest = world.get("/api/v1/executions", limit=2, cursor=first["next"])
     assert [*first["items"], *rest["items"]] == found["items"] and rest["next"] is None
@@ -482,7 +521,8 @@ def test_a_proof_of_more_links_than_one_holds_is_not_cut_short(world, monkeypatc
 def test_what_links_name_is_told_however_much_claims_to_be_of_the_execution(world, monkeypatch):
     chain = Chain("five", instance="i5")
     journal = Journal("five", "payments", "i5")
-    claims = [chain.next(inside(f"x{n}", "execution-flooded", allow=False) * 2) for n in range(3)]
+    both = [[inside(f"{name}{n}", "execution-flooded", allow=False) for name in "xy"] for n in range(3)]
+    claims = [chain.next(b"".join(two)) for two in both]
     last = chain.next(inside("named", "execution-flooded"))
     for made in (*claims, last):
         assert chain.send(world.api, made).status_code == 200
@@ -501,4 +541,4 @@ def test_what_links_name_is_told_however_much_claims_to_be_of_the_execution(worl
     monkeypatch.undo()
     monkeypatch.setattr(lineage_objects, "MAX_OWN_BATCHES", 1)
     monkeypatch.setattr(lineage_rows, "MAX_OWN_BATCHES", 1)
-    assert sorted(told()[0]) == ["named", "x0", "x0"] and told()[1] == ["decisions"]
+    assert sorted(told()[0]) == ["named", "x0", "y0"] and told()[1] == ["decisions"]

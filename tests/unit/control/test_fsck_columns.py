@@ -10,6 +10,7 @@ import pytest
 from sqlmodel import SQLModel
 
 from app.control import break_signing, fsck, installation, records, releases, states, warrants
+from app.control.break_signing import Failed
 from app.control.fsck.kept import Said
 from app.control.installation import initialise
 from app.control.plane import DEFAULT_IDENTITY_ISSUER, Plane
@@ -182,7 +183,7 @@ def stand(tmp_path_factory):
             session.add(row)
             session.flush()
         session.add(ErasedBatch(erasure=1, batch=1))
-    break_signing.step(plane, sign_break_plain)
+    break_signing.step(plane, sign_break_plain, Failed())
     plane.close()
     return Kept(installed.directory)
 

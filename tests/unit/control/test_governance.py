@@ -70,7 +70,11 @@ def test_what_is_refused_names_its_place_in_plain_words(api):
         assert (said["detail"], said["field"]) == (f"{member}: there is no such member", field)
     who = [{"identity": "dev@example.org", "issuer": "https://accounts.x"}]
     named = api.post("/api/v1/systems", json={"name": "Not One", "identities": who}).json()
-    assert (named["detail"], named["field"]) == ("name: is not of the accepted form", "body.name")
+    assert (named["detail"], named["field"]) == (
+        "name: must be at most 63 lower-case letters, digits and hyphens, with no hyphen at either end, "
+        "such as payments-eu",
+        "body.name",
+    )
 
 
 def published(api, system="payments"):
@@ -186,6 +190,7 @@ def test_a_dry_run_meets_the_conflict_that_the_real_one_would_meet(api):
         ({"evidence": {"tokens": [{"issuer": "i", "audience": "a"}]}}, "node, region or both"),
         ({"evidence": {"tokens": [{"issuer": "i", "audience": "a", "node": {"ear.status": "sub"}}]}}, "ear.status"),
         ({"evidence": {"attesters": [{"issuer": "i", "jwks": {}, "posture": {"a": "b"}}]}}, "JWK set"),
+        ({"evidence": {"attesters": [{"issuer": "i", "jwks": {}}]}}, "posture, verifier or both"),
         ({"workflows": {"a b": {"layout": {"steps": [{"name": "x"}]}}}}, "workflows.a b"),
         ({"workflows": {"a": {"layout": {"steps": []}}}}, "workflows.a.layout.steps"),
         ({"workflows": {"a": {"layout": {"steps": [{"name": "x"}, {"name": "x"}]}}}}, "the step x stands twice"),

@@ -68,3 +68,6 @@ def test_a_directory_is_read_as_a_distribution_is(tmp_path):
     (tmp_path / "names_test.rego").write_bytes(b"package x\n")
     (tmp_path / "README.md").write_bytes(b"none of it")
     assert Library.of_directory(tmp_path) == SHIPPED
+    (tmp_path / "names.rego").write_bytes(b"package x # caf\xe9\n")
+    with pytest.raises(ValueError, match=r"names\.rego is not UTF-8"):
+        Library.of_directory(tmp_path)

@@ -7,15 +7,23 @@ from datetime import timedelta
 import pytest
 from sqlmodel import select
 
-from app.control import log_entries
+from app.control import break_signing, log_entries
+from app.control.break_signing import Failed
 from app.control.plane import Plane
 from app.control.settings import Settings
-from app.control.store import Batch, Link
+from app.control.store import Batch, Link, SignedBreak
 from app.core import merkle
-from app.core.log_expected import checked_page
+from app.core.errors import PlacetError
+from app.core.governance import control_plane_id
+from app.core.log_expected import ExpectedFile, checked_page
+from app.core.log_monitor import Monitor
+from app.core.log_monitor_state import MonitorState
+from app.core.log_source import DirectorySource
+from tests.unit.core.log_kit import Authority, MadeLog, some
 
-from .batch_kit import AT, Chain, plain_evidence, verify_batch_plain
+from .batch_kit import AT, DOMAIN, Chain, plain_evidence, verify_batch_plain
 from .conftest import record, verify_plain, verify_statement_plain
+from .test_judgement import OTHER_OPA
 
 ENTRIES = "/api/v1/lineage/entries"
 CHECKPOINT = "/api/v1/lineage/checkpoint"
@@ -38,12 +46,12 @@ def systems(api):
     api.create_system("billing")
 
 
-def evidence(payload, signer, index):
+def evidence(payload, signer, index, body=None, checkpoint=None):
     """Plain evidence that also says where it stands in the log."""
     document = json.loads(plain_evidence(payload, signer, log_index=index))
     document["verificationMaterial"]["tlogEntries"][0] |= {
-        "canonicalizedBody": base64.b64encode(f"body {index}".encode()).decode(),
-        "inclusionProof": {"checkpoint": {"envelope": f"checkpoint {index}"}},
+        "canonicalizedBody": base64.b64encode(body or f"body {index}".encode()).decode(),
+        "inclusionProof": {"checkpoint": {"envelope": checkpoint or f"checkpoint {index}"}},
     }
     return json.dumps(document).encode()
 
@@ -74,7 +82,7 @@ def names(page):
 
 def test_nothing_yet(api):
     page = api.get(ENTRIES).json()
-    assert page == {"identities": "spiffe://placet.internal/sidecar/", "entries": [], "next": "b0l0k0", "more": False}
+    assert page == {"identities": "spiffe://placet.internal/sidecar/", "entries": [], "next": "b0l0k0s0", "more": False}
     assert api.get(CHECKPOINT).status_code == 404
 
 
@@ -179,7 +187,7 @@ def test_evidence_that_cannot_be_read_is_listed_as_such(api, plane):
 
 
 def test_cursors_of_another_form(api):
-    for after in ("", "b1l1", "b-1l0k0", "b1l1k1x", "b01l0k0", "b" + "9" * 19 + "l0k0", "'"):
+    for after in ("", "b1l1", "b-1l0k0", "b1l1k1x", "b1l1k1s", "b1l1k1s01", "b01l0k0", "b" + "9" * 19 + "l0k0", "'"):
         answer = api.get(ENTRIES, params={"after": after})
         assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json"), after
 
@@ -197,3 +205,84 @@ def test_on_postgresql_rows_settle_first(api, plane, monkeypatch):
     with plane.store.read() as session:
         postgresql = session.get_bind().dialect.name == "postgresql"
     assert len(api.get(ENTRIES).json()["entries"]) == (0 if postgresql else 1)
+
+
+# ---- what the control plane signed of breaks ---------------------------------------------------------------
+
+
+def broken(api, index, system="payments", **made):
+    """A sidecar that another OPA binary stopped, and whose break was cleared; its evidence begins at `index`."""
+    chain = Chain(system=system, **made)
+    send(api, chain, index)
+    judged = chain.next(record(f"d{index + 1}")).change(opa=OTHER_OPA)
+    raw = evidence(judged.statement.statement(), chain.signer, index + 1)
+    assert chain.send(api, type(judged)(**{**vars(judged), "evidence": raw})).status_code == 200
+    [found] = [one for one in api.get("/api/v1/lineage/breaks").json() if one["system"] == system]
+    assert api.post(f"/api/v1/lineage/breaks/{found['id']}/clear", json={"reason": "looked at it"}).status_code == 200
+
+
+def signing(indexes, **more):
+    """Signs as the control plane, at these places of the log; then the log is away."""
+
+    def sign(says):
+        if not indexes:
+            raise PlacetError("the log does not answer")
+        return evidence(says.statement(), control_plane_id(DOMAIN), indexes.pop(0), **more)
+
+    return sign
+
+
+def test_what_is_signed_of_breaks_is_listed_once_and_after_what_was_listed_before(api, plane):
+    broken(api, 1)
+    page = api.get(ENTRIES).json()
+    assert names(page) == ["batch payments/one/i1/0", "batch payments/one/i1/1"]
+    break_signing.step(plane, signing([5, 8]), Failed())
+    [opened] = api.get(ENTRIES, params={"after": page["next"], "limit": 1}).json()["entries"]
+    assert opened == {"name": "break 1 of payments/one, opened", "index": "5", "checkpoint": "checkpoint 5",
+                      "leaf": merkle.entry_hash(b"body 5").hex()}  # fmt: skip
+    page = api.get(ENTRIES, params={"after": page["next"], "limit": 1}).json()
+    page = api.get(ENTRIES, params={"after": page["next"]}).json()
+    assert names(page) == ["break 1 of payments/one, cleared"]
+    assert api.get(ENTRIES, params={"after": page["next"]}).json()["entries"] == []
+    old = api.get(ENTRIES, params={"after": "b2l0k0"}).json()
+    assert names(old) == ["break 1 of payments/one, opened", "break 1 of payments/one, cleared"]
+    assert api.get(CHECKPOINT).text == "checkpoint 8"
+    assert len(api.get(ENTRIES).json()["entries"]) == 4
+
+
+def test_what_is_signed_of_breaks_of_one_system_alone(api, plane):
+    broken(api, 1)
+    broken(api, 3, "billing", name="two", instance="i2")
+    break_signing.step(plane, signing([5, 6, 7, 8]), Failed())
+    page = api.get(ENTRIES, params={"system": "billing"}).json()
+    assert [one for one in names(page) if "break" in one] == [
+        "break 2 of billing/two, opened",
+        "break 2 of billing/two, cleared",
+    ]
+
+
+def test_one_that_is_missing_in_the_log_is_found(api, plane, tmp_path):
+    """A log that was cut short, or an entry that another took the place of."""
+    broken(api, 1)
+    log = MadeLog(tmp_path / "log", Authority(tmp_path / "authority"))
+    log.publish(*some(10))
+    note = log.checkpoint().note
+    break_signing.step(plane, signing([5], body=log.entries[5], checkpoint=note), Failed())
+    with plane.store.read() as session:
+        assert [row.change for row in session.exec(select(SignedBreak))] == ["opened"]
+    page = api.get(ENTRIES, params={"after": "b2l0k0"}).json()
+    file = tmp_path / "expected.json"
+
+    def findings(page):
+        file.write_text(json.dumps(page))
+        report, _ = Monitor(DirectorySource(log.directory), log.authority.trust, ExpectedFile(file)).look(
+            MonitorState()
+        )
+        return [(str(one.reason), one.index, one.entry) for one in report.findings]
+
+    assert findings(page) == []
+    other = MadeLog(tmp_path / "other", log.authority)
+    other.publish(*log.entries[:5], b"another", *log.entries[6:])
+    page["entries"][0]["checkpoint"] = other.checkpoint().note
+    log = other
+    assert findings(page) == [("log.missing", 5, "break 1 of payments/one, opened")]

@@ -106,6 +106,7 @@ def test_every_page_shows_a_mode_to_those_whom_it_concerns(api, anonymous):
         "/sidecars",
         "/issuers",
         "/quarantine",
+        "/keeping",
     ):
         assert "why s1" in page(browser, path).text, path
     assert "why s1" in page(browser, "/nowhere", status=404).text

@@ -300,6 +300,8 @@ def test_the_page_has_fields_bars_and_saved_searches(filled):
     page = client.get("/decisions?saved=refunds&subject=job-1").text
     assert page.count("/decisions/d") == len(expected(lambda n: n % 2 == 1 and n % 50 and n % 4 == 1))
     assert 'value="job-1"' in page
+    by_path = client.get("/decisions?where=timestamp%3D2026-01-31T12:00:01Z+path%3Dplacet/decision").text
+    assert by_path.count("/decisions/d") == 1
     assert '<option value="refunds" selected>' in page
     bars = client.get("/decisions?since=2026-01-31T12:00&until=2026-01-31T13:00").text
     assert "<rect" in bars

@@ -3,11 +3,13 @@
 import json
 import shutil
 import subprocess
+import time
 from datetime import UTC, datetime
 
 import pytest
 
 from app.control import break_signing
+from app.control.break_signing import Failed
 from app.core.governance import control_plane_id
 from app.core.link_names import sidecar_ref
 from cli.server_verifiers import break_signer
@@ -34,16 +36,19 @@ def test_an_auditor_reads_of_a_break_from_the_log_alone(live, tmp_path):
         assert answer.status_code == 200, answer.text
     assert client.post(chain.path, json=signed(chain.next(record("d0")), session)).status_code == 200
     lost = Chain(entry=7, previous=chain.previous, byte=chain.byte, closed_at=chain.closed_at)
+    live.run("system", "set", "payments", "--lineage-limit", "gap=2s")
     refused(client.post(chain.path, json=signed(lost.peek(record("d7")), session)), 409, "batch.gap")
+    time.sleep(2)
     sign = break_signer(live.plane, live.sigstore.trust_config)
-    break_signing.step(live.plane, sign)
+    break_signing.step(live.plane, sign, Failed())
     [found] = live.run("lineage", "breaks")
     live.run("lineage", "clear", found["id"], "--reason", "the disk was lost; incident 31")
-    break_signing.step(live.plane, sign)
+    break_signing.step(live.plane, sign, Failed())
 
     stored = live.run("lineage", "show", EXECUTION)
-    opened, cleared = (one for one in stored["story"] if one["what"].startswith("lineage/"))
+    opened, stopped, cleared = (one for one in stored["story"] if one["what"].startswith("lineage/"))
     assert (opened["what"], opened["kind"], opened["stops"]) == ("lineage/opened", "batch.gap", True)
+    assert (stopped["what"], stopped["at"], stopped["by"]) == ("lineage/stopped", opened["stops_at"], None)
     assert (cleared["what"], cleared["by"]) == ("lineage/cleared", "first administrator")
     assert cleared["reason"] == "the disk was lost; incident 31"
     edges = {(one["from"], one["to"], one["kind"]) for one in stored["edges"]}
@@ -53,6 +58,7 @@ def test_an_auditor_reads_of_a_break_from_the_log_alone(live, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(live.plane.settings.directory / "objects", copy)
     place = ("--from-log", "--objects", copy, "--log", live.sigstore.directory / "rekor", "--output", "json")
+    place += ("--domain", "placet.internal")
     trust = ("--lineage-trust-config", live.sigstore.trust_config, "--identity-issuer", live.url)
     show = [PLACET, "lineage", "show", EXECUTION, *map(str, (*place, *trust))]
     told = subprocess.run(show, capture_output=True, text=True, timeout=120)
@@ -64,6 +70,7 @@ def test_an_auditor_reads_of_a_break_from_the_log_alone(live, tmp_path):
     says = break_signing.proved(DOMAIN, [live.url], live.plane.verify_batch, file.read_bytes()).says
     file.write_bytes(session.sign(says.statement()))
     told = json.loads(subprocess.run(show, capture_output=True, text=True, timeout=120).stdout)
-    assert [one["what"] for one in told["story"] if one["what"].startswith("lineage/")] == ["lineage/opened"]
+    named = [one["what"] for one in told["story"] if one["what"].startswith("lineage/")]
+    assert named == ["lineage/opened", "lineage/stopped"]
     assert "statements that do not verify" in told["left_out"]
     assert control_plane_id(DOMAIN) not in json.dumps(told["links"])

@@ -92,7 +92,7 @@ def test_a_session_is_not_a_token_for_the_api(browser):
     assert browser.get("/api/v1/systems").status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/decisions", "/systems", "/sidecars", "/quarantine"])
+@pytest.mark.parametrize("path", ["/decisions", "/systems", "/sidecars", "/quarantine", "/keeping"])
 def test_empty_pages_say_so(browser, path):
     assert 'class="empty"' in page(browser, path).text
 
@@ -233,7 +233,9 @@ def test_hostile_text_is_only_text(browser, api):
     api.post("/api/v1/quarantine", json={"issuer": HOSTILE, "subject": HOSTILE, "reason": HOSTILE})
     hostile_name = {"name": HOSTILE, "scopes": ["decision:read"]}
     assert api.post("/api/v1/tokens", json=hostile_name).status_code == 201
-    for path in ("/decisions", "/decisions/d1", "/sidecars", "/quarantine", f"/decisions?text={HOSTILE}"):
+    held = api.post("/api/v1/holds", json={"issuer": HOSTILE, "subject": HOSTILE, "reason": HOSTILE})
+    assert held.status_code == 201, held.text
+    for path in ("/decisions", "/decisions/d1", "/sidecars", "/quarantine", "/keeping", f"/decisions?text={HOSTILE}"):
         text = page(browser, path).text
         assert "<script>alert" not in text
         assert "<img" not in text.replace('<img src="/static/mark.svg"', "")

@@ -70,6 +70,12 @@ def test_an_allowed_workload_gets_what_a_join_token_gets(api, anonymous, plane):
     made = allow(api)
     assert (made["new"], made["status"], made["allowed_by"]) == (True, "open", "first administrator")
     assert allow(api)["new"] is False
+    anonymous.post("/login", data={"token": api.token})
+    shown = anonymous.get("/systems/payments").text.split("Workloads that may enrol")[1].split("</section>")[0]
+    assert "<td>job-17</td>" in shown and "<td>open</td>" in shown
+    anonymous.post("/login", data={"token": api.with_token("system:read").token})
+    assert "job-17" not in anonymous.get("/systems/payments").text, "who may not list them does not see them here"
+    anonymous.cookies.clear()
     text = token(iss=ISSUER)
     answer = enrol(anonymous, text)
     assert answer.status_code == 201
@@ -272,15 +278,6 @@ def test_who_is_not_allowed_keeps_no_writer_waiting_and_waits_for_none(api, anon
         assert refused(enrol(anonymous)) == "sidecar.not_allowed"
         assert refused(enrol(anonymous, "x")) == "identity.malformed"
         assert time.monotonic() - began < 5, "less than the wait for a lock"
-
-
-def test_only_what_was_enrolled_this_way_is_revoked(api, anonymous):
-    allow(api)
-    by_hand = api.post(
-        "/api/v1/tokens", json={"name": "a", "scopes": ["record:write"], "system": "payments", "sidecar": "one"}
-    ).json()["token"]
-    enrolled(api, anonymous)
-    assert type(api)(anonymous, by_hand).post(f"{ONE}/status", json=STATUS).status_code == 200
 
 
 def test_a_token_of_before_the_eviction_is_stale_to_the_second(api, anonymous, plane):

@@ -48,7 +48,7 @@ def test_the_statement_is_as_documented():
         (replace(IS_OPENED, sidecar="spiffe://example.org/control-plane").statement(), "sidecar"),
         (replace(IS_OPENED, by="ann").statement(), "who cleared what"),
         (replace(IS_CLEARED, by=None).statement(), "who cleared what"),
-        (replace(IS_CLEARED, opened=None).statement(), "who cleared what"),
+        (replace(IS_CLEARED, opened=None).statement(), "whatever follows the opening"),
     ],
 )
 def test_what_is_no_statement(raw, told):
@@ -69,3 +69,16 @@ def test_breaks_of_an_execution_are_those_that_were_opened_meanwhile_and_their_c
     assert within(every, "i1", AT, AT + timedelta(seconds=10), 9) == [every[2], every[3], every[5]]
     assert within(every, "i1", AT, None, 9) == [every[2], every[3], every[5], every[6]]
     assert within(every, "i1", AT, None, 1) == [every[2]]
+
+
+def test_breaks_of_an_execution_are_also_those_that_were_borne_when_it_started():
+    def told(number, change, seconds, instance="i1"):
+        base = IS_OPENED if change == OPENED else IS_CLEARED
+        at, stops_at = AT + timedelta(seconds=seconds), AT + timedelta(seconds=900)
+        says = replace(base, number=number, instance=instance, at=at, stops_at=stops_at)
+        return ToldBreak(says, says.digest, AT, number)
+
+    every = [told(1, OPENED, -9), told(1, CLEARED, -1), told(2, OPENED, -9), told(2, CLEARED, 0), told(3, OPENED, -9),
+             told(4, OPENED, -9, "i2"), told(5, OPENED, 11)]  # fmt: skip
+    assert within(every, "i1", AT, AT + timedelta(seconds=10), 9) == every[2:5]
+    assert within(reversed(every), "i1", AT, AT - timedelta(seconds=10), 9) == []

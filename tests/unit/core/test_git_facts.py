@@ -72,6 +72,11 @@ CHANGES = {
         git(at, "update-index", "--skip-worktree", "app.rego"),
         (at / "app.rego").write_text("package app\n\nallow := 1\n"),
     ),
+    "a commit in the place of another": lambda at: (
+        (at / "app.rego").write_text("package app\n\nallow := 1\n"),
+        git(at, "add", "app.rego"),
+        git(at, "replace", git(at, "rev-parse", "HEAD^{tree}"), git(at, "write-tree")),
+    ),
     "a repository of its own": lambda at: (
         (at.parent / ".git" / "info" / "exclude").write_text("vendor\n"),
         git(at, "init", "--quiet", "vendor"),

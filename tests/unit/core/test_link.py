@@ -236,3 +236,12 @@ def test_no_byte_can_be_changed_unseen(data):
     with contextlib.suppress(Denied):
         read = Link.read(spoilt)
     assert read is None or (read != LINKS[STEP] and read.statement() == spoilt)
+
+
+@pytest.mark.parametrize("given", [[], ["https://in-toto.io/attestation/link/v0.3"], {}, None, 7, True])
+@pytest.mark.parametrize("member", ["_type", "predicateType"])
+def test_a_type_of_any_kind_is_malformed(member, given):
+    document = json.loads(LINKS[START].statement()) | {member: given}
+    with pytest.raises(Denied) as denied:
+        Link.read(strict_json.canonical(document))
+    assert denied.value.reason is Reason.LINK_MALFORMED

@@ -1,6 +1,7 @@
 """Tiles that a log no longer needs: each bit of them counts where they can be listed."""
 
 import os
+import shutil
 from datetime import UTC, datetime
 
 import pytest
@@ -100,3 +101,29 @@ def test_what_is_large_or_no_file_is_named_and_not_read(log, name):
     os.mkfifo(path)
     [pipe] = found(log)
     assert large == pipe and large.startswith(f"{name} is ")
+
+
+@pytest.mark.parametrize("name", ["tile/entries/000.p/30", "tile/0/000.p/3", "tile/junk", "tile/entries/001.p"])
+@pytest.mark.parametrize("target", ["nowhere", "itself", "up"])
+def test_links_that_lead_nowhere_or_back_are_named(log, name, target):
+    path = log.directory / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.symlink_to({"nowhere": "nowhere", "itself": path.name, "up": log.directory / "tile"}[target])
+    details = found(log)
+    assert any(name in one for one in details), details
+    assert len(details) <= 4
+
+
+def test_links_to_what_is_there_are_followed(log, tmp_path):
+    """As of a log whose older tiles were moved to another disk."""
+    for name in ("tile/entries", "tile/0/000.p"):
+        (log.directory / name).rename(tmp_path / "moved")
+        (log.directory / name).symlink_to(tmp_path / "moved")
+        assert found(log) == []
+        flip(log.directory / "tile/entries/000.p/30", 9)
+        assert len(found(log)) == 1
+        flip(log.directory / "tile/entries/000.p/30", 9)
+        (log.directory / name).unlink()
+        (tmp_path / "moved").rename(log.directory / name)

@@ -141,6 +141,44 @@ def test_a_tile_that_is_cut_short_or_too_long(tmp_path, authority, level):
         read()
 
 
+@pytest.mark.parametrize("level", ["0", "entries"])
+def test_a_tile_that_is_too_large_or_no_file_is_invalid_and_not_waited_for(tmp_path, authority, level):
+    log = MadeLog(tmp_path, authority)
+    log.publish(*some(10))
+    path = log.file(level)
+
+    def read():
+        with pytest.raises(Denied, match=rf"log\.invalid: .*tile/{level}/000\.p/10") as denied:
+            log.tiles().leaf(0) if level == "0" else log.tiles().entry(0)
+        assert denied.value.field == f"tile/{level}/000.p/10"
+        return denied.value.detail
+
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+    assert "more than the" in read()
+    path.unlink()
+    path.mkdir()
+    assert read().endswith("it is no regular file")
+    path.rmdir()
+    path.symlink_to("nowhere")
+    assert read().endswith("it is a link that leads nowhere")
+    path.unlink()
+    path.symlink_to(path.name)
+    assert read().endswith("it is a link that leads to itself")
+
+
+def test_a_checkpoint_that_is_too_large_or_no_file_is_invalid(tmp_path, authority):
+    log = MadeLog(tmp_path, authority)
+    log.publish(*some(1))
+    log.show("x" * 1_000_000)
+    with pytest.raises(Denied, match=r"log\.invalid: .*checkpoint has more than"):
+        newest(DirectorySource(tmp_path), authority.trust, at=datetime.now(UTC))
+    (tmp_path / "checkpoint").unlink()
+    (tmp_path / "checkpoint").symlink_to("nowhere")
+    with pytest.raises(Denied, match=r"log\.invalid: .*leads nowhere"):
+        newest(DirectorySource(tmp_path), authority.trust, at=datetime.now(UTC))
+
+
 # ---- where it is read from ---------------------------------------------------------------------------------
 
 

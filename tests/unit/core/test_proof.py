@@ -94,6 +94,11 @@ def test_what_provenance_says_of_sources():
     assert proof_release.files(provenance) == (("a.rego", f"sha256:{'b' * 64}"),)
     for odd in ({}, {"buildDefinition": []}, {"buildDefinition": {"resolvedDependencies": {}}}):
         assert proof_release.commits(odd) == proof_release.files(odd) == ()
+    unnamed = [{"uri": odd, "name": "p", "digest": {"gitCommit": "4f1f"}} for odd in (7, 0, False, [], ["p"], {})]
+    hashes = [{"uri": "p", "digest": {"gitCommit": odd}} for odd in (None, 7, ["4f1f"])]
+    for entries, said in ((unnamed, "@4f1f"), (hashes, "p@")):
+        odd = {"buildDefinition": {"resolvedDependencies": entries}}
+        assert {str(one) for one in proof_release.commits(odd)} == {said}
     odd_entries = [1, None, {}, {"digest": 1}, {"digest": {}}, {"digest": {"sha512": "x"}}]
     odd = {"buildDefinition": {"resolvedDependencies": odd_entries}}
     assert proof_release.commits(odd) == proof_release.files(odd) == ()

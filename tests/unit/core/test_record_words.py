@@ -1,6 +1,7 @@
 """What text and paths find in a record, and what they do not."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,10 @@ RECORD = json.dumps(
         },
         "result": {"allow": False, "reasons": [{"code": "policy.denied"}], "expires_at": None, "big": 10**30},
         "nd_builtin_cache": {"time.now_ns": {"[]": 1795664657}},
+        "labels": {"id": "e1ec62d4", "version": "1.22.2", "a=b": "c", "list[0]": "x"},
+        "masked": ["/input/identity", "/input/warrant"],
+        "metrics": {"counter": 1, "timer_ns": 2.50},
+        "requested_by": "10.0.0.1:80",
     }
 ).encode()
 
@@ -75,6 +80,15 @@ def test_an_asterisk_elsewhere_is_an_asterisk(text):
         ("result.expires_at", "null"),
         ("result.big", "1000000000000000000000000000000"),
         ("result.big", "1e30"),
+        ("decision_id", "4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e"),
+        ("nd_builtin_cache.time.now_ns.[]", "1795664657"),
+        ("labels.version", "1.22.2"),
+        ("labels.a=b", "c"),
+        ("masked", "/input/warrant"),
+        ("metrics.timer_ns", "25e-1"),
+        ("requested_by", "10.0.0.1:80"),
+        ("input.identity.token", "sha256:abab"),
+        ("input.execution.token", "cdcd"),
     ],
 )
 def test_values_are_found_at_their_paths(path, value):
@@ -89,10 +103,14 @@ def test_values_are_found_at_their_paths(path, value):
         ("context.amount", "40"),
         ("input.context", "40"),
         ("input.roles", "Clerk"),
-        ("input.identity.token", "sha256:abab"),
-        ("input.execution.token", "cdcd"),
         ("result.big", "1000000000000000000000000000001"),
-        ("decision_id", "4f0c1d2e-6f7a-4b8c-9d0e-1f2a3b4c5d6e"),
+        ("labels", "1.22.2"),
+        ("labels.version", "1.22"),
+        ("labels.version.x", "1.22.2"),
+        ("labels.a", "b=c"),
+        ("version", "1.22.2"),
+        ("masked", "/input/warran"),
+        ("input.identity", "sha256:abab"),
     ],
 )
 def test_other_values_are_not(path, value):
@@ -117,6 +135,80 @@ def test_other_values_are_not(path, value):
 )
 def test_a_value_is_found_however_it_is_written(written, value):
     assert matches(b'{"input": {"a": ' + written + b"}}", "", [("input.a", value)])
+
+
+def test_a_path_leads_through_names_with_dots_and_through_arrays():
+    raw = json.dumps({"a.b": [{"c": 1}, {"": {"d.": [[2]]}}], "a": {"b.c": 3}, "": {"labels": 4}}).encode()
+    for path, value in (("a.b.c", "1"), ("a.b.c", "3"), ("a.b..d.", "2"), (".labels", "4")):
+        assert matches(raw, "", [(path, value)]), path
+    assert not matches(raw, "", [("labels", "4")])
+
+
+def test_a_path_that_filters_do_not_know_is_as_long_as_it_is():
+    deep = {"x": "found"}
+    for _ in range(90):
+        deep = {"name": deep}
+    raw = json.dumps({"input": deep, "labels": deep}).encode()
+    path = ".".join(["input", *["name"] * 90, "x"])
+    assert len(path) > record_words.MAX_PATH
+    assert matches(raw, "", [(path, "found")])
+    assert matches(raw, "", [(path.replace("input", "labels"), "found")])
+    assert not matches(raw, "", [(path, "lost")])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"labels": {"a": "x"}, "result": {"b": 01}}',
+        b'{"labels": {"a": "x"}, "result": "\xff"}',
+        b'{"labels": {"a": "x"}',
+        b'[{"labels": {"a": "x"}}]',
+        b'{"labels": {"a": "x"}, "result": ' + b"[" * 200 + b"]" * 200 + b"}",
+    ],
+)
+def test_what_is_no_record_has_no_paths(raw):
+    assert not matches(raw, "", [("labels.a", "x")])
+
+
+def test_two_values_are_not_taken_for_one_another():
+    both = [("labels.a", "b=c"), ("labels.a=b", "c")]
+    assert not matches(b'{"labels": {"a": "b=c"}}', "", both)
+    assert matches(b'{"labels": {"a": "b=c", "a=b": "c"}}', "", both)
+
+
+@pytest.mark.parametrize(
+    "path", ["input", "result", "decision_id", "labels.id", "input.identity.x", "input." + "n" * 300]
+)
+def test_filters_are_not_asked_for_what_they_do_not_know(path):
+    assert record_words.Wanted("refund", [(path, "x"), ("input.a", "1")]).terms == ["refund", "input.a=1"]
+
+
+def test_a_record_without_such_a_member_is_ruled_out_at_once():
+    wanted = record_words.Wanted("", [("labels.version", "1")])
+    assert not wanted.may_be_in(b'{"labels": {"id": 1}}')
+    assert wanted.may_be_in(b'{"labels": {"version": 1}}')
+
+
+@pytest.mark.parametrize(
+    ("raw", "where"),
+    [
+        (RECORD, [("." * (1020 - number), "") for number in range(8)]),
+        (RECORD, [("i.n.p.u.t." * 100 + "labels" * number, "40") for number in range(8)]),
+        (b'{"input": {"a": "' + b"1" * 20_000 + b'"}}', [("input.a", "1" * 1000 + "2")]),
+    ],
+)
+def test_a_question_that_is_made_to_be_expensive_costs_little_a_record(raw, where):
+    wanted = record_words.Wanted("", where)
+    began = time.process_time()
+    assert not any(wanted.in_record(raw) for _ in range(1000))
+    assert time.process_time() - began < 0.5
+
+
+def test_a_record_with_all_of_very_many_names_is_found():
+    names = [f"name-{one}" for one in range(100)]
+    raw = json.dumps({"labels": {"-".join(names): "x", ".".join(names): "y"}}).encode()
+    assert matches(raw, "", [(".".join(["labels", *names]), "y")])
+    assert not matches(raw, "", [(".".join(["labels", *names]), "x")])
 
 
 def test_text_and_values_must_all_hold():

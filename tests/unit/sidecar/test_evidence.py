@@ -21,11 +21,13 @@ def test_it_is_read_anew_each_time(tmp_path):
         tmp_path, f"- type: token\n  file: token\n- type: image\n  digest: {DIGEST}\n  bundles: [a.json]\n"
     )
     single = written(tmp_path, json.dumps({"type": "eat", "file": str(tmp_path / "token")}), "eat.json")
-    evidence = Evidence([listed, single])
+    summary = written(tmp_path, "type: vsa\nfile: token", "vsa.yaml")
+    evidence = Evidence([listed, single, summary])
     assert evidence.read() == [
         {"type": "token", "token": "first"},
         {"type": "image", "digest": DIGEST, "bundles": ['{"a": 1}']},
         {"type": "eat", "token": "first"},
+        {"type": "vsa", "token": "first"},
     ]
     (tmp_path / "token").write_text("second")
     assert evidence.read()[0]["token"] == "second"

@@ -7,6 +7,7 @@ import time
 import jwt
 import pytest
 
+from app.core.errors import Denied
 from app.core.reason_codes import Reason
 from app.sidecar import executions
 from app.sidecar.control_plane import NotAccepted
@@ -36,7 +37,7 @@ TRUST = {
 class World:
     """OPA, the lease and the control plane, as a test sets them."""
 
-    def __init__(self, path):
+    def __init__(self, path, room=100_000):
         self.keys = ExecutionKeys(path)
         self.keys.open()
         self.until = int(time.time()) + 3600
@@ -47,7 +48,7 @@ class World:
         self.asked = []
         self.redeemed = []
         self.refusal = None
-        self.running = Running(path.with_name("running.db"), EndedExecutions(lambda: 100_000), self.keys.renew)
+        self.running = Running(path.with_name("running.db"), EndedExecutions(lambda: room), self.keys.renew)
         self.running.open()
         self.keys.written(self.keys.public())
         self.executions = Executions(self.keys, lambda: self, lambda: self.trust, self.redeem, self.running)
@@ -324,6 +325,32 @@ def test_what_was_stopped_is_neither_renewed_nor_started(world):
     assert codes(world.executions.renew(ID, token)) == ["identity.issuer_unknown"], "for good"
     assert codes(world.begin()) == ["execution.ended"]
     assert world.begin("another-execution").execution
+
+
+def test_no_token_is_signed_by_new_keys_for_what_was_just_stopped(tmp_path, monkeypatch):
+    """All tokens end where there is no room for the names, also those that are being given meanwhile."""
+    world = World(tmp_path / "keys.json", room=1)
+    sign, gone = world.keys.sign, {**TRUST, "issuers": {}}
+
+    def arrives():
+        world.running.judge(gone)
+        world.keys.written(world.keys.public())
+
+    def signed_late(claims):
+        state = threading.Thread(target=arrives)
+        state.start()
+        state.join(0.3)
+        try:
+            return sign(claims)
+        finally:
+            states.append(state)
+
+    states = []
+    monkeypatch.setattr(world.keys, "sign", signed_late)
+    outcome = world.begin()
+    states[0].join(10)
+    with pytest.raises(Denied, match="current keys"):
+        world.claims(outcome)
 
 
 def test_a_token_of_which_nothing_is_known_is_not_renewed(world):

@@ -76,6 +76,7 @@ def test_nothing_is_lost_while_nothing_changes(held):
 
 
 OTHER_KEY = {"alg": "EdDSA", "jwks": "3"}
+HOMELY = changed("issuers", "j", "domain", to=HOME)
 LOST = [
     (PLAIN, changed("issuers", "i"), Reason.IDENTITY_ISSUER_UNKNOWN),
     (PLAIN, changed("issuers", "i", "keys", "k"), Reason.IDENTITY_KEY_UNKNOWN),
@@ -136,6 +137,22 @@ def test_workloads_and_actors_are_of_their_issuers_names():
         changed("issuers", f"spiffe://{HOME}", "names", to=""),
     ):
         assert footing.lost(workload, trust, NOW) == Reason.IDENTITY_DOMAIN
+
+
+def test_an_issuer_names_actors_of_its_own_domain_alone():
+    """As `rego/placet/identity.rego` has it; the issuer of the actor moves, and the subject's stays."""
+    held = footing.of(
+        {**CLAIMS, "actors": [{"issuer": "j", "id": "agent-1"}]}, {"identity": {"token": token("k")}}, HOMELY
+    )
+    assert footing.lost(held, HOMELY, NOW) is None
+    assert footing.lost(held, TRUST, NOW) == Reason.IDENTITY_DOMAIN, "the domain of j is linked, and not that of i"
+
+
+def test_names_of_workloads_are_known_however_they_are_spelt():
+    """OPA has one letter for the small of U+0130, and Python two: the trust state may give a plain issuer any names."""
+    odd = {"sub": "sp\u0130ffe://example.org/till"}
+    held = footing.of({**CLAIMS, **odd}, {"identity": {"token": token("k")}}, TRUST)
+    assert footing.lost(held, TRUST, NOW) == Reason.IDENTITY_DOMAIN
 
 
 def test_what_cannot_be_told_does_not_start():

@@ -27,6 +27,8 @@ def plane(monkeypatch):
             if request.url.path not in self.answers:
                 raise httpx.ConnectError("down")
             status, document = self.answers[request.url.path]
+            if isinstance(document, bytes):
+                return httpx.Response(status, content=document)
             return httpx.Response(status, json=document)
 
     there = Plane()
@@ -74,6 +76,15 @@ def test_only_an_unknown_token_is_given_up(plane, files, token, answer):
     assert enrolled(files, token) == "placet_t2_s"
 
 
+def test_a_join_token_that_does_not_count_is_a_denial(plane, files):
+    plane.answers = {"/api/v1/join": (403, {"reason": "sidecar.invitation", "detail": "this join token is void"})}
+    with pytest.raises(Denied, match=r"^sidecar\.invitation: cannot join: this join token is void$") as refused:
+        joining.own_token(files, "http://p", None, "payments", "one", "placet-join_ab_cd")
+    assert refused.value.exit_code == 3
+    with pytest.raises(UsageError, match="looks like placet-join_ID_SECRET"):
+        joining.own_token(files, "http://p", None, "payments", "one", "hello")
+
+
 def test_a_refusal_keeps_its_reason_and_nothing_else(plane, files, token):
     plane.answers = {"/api/v1/enrol": (403, {"reason": "sidecar.not_allowed", "detail": "no"})}
     with pytest.raises(Denied, match="cannot join: no") as refused:
@@ -81,9 +92,15 @@ def test_a_refusal_keeps_its_reason_and_nothing_else(plane, files, token):
     assert refused.value.reason == Reason.SIDECAR_NOT_ALLOWED
     for answer, text in (
         ((403, {"reason": "made up", "detail": "no"}), "cannot join: no"),
+        *(
+            ((403, {"reason": given, "detail": "no"}), "cannot join: no")
+            for given in ([], ["sidecar.taken"], {}, None, 7)
+        ),
         ((429, {}), "cannot join: status 429"),
         ((201, MINE | {"sidecar": "two"}), "gave a token for another sidecar"),
         ((201, {}), "gave a token for another sidecar"),
+        ((403, []), "cannot join: status 403"),
+        ((403, b"[" * 60_000), "cannot join: the control plane does not answer: nested more than"),
     ):
         plane.answers = {"/api/v1/enrol": answer}
         with pytest.raises(PlacetError, match=text):

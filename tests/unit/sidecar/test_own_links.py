@@ -11,7 +11,8 @@ from app.core.errors import Denied
 from app.core.link_names import ENFORCE, RENEWED, START, TRUST, WITHDRAWN, Ref, payload_digest
 from app.core.reason_codes import Reason
 from app.sidecar.config import SidecarFiles
-from app.sidecar.doubts import Doubt
+from app.sidecar.doubts import Doubt, boot_seconds
+from app.sidecar.journal_shipping import CONCERN
 from app.sidecar.lease import LeaseKeeper
 from app.sidecar.opa_api import OpaUnavailable
 from app.sidecar.own_links import OwnLinks, Unnoted
@@ -213,6 +214,18 @@ def test_the_lease_and_its_state_are_noted_before_opa_decides_by_them(world, tmp
     lease.keeper.withdraw()
     assert world.kinds() == [TRUST, RENEWED, WITHDRAWN]
     assert [one["lease"] is None for one in lease.put] == [False, True]
+
+
+def test_no_lease_lasts_longer_than_a_break_is_borne(world, tmp_path):
+    lease, doubts = Lease(world, tmp_path), world.agent.doubts
+    for left, within in ((60.0, 3.0), (1.5, 1.5), (0.0, None)):
+        doubts.vouch(CONCERN, boot_seconds() + left, Doubt(CONCERN, Reason.LINEAGE_BROKEN, "borne for its time"))
+        lease.keeper.step()
+        given = lease.put[-1]["lease"]
+        assert (given is None) == (within is None)
+        if within is not None:
+            assert within - 0.5 < (given["valid_until_ns"] - given["issued_at_ns"]) / 1e9 <= within
+    assert [one.reason for one in lease.keeper.against] == [Reason.LINEAGE_BROKEN]
 
 
 def test_a_journal_that_cannot_be_written_takes_the_lease_away(world, tmp_path, monkeypatch):

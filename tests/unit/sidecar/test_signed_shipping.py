@@ -386,7 +386,24 @@ def test_other_refusals_are_no_break(files, plane, agent, clock, reason):
     plane.before = failing(2, NotAccepted("status 409: something else", reason))
     agent.start().shipping.step(ended=True)
     assert agent.reasons() == []
+    refused = agent.shipping.refused
+    assert (refused.reason if refused else None) == reason
     agent.drain(clock)
+    assert agent.shipping.refused is None
+
+
+def test_what_is_refused_is_told_since_when_it_is_also_after_a_restart(files, plane, signer, agent, clock):
+    write(files, 1, records(5))
+    plane.before = only("batch", lambda _: no("status 409: 3 to 7 are missing", Reason.BATCH_GAP))
+    agent.start().shipping.step(ended=True)
+    told = agent.shipping.refused.told("records")
+    assert (told["code"], told["detail"]) == ("batch.gap", "status 409: 3 to 7 are missing")
+    os.utime(next(files.batches.glob("*/break.json")), (1_800_000_000, 1_800_000_000))
+    agent = Agent(files, plane, signer).start()
+    assert agent.shipping.refused.told("records") == {**told, "since": "2027-01-15T08:00:00Z"}
+    plane.before = lambda _: None
+    agent.drain(clock)
+    assert agent.shipping.refused is None
 
 
 def test_a_signature_that_was_refused_is_made_again_over_the_same_statement(files, plane, signer, agent, clock):

@@ -1,0 +1,5 @@
+from tests.cases import asked
+
+
+def request(world):
+    return asked.summarised(world, predicate=asked.predicate(world, verifier={"id": "https://verifier.example"}))
