@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def cut(lines: Sequence[bytes], most: int = _BATCH) -> Iterator[tuple[int, Seque
 
 
 def records(binary: Path, count: int, directory: Path) -> list[bytes]:
-    """Lines of a governed OPA, of three ways to ask, each with a decision id of its own."""
+    """Lines of a governed OPA, of three ways to ask, each with an id of its own and later than the one before."""
     with stand.running(binary, stand.composed(*stand.example("payments")), directory) as opa:
         world = World(int(time.time()))
         opa.write(world.state(lease_seconds=3000))
@@ -75,13 +75,14 @@ def records(binary: Path, count: int, directory: Path) -> list[bytes]:
                     opa.decide(asked)
         lines = [line for line in opa.stderr.read_bytes().split(b"\n") if b'"Decision Log"' in line]
     read = [json.loads(line) for line in lines]
-    ids = [one["decision_id"].encode() for one in read]
-    policy = read[0]["result"]["bundles"]["policy"].encode()
-    lines = [line.replace(policy, digest_of(BUNDLE).encode()) for line in lines]
+    ids, times = ([one[name].encode() for one in read] for name in ("decision_id", "timestamp"))
+    policy, begun = read[0]["result"]["bundles"]["policy"], datetime.now(UTC)
+    lines = [line.replace(policy.encode(), digest_of(BUNDLE).encode()) for line in lines]
     made = []
     for number in range(count):
         at = number % len(lines)
-        made.append(lines[at].replace(ids[at], b"%s-%09d" % (ids[at][:26], number)))
+        later = f"{begun + timedelta(milliseconds=number):%Y-%m-%dT%H:%M:%S.%f000Z}".encode()
+        made.append(lines[at].replace(ids[at], b"%s-%09d" % (ids[at][:26], number)).replace(times[at], later))
     return made
 
 
