@@ -196,11 +196,14 @@ def _document(
 
 def _lacking(objects: str | None, lineage: Path | None, domain: str | None, issuers: list[str] | None) -> str:
     """What is not said of the archive. Nothing is taken for granted: with a wrong guess all would look forged."""
+    from app.control.plane import DEFAULT_IDENTITY_ISSUER
+    from app.control.settings import DEFAULT_DOMAIN
+
     given = {
         "--objects (the object store)": objects,
         "--lineage-trust-config (the Sigstore that vouches for sidecars)": lineage,
-        "--domain (the sidecars' trust domain, placet.internal if `placet server init` was given none)": domain,
-        "--identity-issuer (the control plane's address in sidecars' certificates, http://127.0.0.1:8470 if "
+        f"--domain (the sidecars' trust domain, {DEFAULT_DOMAIN} if `placet server init` was given none)": domain,
+        f"--identity-issuer (the control plane's address in sidecars' certificates, {DEFAULT_IDENTITY_ISSUER} if "
         "`placet server run` was given none)": issuers,
     }
     return " and ".join(option for option, value in given.items() if not value)

@@ -174,7 +174,7 @@ def _common(
 ) -> dict[str, Any]:
     """What both predicates say."""
     from app.core.governance import audience_of
-    from app.core.modes import moment
+    from app.core.instant import written
     from app.core.pattern_words import words
 
     if not _SYSTEM.fullmatch(system):
@@ -188,8 +188,8 @@ def _common(
         "system": audience_of(domain, system),
         "id": secrets.token_hex(8),
         "reason": reason,
-        "from": moment(start),
-        "until": moment(start + timedelta(seconds=options.duration(for_, "--for"))),
+        "from": written(start),
+        "until": written(start + timedelta(seconds=options.duration(for_, "--for"))),
     }
 
 

@@ -20,6 +20,7 @@ import typer
 
 from app.core.errors import UsageError
 from app.core.files import read_bounded, read_secret
+from app.core.spans import UNITS
 
 if TYPE_CHECKING:
     from app.core.holder_keys import HolderKey, Jwk
@@ -72,8 +73,6 @@ OutOption = Annotated[
 MAX_TOKENS = 80 * 1024
 MAX_DOCUMENT = 64 * 1024
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
 
 def principal(text: str, issuer: str | None = None, *, option: str = "--subject") -> Principal:
     """`ISSUER#ID`, or an id with its issuer apart. Raises `UsageError`."""
@@ -97,7 +96,7 @@ def duration(text: str, option: str, *, least: int = 1) -> int:
     match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text.strip())
     if match is None or int(match[1]) < least:
         raise UsageError(f"{option} is a time such as 900, 15m, 8h or 2d, not {text!r}")
-    return int(match[1]) * _UNITS[match[2] or "s"]
+    return int(match[1]) * UNITS[match[2] or "s"]
 
 
 def moment(text: str, option: str) -> int:

@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from app.control import attestation_basis, issuer_keys
 from app.control.attestation_evidence import MAX_VALUE, Appraised, Claims, looked_up, mapped, refused, unverified
 from app.control.governance_document import STATUS, AttesterEvidence
+from app.control.token_parts import HEADER
 from app.core.complaint import complaint, printable
 
 #: `typ` of a VSA as JWT. It says what the claims are, so that none passes for an EAT (RFC 8725, section 3.11).
 VSA_TYPE = "vsa+jwt"
 #: Seconds that an `iat` may lie ahead: clocks differ.
 SKEW = 2
-_HEADER = {"alg", "kid", "typ", "x5t", "x5t#S256"}
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_VALUE, pattern=r"^[ -~]+$")]
 
@@ -126,7 +126,7 @@ def _verified(rule: AttesterEvidence, text: str, what: str, step: str) -> tuple[
     header = unverified(text, step, part=0)
     kid = header.get("kid")
     key = keys.get(kid) if isinstance(kid, str) else None
-    if key is None or not set(header) <= _HEADER or header.get("alg") != key["alg"]:
+    if key is None or not set(header) <= HEADER or header.get("alg") != key["alg"]:
         raise refused(
             f"the {what}'s header must hold alg and kid of a key of the attester, and beside them typ and x5t alone",
             step,

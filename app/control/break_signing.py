@@ -49,19 +49,20 @@ class Failed:
     """Breaks of which something could not be signed, and when they are tried again."""
 
     def __init__(self) -> None:
-        self._until: dict[int, float] = {}
-        self._pause: dict[int, float] = {}
+        #: By the number of the break: until when it rests, and for how long in all.
+        self._rests: dict[int, tuple[float, float]] = {}
 
     def resting(self) -> list[int]:
         """Those that are not tried now."""
         now = time.monotonic()
-        return [broken for broken, until in self._until.items() if until > now]
+        return [broken for broken, (until, _) in self._rests.items() if until > now]
 
     def rest(self, row: LineageBreak, change: str, error: PlacetError) -> None:
         """One failed once more."""
         broken = row.id or 0
-        pause = self._pause[broken] = min(2 * self._pause.get(broken, _FIRST / 2), _LONGEST)
-        self._until[broken] = time.monotonic() + pause
+        _, before = self._rests.get(broken, (0.0, _FIRST / 2))
+        pause = min(2 * before, _LONGEST)
+        self._rests[broken] = time.monotonic() + pause, pause
         named = f"break {broken} of {row.system}/{row.sidecar}"
         log.warning(
             "cannot sign that %s was %s; it is tried again in %g s: %s", named, change, pause, first_line(error)
@@ -69,8 +70,7 @@ class Failed:
 
     def forget(self, row: LineageBreak) -> None:
         """One was signed after all."""
-        self._until.pop(row.id or 0, None)
-        self._pause.pop(row.id or 0, None)
+        self._rests.pop(row.id or 0, None)
 
 
 class BreakSigning:

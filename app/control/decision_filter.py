@@ -21,6 +21,7 @@ from app.control.store.columns import now
 from app.core import record_path, record_words
 from app.core.record_path import Leaf
 from app.core.record_words import Wanted
+from app.core.spans import UNITS
 
 OUTCOMES = tuple(value_counts.COUNTS)
 MODES = ("any", "shadow", "break-glass")
@@ -36,7 +37,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-_SPAN, _UNITS = re.compile(r"(\d{1,5})([dhms])"), {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_SPAN = re.compile(r"(\d{1,5})([dhms])")
 #: Times before it are refused: a little earlier than the first year there is no time at all.
 _FIRST_YEAR = 1900
 
@@ -190,7 +191,7 @@ class Page:
 def moment(text: str) -> datetime:
     """An RFC 3339 time, UTC where it has no offset; or a span before now, such as 7d, 24h, 30m or 90s."""
     if span := _SPAN.fullmatch(text.strip()):
-        return now() - timedelta(seconds=int(span[1]) * _UNITS[span[2]])
+        return now() - timedelta(seconds=int(span[1]) * UNITS[span[2]])
     try:
         parsed = datetime.fromisoformat(text.strip())
         if parsed.year < _FIRST_YEAR:

@@ -97,9 +97,9 @@ def listed(
     found = list(session.exec(query.order_by(col(Link.id).desc()).limit(limit + 1)))
     rows = found[:limit]
     # Executions of others may have the same ids, as many as they like.
-    ours = tuple_(col(Link.system), col(Link.sidecar), col(Link.instance), col(Link.execution))
-    keys = [(row.system, row.sidecar, row.instance, row.execution) for row in rows]
-    ends = select(Link).where(Link.kind == END, col(Link.execution).in_({key[-1] for key in keys}), ours.in_(keys))
+    whole = tuple_(*(col(getattr(Link, name)) for name in fields))
+    ours = whole.in_([tuple(getattr(row, name) for name in fields) for row in rows])
+    ends = select(Link).where(Link.kind == END, col(Link.execution).in_({row.execution for row in rows}), ours)
     with ThreadPoolExecutor(_READERS) as readers:
         ended = dict(readers.map(lambda row: (_key(row), _ended(objects, row)), list(session.exec(ends))))
     items = [Started(_key(row), row.at, ended.get(_key(row))) for row in rows]

@@ -22,8 +22,8 @@ from app.control.store.columns import now
 from app.control.tokens import Access
 from app.core.complaint import printable
 from app.core.errors import Denied
+from app.core.instant import written
 from app.core.masking import MARK
-from app.core.modes import moment
 from app.core.reason_codes import Reason
 
 log = logging.getLogger("placet.control")
@@ -99,7 +99,7 @@ def release(session: Session, by: Access, identifier: int, reason: str) -> Hold:
     if row is None or by.system not in (None, row.system):
         raise NotFound(f"there is no hold {identifier}")
     if row.released_at is not None:
-        raise Conflict(f"hold {identifier} was released by {row.released_by} at {moment(row.released_at)}")
+        raise Conflict(f"hold {identifier} was released by {row.released_by} at {written(row.released_at)}")
     row.released_at, row.released_by, row.released_token, row.note = now(), by.name, by.id, reason.strip()
     session.add(row)
     session.flush()

@@ -22,7 +22,7 @@ from app.control.store.columns import now
 from app.control.tokens import Access
 from app.core.complaint import printable
 from app.core.errors import Denied
-from app.core.modes import moment
+from app.core.instant import written
 from app.core.reason_codes import Reason
 
 log = logging.getLogger("placet.control")
@@ -127,9 +127,9 @@ def _lacking(rule: Rule, report: ImpactReport | None) -> str:
     if not report.complete:
         return f"report {report.id} does not cover all records of its time"
     if report.until < now() - MAX_AGE:
-        return f"report {report.id} ends at {moment(report.until)}, more than a day ago"
+        return f"report {report.id} ends at {written(report.until)}, more than a day ago"
     if report.until - report.since < timedelta(seconds=rule.since_seconds):
-        return f"report {report.id} begins at {moment(report.since)}, less than {rule.since_seconds} s before its end"
+        return f"report {report.id} begins at {written(report.since)}, less than {rule.since_seconds} s before its end"
     return ""
 
 

@@ -24,7 +24,7 @@ from app.control.store import Batch, Decision, LineageBreak, System
 from app.core import break_limit
 from app.core.batch import BatchStatement
 from app.core.break_limit import Limit
-from app.core.modes import moment
+from app.core.instant import written
 from app.core.reason_codes import Reason
 
 log = logging.getLogger("placet.control")
@@ -74,7 +74,7 @@ def tell(plane: Plane, opened: list[LineageBreak]) -> None:
     """Count and log what was opened, once that is certain."""
     for row in opened:
         plane.metrics.breaks.labels(row.system, row.kind).inc()
-        said = f"stops at {moment(row.stops_at)}" if row.stops_at else "stops" if row.stops else "is noted of"
+        said = f"stops at {written(row.stops_at)}" if row.stops_at else "stops" if row.stops else "is noted of"
         log.error("lineage break %s %s %s/%s: %s: %s", row.id, said, row.system, row.sidecar, row.kind, row.detail)
 
 
@@ -82,11 +82,11 @@ def _against(session: Session, row: Batch, says: BatchStatement, before: Place) 
     """What a batch says against its sidecar: the reason, and the detail."""
     closed_at = before.last_closed_at
     if closed_at is not None and says.closed_at < closed_at - BACK:
-        yield Reason.LINEAGE_CLOCK, f"closed at {moment(says.closed_at)}, the batch before it at {moment(closed_at)}"
+        yield Reason.LINEAGE_CLOCK, f"closed at {written(says.closed_at)}, the batch before it at {written(closed_at)}"
     elif row.signed_at is not None and (wrong := _beside_timestamp(session, row, says)):
         yield (
             Reason.LINEAGE_CLOCK,
-            f"closed at {moment(says.closed_at)}, {wrong} its timestamp of {moment(row.signed_at)}",
+            f"closed at {written(says.closed_at)}, {wrong} its timestamp of {written(row.signed_at)}",
         )
     if not before.is_first and before.last_opa != says.opa:
         yield Reason.LINEAGE_OPA, f"the OPA {says.opa} wrote it, the batch before it was written by {before.last_opa}"

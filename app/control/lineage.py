@@ -25,6 +25,7 @@ from app.control.tokens import Access
 from app.core import break_limit
 from app.core.complaint import printable
 from app.core.errors import Denied
+from app.core.instant import written
 from app.core.reason_codes import Reason
 
 log = logging.getLogger("placet.control")
@@ -111,7 +112,7 @@ def require_whole(session: Session, system: str, sidecar: str) -> None:
     if found is not None:
         raise Denied(
             Reason.LINEAGE_BROKEN,
-            f"break {found.id}, {found.kind}, is open since {found.opened_at:%Y-%m-%dT%H:%M:%SZ}; "
+            f"break {found.id}, {found.kind}, is open since {written(found.opened_at)}; "
             f"look at it, then: placet lineage clear {found.id} --reason …",
             step="lineage",
         )
@@ -158,7 +159,7 @@ def refuse(plane: Plane, refused: Refused) -> Denied:
         answer = _answer(session, refused)
     if row.stops:
         plane.metrics.breaks.labels(row.system, reason).inc()
-        when = f"stops {row.system}/{row.sidecar}" + (f" at {row.stops_at:%Y-%m-%dT%H:%M:%SZ}" if row.stops_at else "")
+        when = f"stops {row.system}/{row.sidecar}" + (f" at {written(row.stops_at)}" if row.stops_at else "")
         log.error("lineage break %s %s: %s: %s", row.id, when, reason, row.detail)
     else:
         log.warning("batch %s refused for %s/%s: %s: %s", row.id, row.system, row.sidecar, reason, row.detail)
@@ -195,7 +196,7 @@ def clear(session: Session, by: Access, identifier: int, reason: str) -> Lineage
     if row is None or by.system not in (None, row.system):
         raise NotFound(f"there is no break {identifier}")
     if row.cleared_at is not None:
-        raise Conflict(f"break {identifier} was cleared by {row.cleared_by} at {row.cleared_at:%Y-%m-%dT%H:%M:%SZ}")
+        raise Conflict(f"break {identifier} was cleared by {row.cleared_by} at {written(row.cleared_at)}")
     row.cleared_at, row.cleared_by, row.cleared_token, row.note = now(), by.name, by.id, reason.strip()
     session.add(row)
     session.flush()

@@ -79,14 +79,10 @@ class Outbound:
             raise Invalid(f"{uri!r} is not an address") from error
         if not host or parts.username or parts.password or parts.fragment or not uri.isascii() or not uri.isprintable():
             raise Invalid(f"{uri!r} is not an address such as https://issuer.example.org/keys")
-        if parts.scheme != "https" and not (parts.scheme == "http" and self.loopback and _is_local_name(host)):
-            here = parts.scheme == "http" and _is_local_name(host)
-            hint = (
-                "; for development, placet server run --allow-loopback-issuers takes this machine's http"
-                if here
-                else ""
-            )
-            raise Invalid(f"{uri} must be https{hint}")
+        here = parts.scheme == "http" and _is_local_name(host)
+        if parts.scheme != "https" and not (here and self.loopback):
+            hint = "; for development, placet server run --allow-loopback-issuers takes this machine's http"
+            raise Invalid(f"{uri} must be https{hint if here else ''}")
 
     def get(self, uri: str, *, ca: str | None = None, etag: str | None = None) -> Answer:
         """GET, with `etag` only what changed. `ca` (PEM) alone vouches for the server. Raises `Problem`."""

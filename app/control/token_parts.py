@@ -15,7 +15,7 @@ from typing import Any
 from app.core.letter_case import lowered
 
 #: What a header may hold. Nobody reads the thumbprints; whatever else is there could change what the token means.
-_HEADER = {"alg", "kid", "typ", "x5t", "x5t#S256"}
+HEADER = {"alg", "kid", "typ", "x5t", "x5t#S256"}
 #: A token of another type was made to say something else (RFC 8725, section 3.11).
 _TYPES = {"jwt", "jose", "at+jwt", "application/at+jwt"}
 
@@ -38,7 +38,7 @@ def read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     header = _object(parts[0])
     texts = [header.get(name, "") for name in ("typ", "x5t", "x5t#S256")]
     texts += [header.get(name) for name in ("alg", "kid")]
-    if not set(header) <= _HEADER or not all(isinstance(text, str) for text in texts):
+    if not set(header) <= HEADER or not all(isinstance(text, str) for text in texts):
         raise Unreadable("must have a header of alg and kid, and beside them typ, x5t and x5t#S256 alone")
     if lowered(header.get("typ", "JWT")) not in _TYPES:
         raise Unreadable("is of another type than identities are (typ)")

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from app.core.reason_codes import Reason
+from app.core.spans import UNITS
 
 #: As people and the API write them; and as the database holds them.
 AT_ONCE, NEVER = "at-once", "never"
@@ -22,7 +23,6 @@ _WORDS = {AT_ONCE: 1, NEVER: 0}
 MAX_COUNT = 1000
 MAX_TIME = timedelta(days=7)
 _TIME = re.compile(r"([1-9][0-9]{0,5})([smhd])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _NUMBER = f"a number from 1 to {MAX_COUNT}"
 _LASTING = "a time from 1s to 7d, such as 15m"
@@ -98,4 +98,4 @@ def of(limits: Mapping[str, Stored], reason: Reason) -> Limit:
 
 def _lasting(text: str) -> timedelta | None:
     match = _TIME.fullmatch(text)
-    return match and timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    return match and timedelta(seconds=int(match[1]) * UNITS[match[2]])

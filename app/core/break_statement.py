@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import StringConstraints
 
 from app.core import link_reading, statements
+from app.core.instant import written
 from app.core.link_form import Code, Decimal, Instance, Part, Time
 from app.core.link_names import Ref, descriptors, payload_digest, sidecar_ref
-from app.core.link_reading import malformed, moment, require_canonical, validated, written
+from app.core.link_reading import malformed, moment, require_canonical, validated
 from app.core.targets import Digest
 
 BREAK = f"{statements.PLACET}/lineage-break/v1"

@@ -12,6 +12,7 @@ from typing import Any
 from app.core import statements, story, strict_json
 from app.core.break_statement import ToldBreak
 from app.core.execution_evidence import Found, Key, Piece, Recorded, SignedLink
+from app.core.instant import written
 from app.core.link import Link
 from app.core.link_names import ARTIFACT, ENFORCE, PARENT, START
 
@@ -69,8 +70,8 @@ def link_document(one: SignedLink) -> Document:
         "number": str(says.number),
         "previous": says.previous,
         "kind": says.kind,
-        "at": story.moment(says.at),
-        "signed_at": story.moment(one.signed_at),
+        "at": written(says.at),
+        "signed_at": written(one.signed_at),
         "log_index": str(one.log_index),
         "command": list(says.command) if isinstance(says, Link) else [],
         "subject": [statements.resource(*ref) for ref in says.subject],
@@ -118,7 +119,7 @@ class _Graph:
             self.name(ref.digest, ref.name)
             self.join(one.digest, ref.digest, "product" if position else "about")
         system, sidecar = one.place
-        more: Document = {"kind": says.kind, "number": str(says.number), "at": story.moment(says.at), "system": system,
+        more: Document = {"kind": says.kind, "number": str(says.number), "at": written(says.at), "system": system,
                           "sidecar": sidecar, "log_index": str(one.log_index)}  # fmt: skip
         if (step := says.byproducts.get("step")) is not None:
             more["step"] = step
@@ -133,7 +134,7 @@ class _Graph:
         if says.opened is not None:
             self.name(says.opened, "break/opened")
             self.join(says.opened, one.digest, "material")
-        self.know(one.digest, kind=says.kind, number=str(says.number), at=story.moment(says.at),
+        self.know(one.digest, kind=says.kind, number=str(says.number), at=written(says.at),
                   log_index=str(one.log_index))  # fmt: skip
 
     def add_decision(self, one: Recorded) -> None:

@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from app.core import link_checks, link_form, link_reading, statements
+from app.core.instant import written
 from app.core.link_form import MAX_STATEMENT
 from app.core.link_names import END, ENFORCE, START, STEP, TRUST, Ref, descriptors, execution_ref, sidecar_ref
-from app.core.link_reading import malformed, moment, require_canonical, validated, written
+from app.core.link_reading import malformed, moment, require_canonical, validated
 
 _OF_EXECUTIONS = frozenset({START, STEP, END})
 

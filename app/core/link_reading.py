@@ -48,11 +48,6 @@ def moment(text: str, field: str) -> datetime:
         raise malformed("there is no such time", field) from error
 
 
-def written(at: datetime) -> str:
-    """A time as a statement has it."""
-    return at.astimezone(UTC).strftime(_TIME)
-
-
 def require_canonical(statement: bytes, raw: bytes) -> None:
     """Raise `Denied` unless these bytes are how the statement is written, in order and in form (RFC 8785)."""
     if statement != raw:

@@ -25,6 +25,7 @@ from app.core.complaint import complaint
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement, verify_evidence
 from app.core.governance import Pattern
+from app.core.instant import written
 from app.core.reason_codes import Reason
 from app.core.targets import Line
 from app.core.trust import TrustConfig
@@ -184,15 +185,10 @@ def predicate_of(mode: Mode, audience: str) -> dict[str, Any]:
         "system": audience,
         "id": mode.id,
         "reason": mode.reason,
-        "from": moment(mode.begins),
-        "until": moment(mode.until),
+        "from": written(mode.begins),
+        "until": written(mode.until),
         **(scope if mode.kind == "break-glass" else {}),
     }
-
-
-def moment(at: datetime) -> str:
-    """A time as predicates hold it: RFC 3339, UTC, whole seconds."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def subject_of(audience: str) -> str:

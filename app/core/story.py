@@ -12,6 +12,7 @@ from typing import Any
 
 from app.core.break_statement import ToldBreak
 from app.core.execution_evidence import Found, Key, Piece, Recorded, SignedLink
+from app.core.instant import written
 from app.core.link import Link
 from app.core.link_names import END, START
 
@@ -35,8 +36,8 @@ def summary(key: Key, links: Sequence[SignedLink]) -> Entry:
         "action": started.get("action"),
         "resource": started.get("resource"),
         "workflow": started.get("workflow") or None,
-        "started_at": moment(first.says.at) if started else None,
-        "ended_at": moment(last.says.at) if ended else None,
+        "started_at": written(first.says.at) if started else None,
+        "ended_at": written(last.says.at) if ended else None,
         "outcome": ended.get("outcome"),
         "reason": ended.get("reason"),
         "steps": str(sum(one.says.kind == "execution/step" for one in links)),
@@ -80,7 +81,7 @@ def signature(piece: Piece) -> Entry:
     return {
         "by": piece.signer and piece.signer.identity,
         "issuer": piece.signer and piece.signer.issuer,
-        "at": piece.signed_at and moment(piece.signed_at),
+        "at": piece.signed_at and written(piece.signed_at),
         "predicate_type": piece.predicate_type,
         "commits": list(piece.commits),
         "result": piece.result,
@@ -111,7 +112,7 @@ def _link(one: SignedLink) -> Entry:
     says = one.says
     entry: Entry = {
         "what": says.kind,
-        "at": moment(says.at),
+        "at": written(says.at),
         "digest": one.digest,
         "number": str(says.number),
         "log_index": str(one.log_index),
@@ -133,14 +134,14 @@ def _break(one: ToldBreak) -> Entry:
     says = one.says
     return {
         "what": f"lineage/{says.change}",
-        "at": moment(says.at),
+        "at": written(says.at),
         "digest": one.digest,
         "log_index": str(one.log_index),
         "break": str(says.number),
         "kind": says.kind,
         "detail": says.detail,
         "stops": says.stops,
-        "stops_at": says.stops_at and moment(says.stops_at),
+        "stops_at": says.stops_at and written(says.stops_at),
         "by": says.by,
         "reason": says.reason,
     }
@@ -165,11 +166,6 @@ def _decision(one: Recorded, named_by: SignedLink | None) -> Entry:
         "sequence": str(one.sequence),
         "named_by": named_by and named_by.digest,
     }
-
-
-def moment(at: datetime) -> str:
-    """A time in whole seconds, UTC."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _time_of(time_ns: int) -> str:

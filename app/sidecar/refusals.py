@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.core import reason_table
-from app.core.modes import moment
+from app.core.instant import written
 from app.core.reason_codes import Reason
 from app.sidecar.control_plane import NotAccepted
 
@@ -31,7 +31,7 @@ class Refused:
             "what": what,
             "code": None if self.reason is None else str(self.reason),
             "detail": self.detail,
-            "since": moment(self.since),
+            "since": written(self.since),
             "remedy": _REMEDY if self.reason is None else reason_table.remedy(self.reason),
         }
 

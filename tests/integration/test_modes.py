@@ -6,7 +6,8 @@ import pytest
 
 from app.core import modes, statements
 from app.core.errors import Denied
-from app.core.modes import BreakGlass, Shadow, moment, statement_of, verify_mode
+from app.core.instant import written as moment
+from app.core.modes import BreakGlass, Shadow, statement_of, verify_mode
 from app.core.reason_codes import Reason
 from app.core.signing import SigningSession
 from app.core.trust import TrustConfig

@@ -12,7 +12,8 @@ from app.control.api.access import PlaneOf, by
 from app.control.api.forms import Body, Name
 from app.control.store import Mode
 from app.control.tokens import Access, Scope
-from app.core.modes import MAX_EVIDENCE, moment
+from app.core.instant import written
+from app.core.modes import MAX_EVIDENCE
 
 router = APIRouter(prefix="/api/v1/systems/{system}/modes", tags=["modes"])
 
@@ -34,8 +35,8 @@ def show(mode: Mode) -> dict[str, Any]:
         "kind": mode.kind,
         "condition": modes.condition(mode),
         "reason": mode.reason,
-        "from": moment(mode.begins_at),
-        "until": moment(mode.ends_at),
+        "from": written(mode.begins_at),
+        "until": written(mode.ends_at),
         "signers": mode.signers,
         "subjects": mode.predicate.get("subjects"),
         "actions": mode.predicate.get("actions"),

@@ -17,7 +17,7 @@ from app.control.problems import Invalid
 from app.control.raw_records import Span
 from app.control.store import Eviction, Sidecar
 from app.control.tokens import Access, Scope
-from app.core.modes import moment
+from app.core.instant import written
 
 router = APIRouter(prefix="/api/v1/systems/{system}/sidecars", tags=["sidecars"])
 
@@ -126,7 +126,7 @@ def report_status(
         reported_at=body.at.astimezone(UTC),
         received_at=datetime.now(UTC),
         reasons=[{"code": one.code, "detail": one.detail.replace("\0", "\ufffd")} for one in body.reasons],
-        modes=[{"kind": one.kind, "id": one.id, "until": moment(one.until)} for one in body.modes],
+        modes=[{"kind": one.kind, "id": one.id, "until": written(one.until)} for one in body.modes],
         records_written=body.records.written,
         records_shipped=body.records.shipped,
         **body.model_dump(exclude={"at", "reasons", "modes", "records"}),

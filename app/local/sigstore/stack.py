@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from app.core import loopback
 from app.core.errors import PlacetError, UsageError
 from app.core.file_lock import AlreadyLocked, file_lock
 from app.core.files import write_atomically
@@ -244,7 +245,7 @@ def checked_spiffe_issuer(url: str, domain: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or url.endswith("/") or "?" in url or "#" in url:
         raise UsageError(f"{url!r} is no issuer: give its URL as in the iss of its tokens, without a slash at the end")
-    if parts.scheme == "http" and parts.hostname not in {LOOPBACK, "::1", "localhost"}:
+    if parts.scheme == "http" and parts.hostname not in loopback.NAMES:
         raise UsageError(f"{url} must be https: over plain http anyone on the way could give its keys")
     return trust_domain(domain)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
+from sqlmodel import select
+
 from app.control.plane import DEFAULT_IDENTITY_ISSUER
 from app.control.publication import object_key, release_file
 from app.control.store import Release
@@ -173,3 +175,9 @@ class Chain:
     def send(self, api, made):
         body = made if isinstance(made, dict) else made.body()
         return api.post(self.path, json=body)
+
+
+def rows(plane, table):
+    """All rows of a table."""
+    with plane.store.read() as session:
+        return list(session.exec(select(table)))

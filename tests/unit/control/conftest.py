@@ -34,6 +34,8 @@ from app.core.verification_policy import SignerIdentity
 from app.local import tools
 from tests.patience import patient as patient
 
+from .batch_kit import Chain
+
 DEVELOPER = {"identity": "dev@example.org", "issuer": "https://accounts.example.org"}
 OTHER = {"identity": "ops@example.org", "issuer": "https://accounts.example.org"}
 LINK = "https://in-toto.io/attestation/link/v0.3"
@@ -136,6 +138,13 @@ def signed_plane(installed, request):
     yield opened
     require_sealed(opened, request)
     opened.close()
+
+
+@pytest.fixture
+def chain(api):
+    """The signed batches of a sidecar of `payments`, a system that there is."""
+    api.create_system("payments")
+    return Chain()
 
 
 def require_sealed(plane, request):

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
-from sqlmodel import select
 
 from app.control import batch_reading, batches, lineage, raw_records, records
 from app.control.batch_checks import MAX_BODY, Offer
@@ -32,7 +31,7 @@ from app.core.evidence_form import MAX_EVIDENCE
 from app.core.proof_form import Proof
 from app.core.reason_codes import Reason
 
-from .batch_kit import OPA, Chain, give_release, plain_evidence, request, sidecar_id, verify_batch_plain
+from .batch_kit import OPA, Chain, give_release, plain_evidence, request, rows, sidecar_id, verify_batch_plain
 from .conftest import record
 from .test_records import POISON
 
@@ -47,11 +46,6 @@ def plane(signed_plane):
 @pytest.fixture(autouse=True)
 def payments(api):
     api.create_system("payments")
-
-
-def rows(plane, table):
-    with plane.store.read() as session:
-        return list(session.exec(select(table)))
 
 
 def stored(plane):

@@ -30,12 +30,6 @@ def plane(signed_plane):
 
 
 @pytest.fixture
-def chain(api):
-    api.create_system("payments")
-    return Chain()
-
-
-@pytest.fixture
 def later(monkeypatch):
     """Lets so many seconds pass for the control plane."""
     passed = [timedelta(0)]

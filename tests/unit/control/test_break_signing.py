@@ -28,12 +28,6 @@ def plane(signed_plane):
     return signed_plane
 
 
-@pytest.fixture
-def chain(api):
-    api.create_system("payments")
-    return Chain()
-
-
 def broken(api, chain, name="one"):
     """A sidecar that another OPA binary stopped; its break, as the API shows it."""
     assert chain.send(api, chain.next(record(f"d0-{name}"))).status_code == 200
@@ -145,13 +139,13 @@ def test_one_that_cannot_be_signed_keeps_no_other_waiting(api, plane, chain, clo
     for _ in range(20):
         clock[0] += 400
         break_signing.step(plane, sign, failed)
-    assert failed._pause == {bad: 300}
+    assert {broken: pause for broken, (_, pause) in failed._rests.items()} == {bad: 300}
     clock[0] += 299
     break_signing.step(plane, lambda _: pytest.fail("it rests"), failed)
     clock[0] += 1
     break_signing.step(plane, sign_break_plain, failed)
     assert [(row.broken, row.change) for row in rows(plane)][-2:] == [(bad, "opened"), (bad, "cleared")]
-    assert (failed._pause, failed.resting()) == ({}, [])
+    assert (failed._rests, failed.resting()) == ({}, [])
 
 
 def test_while_nobody_answers_a_round_ends_soon_and_those_behind_have_their_turn(api, plane, chain, clock):

@@ -26,12 +26,6 @@ def plane(signed_plane):
     return signed_plane
 
 
-@pytest.fixture
-def chain(api):
-    api.create_system("payments")
-    return Chain()
-
-
 def limits(api, **given):
     return api.put("/api/v1/systems/payments/lineage-limits", json=given)
 

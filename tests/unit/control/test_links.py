@@ -9,7 +9,6 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
-from sqlmodel import select
 
 from app.control import links
 from app.control.enrolment import evict
@@ -17,7 +16,7 @@ from app.control.store import Approval, LineageBreak, Link, LinkResource, Warran
 from app.control.tokens import Access, Scope
 from app.core.link_names import Ref, payload_digest
 
-from .batch_kit import plain_evidence, sidecar_id
+from .batch_kit import plain_evidence, rows, sidecar_id
 from .link_kit import AT, EXECUTION, Journal, digest
 
 BREAKS = "/api/v1/lineage/breaks"
@@ -32,11 +31,6 @@ def plane(signed_plane):
 @pytest.fixture(autouse=True)
 def payments(api):
     api.create_system("payments")
-
-
-def rows(plane, table):
-    with plane.store.read() as session:
-        return list(session.exec(select(table)))
 
 
 def taken(answer, made):

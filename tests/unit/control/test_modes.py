@@ -10,7 +10,7 @@ from app.core import modes
 from app.core.errors import Denied
 from app.core.evidence import VerifiedStatement
 from app.core.governance import SystemGovernance
-from app.core.modes import moment
+from app.core.instant import written
 from app.core.reason_codes import Reason
 from app.core.verification_policy import SignerIdentity
 
@@ -41,8 +41,8 @@ def api(api, plane):
 
 def evidence(identifier, kind=modes.SHADOW, signers=(DEVELOPER,), hours=1, starts=0, **more):
     at = datetime.now(UTC) + timedelta(hours=starts)
-    predicate = {"system": AUDIENCE, "id": identifier, "reason": f"why {identifier}", "from": moment(at), **more}
-    predicate["until"] = moment(at + timedelta(hours=hours))
+    predicate = {"system": AUDIENCE, "id": identifier, "reason": f"why {identifier}", "from": written(at), **more}
+    predicate["until"] = written(at + timedelta(hours=hours))
     statement = {"subject": [{}], "predicateType": kind, "predicate": predicate}
     return {"evidence": [json.dumps(statement | {"signer": signer}) for signer in signers]}
 

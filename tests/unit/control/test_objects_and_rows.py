@@ -5,7 +5,6 @@ import threading
 from hashlib import sha256
 
 import pytest
-from sqlmodel import select
 
 from app.control import lineage, links
 from app.control.lineage import Refused
@@ -13,7 +12,7 @@ from app.control.store import LineageBreak, Link
 from app.core.errors import Denied
 from app.core.reason_codes import Reason
 
-from .batch_kit import plain_evidence
+from .batch_kit import plain_evidence, rows
 from .link_kit import Journal
 
 
@@ -29,11 +28,6 @@ def payments(api):
 
 def keys(plane, prefix):
     return [key for key, _ in plane.objects.keys(prefix)]
-
-
-def rows(plane, table):
-    with plane.store.read() as session:
-        return list(session.exec(select(table)))
 
 
 def take(plane, journal, made, **evidence):

@@ -14,12 +14,6 @@ def plane(signed_plane):
     return signed_plane
 
 
-@pytest.fixture
-def chain(api):
-    api.create_system("payments")
-    return Chain()
-
-
 @pytest.mark.parametrize("instance", ["i1", "i2"])
 def test_the_same_records_again_are_a_repeat_and_stop_it_whatever_the_system_says(api, chain, instance):
     limits(api, clock="never", opa="never", dropped="never")
